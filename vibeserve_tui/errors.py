@@ -1,20 +1,20 @@
 """Every error the app shows on purpose: what happened, where, and how to fix it.
 
-    VibeServeError                exit code
-    ├── InputError        2       a command line, file or value given to us is not what we need
-    │   ├── TargetError           … a target's artifacts
-    │   ├── ProfileError          … a run profile or user configuration
-    │   ├── SkillError            … a skill, recipe or expression
-    │   └── RunError              … a run id or a run directory that only has to be read
-    ├── EnvironmentFault  3       this machine lacks something, or something holds it
-    │   ├── BackendError          … the hardware or its driver
-    │   ├── SandboxError          … isolation for code nobody wrote by hand
-    │   └── LockHeld              … another engine owns the run
-    ├── AgentError        1       what answers behind a role failed
-    ├── WorkspaceError    1       git or the candidate's tree could not do what we asked
-    ├── MeasurementError  1       a measurement cannot be believed or compared
-    ├── RunPaused         4       the run stopped on purpose and can be resumed
-    └── StateDamaged      5       recorded state is corrupt; nothing was written
+VibeServeError                exit code
+├── InputError        2       a command line, file or value given to us is not what we need
+│   ├── TargetError           … a target's artifacts
+│   ├── ProfileError          … a run profile or user configuration
+│   ├── SkillError            … a skill, recipe or expression
+│   └── RunError              … a run id or a run directory that only has to be read
+├── EnvironmentFault  3       this machine lacks something, or something holds it
+│   ├── BackendError          … the hardware or its driver
+│   ├── SandboxError          … isolation for code nobody wrote by hand
+│   └── LockHeld              … another engine owns the run
+├── AgentError        1       what answers behind a role failed
+├── WorkspaceError    1       git or the candidate's tree could not do what we asked
+├── MeasurementError  1       a measurement cannot be believed or compared
+├── RunPaused         4       the run stopped on purpose and can be resumed
+└── StateDamaged      5       recorded state is corrupt; nothing was written
 """
 
 from __future__ import annotations

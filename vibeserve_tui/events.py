@@ -1,0 +1,621 @@
+"""Everything the engine says, as typed events; a journal line carries exactly one of them.
+
+An event is a fact in the past tense. A client folds them into a `RunState` and never asks the engine
+anything else. Unknown fields are ignored and an unknown kind becomes `UnknownEvent`, so an older app can
+open a newer run. Units stand in the names: `_s` seconds, `_ms` milliseconds, `_mib` MiB.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+SCHEMA_VERSION = 1
+
+
+class Value(BaseModel):
+    """A frozen part of an event; unknown keys are dropped, not refused: the reader may be older than the writer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# ---- the nouns ----------------------------------------------------------------------------------------------------
+
+
+class Outcome(StrEnum):
+    """How a round ended."""
+
+    KEPT = "kept"
+    REVERTED = "reverted"
+    INDECISIVE = "indecisive"
+    FAILED = "failed"
+    VOID = "void"
+
+
+class Phase(StrEnum):
+    """What the engine is doing now."""
+
+    STARTING = "starting"
+    BASELINE = "baseline"
+    PLAN = "plan"
+    IMPLEMENT = "implement"
+    JUDGE = "judge"
+    MEASURE = "measure"
+    PROFILE = "profile"
+    DECIDE = "decide"
+    ABLATE = "ablate"
+    CONFIRM = "confirm"
+    IDLE = "idle"
+
+
+class IssueType(StrEnum):
+    FEATURE = "feature"
+    BUG = "bug"
+    PERF = "perf"
+
+
+class IssueStatus(StrEnum):
+    OPEN = "open"
+    DOING = "doing"
+    DONE = "done"
+    BLOCKED = "blocked"
+    PARKED = "parked"
+    ABANDONED = "abandoned"
+
+
+class MetricRef(Value):
+    """One declared metric of the target."""
+
+    name: str
+    level: str
+    unit: str
+    direction: Literal["max", "min"]
+    headline: bool = False
+
+
+class DeviceSummary(Value):
+    """The device a run is bound to."""
+
+    id: str
+    name: str
+    backend: str
+    fingerprint: str
+    cores: int | None = None
+    memory_mib: int | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+class RunPlan(Value):
+    """All settings a run was started with; resuming reads them from here and nowhere else."""
+
+    target: str
+    target_path: str
+    target_digest: str
+    title: str = ""
+    backend: str = "cpu"
+    profile: str = "quick"
+    settings: dict[str, Any] = {}
+    """The run profile as it was when the run started."""
+    policy: str = "agent"
+    agents: dict[str, str] = {}
+    """Role name to provider name."""
+    approval: Literal["auto", "each-round", "on-regression"] = "auto"
+    max_rounds: int = 12
+    max_minutes: float = 15.0
+    seed: int = 0
+    """Seeds the planner's tie-breaks; never the judge's or the gate's draws."""
+    metrics: tuple[MetricRef, ...] = ()
+    use_experience: bool = True
+
+
+class Hypothesis(Value):
+    """A task's falsifiable claim."""
+
+    claim: str
+    mechanism: str = ""
+    metric: str = ""
+    expected_low: float = 1.0
+    """Expected ratio over the champion, better > 1; low and high bound the expectation."""
+    expected_high: float = 1.0
+    minimum_effect: float = 1.0
+    """Below this ratio the change is not worth its complexity."""
+    falsifier: str = ""
+    activation: str = ""
+
+
+class WhyRow(Value):
+    """One piece of evidence behind a choice: what, its value, where it comes from."""
+
+    what: str
+    value: str
+    source: str = ""
+
+
+class Issue(Value):
+    """An entry of the board. `mechanism` says why it is blocked, parked or abandoned."""
+
+    id: str
+    type: IssueType
+    title: str
+    status: IssueStatus = IssueStatus.OPEN
+    priority: int = 2
+    """1 is the most urgent, 3 the least."""
+    body: str = ""
+    mechanism: str = ""
+    skill: str = ""
+    rounds: tuple[int, ...] = ()
+    filed_by: str = "orchestrator"
+
+
+class TaskPlan(Value):
+    """What the policy hands to a round."""
+
+    title: str
+    issue: str = ""
+    skill: str = ""
+    params: dict[str, Any] = {}
+    hypothesis: Hypothesis | None = None
+    why: tuple[WhyRow, ...] = ()
+    parent: int = 0
+    """The round whose checkpoint this one starts from."""
+    kind: Literal["recipe", "tune", "swap", "ablation", "agent"] = "recipe"
+    drop: str = ""
+    """For an ablation: the recipe that is left out."""
+
+
+class JudgeStep(Value):
+    """One step of the judge's battery, in its order."""
+
+    id: str
+    title: str
+    passed: bool
+    detail: str = ""
+    tests: int = 0
+    took_ms: float = 0.0
+    numbers: dict[str, float] = {}
+
+
+class Verdict(Value):
+    """The judge's answer about one commit."""
+
+    outcome: Literal["pass", "fail", "void"]
+    reason: str = ""
+    first_failure: str = ""
+    steps: tuple[JudgeStep, ...] = ()
+    commit: str = ""
+    tree: str = ""
+    seed: str = ""
+    """The private seed, journaled only after the judgement."""
+    accuracy_class: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == "pass"
+
+
+class Figure(Value):
+    """One metric, A (champion or baseline) beside B (candidate). `ratio` > 1 means B is better, in its own direction."""
+
+    metric: str
+    level: str
+    unit: str
+    direction: Literal["max", "min"]
+    a: float | None = None
+    b: float | None = None
+    ratio: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    headline: bool = False
+    guard: bool = False
+    note: str = ""
+    samples_a: tuple[float, ...] = ()
+    samples_b: tuple[float, ...] = ()
+
+
+class Measured(Value):
+    """The gate's answer about champion and candidate."""
+
+    outcome: Literal["accepted", "rejected", "indecisive", "void"]
+    reason: str
+    blocks: int
+    figures: tuple[Figure, ...] = ()
+    evidence: str = ""
+    """Blob of the evidence record from which the decision can be recomputed."""
+    provisional: bool = False
+    checked_twice: bool = False
+    took_s: float = 0.0
+
+    @property
+    def headline(self) -> Figure | None:
+        return next((figure for figure in self.figures if figure.headline), None)
+
+
+class ToolCall(Value):
+    name: str
+    arguments: str = ""
+    ok: bool = True
+    output: str = ""
+    took_s: float = 0.0
+
+
+class RoundRecord(Value):
+    """One finished round: what was tried, what became of it, and why."""
+
+    number: int
+    task: TaskPlan
+    outcome: Outcome
+    reason: str
+    attempts: int = 1
+    commit: str = ""
+    tree: str = ""
+    verdict: Verdict | None = None
+    measured: Measured | None = None
+    fate: Literal["champion", "prerequisite", "discarded", "baseline"] = "discarded"
+    hypothesis_outcome: Literal["proven", "disproven", "inconclusive", "not_active", "implementation_failed", ""] = ""
+    files_changed: int = 0
+    lines_added: int = 0
+    lines_removed: int = 0
+    skills: tuple[str, ...] = ()
+    """Recipes in the tree after this round, in the order they were applied."""
+    took_s: float = 0.0
+    decided_by: str = "gate"
+
+
+# ---- the events ---------------------------------------------------------------------------------------------------
+
+
+class Event(Value):
+    """Base of all events; `kind` is the discriminator and is stored beside the data."""
+
+    kind: str
+    views: ClassVar[tuple[str, ...]] = ("header",)
+    """Which parts of a screen this event may change."""
+
+
+class RunStarted(Event):
+    kind: Literal["run_started"] = "run_started"
+    run: str
+    plan: RunPlan
+    device: DeviceSummary
+    sandbox: str = ""
+    engine_version: str = ""
+    versions: dict[str, str] = {}
+
+
+class RunPausedEvent(Event):
+    kind: Literal["run_paused"] = "run_paused"
+    reason: str
+    by: str = "engine"
+
+
+class RunResumed(Event):
+    kind: Literal["run_resumed"] = "run_resumed"
+    by: str = "engine"
+    after_crash: bool = False
+
+
+class RunFinished(Event):
+    kind: Literal["run_finished"] = "run_finished"
+    reason: str
+    champion: int = 0
+
+
+class RunFailed(Event):
+    kind: Literal["run_failed"] = "run_failed"
+    reason: str
+    detail: str = ""
+
+
+class Heartbeat(Event):
+    kind: Literal["heartbeat"] = "heartbeat"
+    active_s: float
+    """Seconds this run has been worked on, over all engine processes."""
+    rss_mib: float | None = None
+    load: float | None = None
+
+
+class PhaseStarted(Event):
+    kind: Literal["phase_started"] = "phase_started"
+    phase: Phase
+    round: int | None = None
+    detail: str = ""
+    expected_s: float | None = None
+
+
+class PhaseProgress(Event):
+    kind: Literal["phase_progress"] = "phase_progress"
+    detail: str
+    done: int = 0
+    total: int = 0
+
+
+class RoundPlanned(Event):
+    kind: Literal["round_planned"] = "round_planned"
+    views = ("header", "rounds", "board")
+    number: int
+    task: TaskPlan
+
+
+class AttemptStarted(Event):
+    kind: Literal["attempt_started"] = "attempt_started"
+    views = ("header", "rounds")
+    round: int
+    attempt: int
+
+
+class AttemptCommitted(Event):
+    """The implementer's tree is in the store: ref first, then this record."""
+
+    kind: Literal["attempt_committed"] = "attempt_committed"
+    views = ("header", "rounds", "diff")
+    round: int
+    attempt: int
+    commit: str
+    tree: str
+    parent: str
+    ref: str
+    files_changed: int = 0
+    lines_added: int = 0
+    lines_removed: int = 0
+    summary: str = ""
+    skills: tuple[str, ...] = ()
+
+
+class AttemptJudged(Event):
+    kind: Literal["attempt_judged"] = "attempt_judged"
+    views = ("header", "rounds", "judge")
+    round: int
+    attempt: int
+    verdict: Verdict
+
+
+class MeasurementStarted(Event):
+    kind: Literal["measurement_started"] = "measurement_started"
+    views = ("header", "live")
+    round: int
+    label_a: str
+    label_b: str
+    level: str
+    purpose: Literal["baseline", "round", "ablation", "confirmation", "noise"] = "round"
+
+
+class WindowMeasured(Event):
+    """One timed window of one side; samples are decimated to at most 64."""
+
+    kind: Literal["window_measured"] = "window_measured"
+    views = ("live",)
+    round: int
+    side: Literal["A", "B"]
+    block: int
+    pair: int
+    level: str
+    values: dict[str, float | None] = {}
+    ttft_ms: tuple[float, ...] = ()
+    tpot_ms: tuple[float, ...] = ()
+
+
+class BlockFinished(Event):
+    kind: Literal["block_finished"] = "block_finished"
+    views = ("header", "live")
+    round: int
+    block: int
+    d: float | None = None
+    """ln of the headline ratio of this block, > 0 = B better; None when void."""
+    note: str = ""
+
+
+class MeasurementFinished(Event):
+    kind: Literal["measurement_finished"] = "measurement_finished"
+    views = ("header", "rounds", "live")
+    round: int
+    measured: Measured
+    purpose: Literal["baseline", "round", "ablation", "confirmation", "noise"] = "round"
+
+
+class ProfileTaken(Event):
+    """Where the time goes, from a run of its own; never a measurement."""
+
+    kind: Literal["profile_taken"] = "profile_taken"
+    views = ("hotspots",)
+    round: int
+    tool: str
+    quality: str
+    phases: dict[str, float] = {}
+    """Share of the profiled time by phase, 0..1."""
+    operations: dict[str, float] = {}
+    hints: tuple[str, ...] = ()
+
+
+class ApprovalRequested(Event):
+    kind: Literal["approval_requested"] = "approval_requested"
+    views = ("header", "approval", "rounds")
+    id: str
+    round: int
+    default: Literal["approve", "revert"]
+    deadline_ts: float | None = None
+    """Wall-clock time at which the default is taken; None waits for ever."""
+
+
+class ApprovalDecided(Event):
+    kind: Literal["approval_decided"] = "approval_decided"
+    views = ("header", "approval", "rounds")
+    id: str
+    round: int
+    action: Literal["approve", "revert", "retry"]
+    by: str
+    comment: str = ""
+
+
+class RoundFinished(Event):
+    kind: Literal["round_finished"] = "round_finished"
+    views = ("header", "rounds", "trend", "diff")
+    record: RoundRecord
+
+
+class ChampionMoved(Event):
+    kind: Literal["champion_moved"] = "champion_moved"
+    views = ("header", "rounds", "trend")
+    round: int
+    commit: str
+    by: str = "gate"
+    reason: str = ""
+
+
+class RoundPinned(Event):
+    kind: Literal["round_pinned"] = "round_pinned"
+    views = ("rounds",)
+    round: int
+    pinned: bool = True
+
+
+class IssueChanged(Event):
+    kind: Literal["issue_changed"] = "issue_changed"
+    views = ("board",)
+    issue: Issue
+
+
+class MemoryChanged(Event):
+    kind: Literal["memory_changed"] = "memory_changed"
+    views = ("memory",)
+    text: str
+    by: str
+
+
+class AgentStarted(Event):
+    kind: Literal["agent_started"] = "agent_started"
+    views = ("agents",)
+    role: str
+    provider: str
+    round: int | None = None
+    task: str = ""
+
+
+class AgentSaid(Event):
+    kind: Literal["agent_said"] = "agent_said"
+    views = ("agents",)
+    role: str
+    text: str
+
+
+class ToolUsed(Event):
+    kind: Literal["tool_used"] = "tool_used"
+    views = ("agents",)
+    role: str
+    call: ToolCall
+
+
+class AgentFinished(Event):
+    kind: Literal["agent_finished"] = "agent_finished"
+    views = ("agents", "header")
+    role: str
+    status: str
+    reason: str = ""
+    tokens: int = 0
+    usd: float | None = 0.0
+    """None = the price is unknown; the playbook costs 0."""
+
+
+class AblationFinished(Event):
+    kind: Literal["ablation_finished"] = "ablation_finished"
+    views = ("rounds",)
+    skill: str
+    round: int
+    dropped: bool
+    reason: str
+    ratio: float | None = None
+    """Champion over the tree without this recipe: > 1 = the recipe contributes."""
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+class Confirmed(Event):
+    """Champion against the original baseline on a new seed, all levels; the only figures a report may quote."""
+
+    kind: Literal["confirmed"] = "confirmed"
+    views = ("header", "trend")
+    champion: int
+    baseline: int
+    figures: tuple[Figure, ...]
+    blocks: int
+    evidence: str = ""
+
+
+class OperatorNote(Event):
+    """What the operator told the agents to mind from now on."""
+
+    kind: Literal["operator_note"] = "operator_note"
+    views = ("agents", "memory")
+    text: str
+
+
+class SettingChanged(Event):
+    kind: Literal["setting_changed"] = "setting_changed"
+    name: Literal["approval", "max_rounds", "max_minutes"]
+    value: str
+
+
+class CommandAccepted(Event):
+    kind: Literal["command_accepted"] = "command_accepted"
+    id: str
+    command: str
+    by: str = ""
+
+
+class CommandRejected(Event):
+    kind: Literal["command_rejected"] = "command_rejected"
+    id: str
+    command: str
+    reason: str
+
+
+class Warned(Event):
+    kind: Literal["warned"] = "warned"
+    views = ("header", "logs")
+    text: str
+
+
+class UnknownEvent(Event):
+    """An event kind that this version does not know; kept so that nothing is lost on the way through."""
+
+    kind: str
+    data: dict[str, Any] = {}
+
+
+AnyEvent = (
+    RunStarted | RunPausedEvent | RunResumed | RunFinished | RunFailed | Heartbeat | PhaseStarted | PhaseProgress
+    | RoundPlanned | AttemptStarted | AttemptCommitted | AttemptJudged | MeasurementStarted | WindowMeasured
+    | BlockFinished | MeasurementFinished | ProfileTaken | ApprovalRequested | ApprovalDecided | RoundFinished
+    | ChampionMoved | RoundPinned | IssueChanged | MemoryChanged | AgentStarted | AgentSaid | ToolUsed | AgentFinished
+    | AblationFinished | Confirmed | OperatorNote | SettingChanged | CommandAccepted | CommandRejected | Warned
+)  # fmt: skip
+EVENT_CLASSES: tuple[type[Event], ...] = get_args(AnyEvent)
+KINDS = frozenset(get_args(cls.model_fields["kind"].annotation)[0] for cls in EVENT_CLASSES)
+_ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="kind")])
+
+
+class Record(Value):
+    """One journal line: an event with its place in the order and its time."""
+
+    seq: int
+    ts_wall: float
+    """Seconds since the epoch."""
+    ts_mono: float
+    """Seconds of the monotonic clock of `boot_id`."""
+    boot_id: str
+    event: Event
+
+
+def parse_event(kind: str, data: dict[str, Any]) -> Event:
+    """The typed event, or `UnknownEvent` for a kind of a newer version. Raises pydantic.ValidationError on bad data."""
+    if kind not in KINDS:
+        return UnknownEvent(kind=kind, data=data)
+    return _ADAPTER.validate_python({**data, "kind": kind})
+
+
+def dump_event(event: Event) -> dict[str, Any]:
+    """The event's data without its kind, JSON-ready."""
+    if isinstance(event, UnknownEvent):
+        return event.data
+    return event.model_dump(mode="json", exclude={"kind"})
