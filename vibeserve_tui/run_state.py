@@ -1,0 +1,332 @@
+"""What a run is right now: every event folded into one value, by one reducer that all clients and the engine share.
+
+`RunState.apply(record)` is the only way a run's state changes. It is pure bookkeeping: no clock, no file, no widget;
+the same journal prefix always gives the same state, so a resumed engine knows exactly what its predecessor knew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vibeserve_tui import events as ev
+
+FEED_LENGTH = 2000
+WINDOWS_KEPT = 240
+
+
+class Status(StrEnum):
+    """The run as a whole. Whether an engine process is alive is not in the journal: `client.liveness` knows."""
+
+    NEW = "new"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedLine:
+    """One line of agent activity, newest last."""
+
+    ts_wall: float
+    role: str
+    text: str
+    kind: str
+    ok: bool | None = None
+    took_s: float | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class RoundInFlight:
+    """The round being worked on: what is already recorded need not be done again after a crash."""
+
+    number: int
+    task: ev.TaskPlan
+    started_wall: float
+    attempt: int = 0
+    committed: ev.AttemptCommitted | None = None
+    verdict: ev.Verdict | None = None
+    measured: ev.Measured | None = None
+    approval: ev.ApprovalRequested | None = None
+    decision: ev.ApprovalDecided | None = None
+    failures: list[str] = field(default_factory=list)
+    """Reasons of the attempts that the judge turned down."""
+
+
+@dataclass(slots=True)
+class LiveMeasurement:
+    """The measurement that is running, or the last one that ran."""
+
+    round: int
+    purpose: str
+    label_a: str
+    label_b: str
+    level: str
+    started_wall: float
+    windows: deque[ev.WindowMeasured] = field(default_factory=lambda: deque(maxlen=WINDOWS_KEPT))
+    blocks: list[ev.BlockFinished] = field(default_factory=list)
+    finished: ev.Measured | None = None
+
+
+@dataclass(slots=True)
+class RunState:
+    seq: int = 0
+    ts_wall: float = 0.0
+    status: Status = Status.NEW
+    status_reason: str = ""
+    run: str = ""
+    started_wall: float = 0.0
+    finished_wall: float | None = None
+    active_s: float = 0.0
+    plan: ev.RunPlan | None = None
+    device: ev.DeviceSummary | None = None
+    sandbox: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    phase: ev.Phase = ev.Phase.STARTING
+    phase_round: int | None = None
+    phase_detail: str = ""
+    phase_since: float = 0.0
+    phase_expected_s: float | None = None
+    progress: ev.PhaseProgress | None = None
+
+    rounds: dict[int, ev.RoundRecord] = field(default_factory=dict)
+    in_flight: RoundInFlight | None = None
+    champion: int = 0
+    champion_commit: str = ""
+    pinned: set[int] = field(default_factory=set)
+    attempts: list[ev.AttemptCommitted] = field(default_factory=list)
+    profiles: dict[int, ev.ProfileTaken] = field(default_factory=dict)
+    ablations: list[ev.AblationFinished] = field(default_factory=list)
+    confirmed: list[ev.Confirmed] = field(default_factory=list)
+
+    issues: dict[str, ev.Issue] = field(default_factory=dict)
+    memory: str = ""
+    notes: list[str] = field(default_factory=list)
+    approval: ev.ApprovalRequested | None = None
+    approval_mode: str = "auto"
+    max_rounds: int = 0
+    max_minutes: float = 0.0
+
+    live: LiveMeasurement | None = None
+    feed: deque[FeedLine] = field(default_factory=lambda: deque(maxlen=FEED_LENGTH))
+    warnings: list[str] = field(default_factory=list)
+    answered: dict[str, str] = field(default_factory=dict)
+    """Command id to `accepted` or the reason of its rejection."""
+    tokens: int = 0
+    usd: float | None = 0.0
+    roles_working: dict[str, str] = field(default_factory=dict)
+    dirty: set[str] = field(default_factory=set)
+
+    # ---- reading ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in (Status.FINISHED, Status.FAILED)
+
+    @property
+    def baseline(self) -> ev.RoundRecord | None:
+        return self.rounds.get(0)
+
+    @property
+    def champion_record(self) -> ev.RoundRecord | None:
+        return self.rounds.get(self.champion)
+
+    @property
+    def headline(self) -> ev.MetricRef | None:
+        return next((metric for metric in self.plan.metrics if metric.headline), None) if self.plan else None
+
+    @property
+    def kept(self) -> list[ev.RoundRecord]:
+        return [record for record in self.rounds.values() if record.outcome is ev.Outcome.KEPT]
+
+    def lineage(self, number: int) -> list[int]:
+        """The rounds whose changes are in this round's tree, oldest first, without the baseline."""
+        chain: list[int] = []
+        while number and number in self.rounds and number not in chain:
+            chain.append(number)
+            number = self.rounds[number].task.parent
+        return chain[::-1]
+
+    def level_of(self, number: int) -> float | None:
+        """The headline figure of a round as measured when it was judged, in the metric's unit."""
+        record = self.rounds.get(number)
+        figure = record.measured.headline if record and record.measured else None
+        return figure.b if figure else None
+
+    def take_dirty(self) -> set[str]:
+        """The parts of a screen that changed since the last call."""
+        dirty, self.dirty = self.dirty, set()
+        return dirty
+
+    # ---- folding ------------------------------------------------------------------------------------------------
+
+    def apply(self, record: ev.Record) -> None:
+        """Fold one record in. A record that was applied before is ignored: replay and live may overlap."""
+        if record.seq <= self.seq:
+            return
+        self.seq, self.ts_wall = record.seq, record.ts_wall
+        self.dirty.update(record.event.views)
+        self._fold(record.event, record.ts_wall)
+
+    def _fold(self, event: ev.Event, now: float) -> None:
+        match event:
+            case ev.Heartbeat():
+                self.active_s = event.active_s
+            case ev.RunStarted() | ev.RunPausedEvent() | ev.RunResumed() | ev.RunFinished() | ev.RunFailed():
+                self._fold_run(event, now)
+            case ev.PhaseStarted() | ev.PhaseProgress():
+                self._fold_phase(event, now)
+            case ev.MeasurementStarted() | ev.WindowMeasured() | ev.BlockFinished() | ev.MeasurementFinished():
+                self._fold_measurement(event, now)
+            case ev.AgentStarted() | ev.AgentSaid() | ev.ToolUsed() | ev.AgentFinished() | ev.OperatorNote():
+                self._fold_agents(event, now)
+            case ev.ProfileTaken() | ev.AblationFinished() | ev.Confirmed() | ev.Warned():
+                self._fold_findings(event)
+            case ev.IssueChanged(issue=issue):
+                self.issues[issue.id] = issue
+            case ev.MemoryChanged(text=text):
+                self.memory = text
+            case ev.SettingChanged() | ev.CommandAccepted() | ev.CommandRejected():
+                self._fold_command(event)
+            case _:
+                self._fold_round(event, now)
+
+    def _fold_run(self, event: ev.Event, now: float) -> None:
+        match event:
+            case ev.RunStarted():
+                self.status, self.run, self.started_wall = Status.RUNNING, event.run, now
+                self.plan, self.device, self.sandbox = event.plan, event.device, event.sandbox
+                self.versions = event.versions
+                self.approval_mode = event.plan.approval
+                self.max_rounds, self.max_minutes = event.plan.max_rounds, event.plan.max_minutes
+                self.phase_since = now
+            case ev.RunPausedEvent(reason=reason):
+                self.status, self.status_reason = Status.PAUSED, reason
+            case ev.RunResumed():
+                self.status, self.status_reason = Status.RUNNING, ""
+                self.roles_working.clear()
+            case ev.RunFinished(reason=reason) | ev.RunFailed(reason=reason):
+                self.status = Status.FINISHED if isinstance(event, ev.RunFinished) else Status.FAILED
+                self.status_reason, self.finished_wall = reason, now
+                self.phase, self.phase_round, self.phase_since = ev.Phase.IDLE, None, now
+                self.progress, self.approval = None, None
+            case _:
+                pass
+
+    def _fold_phase(self, event: ev.PhaseStarted | ev.PhaseProgress, now: float) -> None:
+        if isinstance(event, ev.PhaseProgress):
+            self.progress = event
+            return
+        self.phase, self.phase_round, self.phase_detail = event.phase, event.round, event.detail
+        self.phase_since, self.phase_expected_s, self.progress = now, event.expected_s, None
+
+    def _fold_round(self, event: ev.Event, now: float) -> None:
+        match event:
+            case ev.RoundPlanned(number=number, task=task):
+                self.in_flight = RoundInFlight(number, task, now)
+            case ev.RoundFinished(record=record):
+                self.rounds[record.number] = record
+                self.in_flight, self.approval = None, None
+            case ev.ChampionMoved(round=number, commit=commit):
+                self.champion, self.champion_commit = number, commit
+            case ev.RoundPinned(round=number, pinned=pinned):
+                (self.pinned.add if pinned else self.pinned.discard)(number)
+            case ev.ApprovalRequested():
+                self.approval = event
+                if self.in_flight:
+                    self.in_flight.approval = event
+            case ev.ApprovalDecided():
+                self.approval = None
+                if self.in_flight and self.in_flight.number == event.round:
+                    self.in_flight.decision = event
+            case ev.AttemptStarted() | ev.AttemptCommitted() | ev.AttemptJudged():
+                self._fold_attempt(event)
+            case _:
+                pass
+
+    def _fold_attempt(self, event: ev.AttemptStarted | ev.AttemptCommitted | ev.AttemptJudged) -> None:
+        if isinstance(event, ev.AttemptCommitted):
+            self.attempts.append(event)
+        here = self.in_flight
+        if here is None or here.number != event.round:
+            return
+        match event:
+            case ev.AttemptStarted(attempt=attempt):
+                here.attempt = attempt
+                here.committed = here.verdict = here.measured = here.approval = here.decision = None
+            case ev.AttemptCommitted():
+                here.committed = event
+            case ev.AttemptJudged(verdict=verdict):
+                here.verdict = verdict
+                if not verdict.passed:
+                    here.failures.append(verdict.reason)
+
+    def _fold_measurement(self, event: ev.Event, now: float) -> None:
+        match event:
+            case ev.MeasurementStarted():
+                self.live = LiveMeasurement(
+                    event.round, event.purpose, event.label_a, event.label_b, event.level, started_wall=now
+                )
+            case ev.WindowMeasured() if self.live:
+                self.live.windows.append(event)
+            case ev.BlockFinished() if self.live:
+                self.live.blocks.append(event)
+            case ev.MeasurementFinished(measured=measured):
+                if self.live:
+                    self.live.finished = measured
+                if event.purpose == "round" and self.in_flight and self.in_flight.number == event.round:
+                    self.in_flight.measured = measured
+            case _:
+                pass
+
+    def _fold_agents(self, event: ev.Event, now: float) -> None:
+        match event:
+            case ev.AgentStarted(role=role, task=task):
+                self.roles_working[role] = task
+                self.feed.append(FeedLine(now, role, task, "start"))
+            case ev.AgentSaid(role=role, text=text):
+                self.feed.append(FeedLine(now, role, text, "text"))
+            case ev.ToolUsed(role=role, call=call):
+                line = f"{call.name} {call.arguments}".rstrip()
+                self.feed.append(FeedLine(now, role, line, "tool", call.ok, call.took_s, call.output))
+            case ev.AgentFinished(role=role):
+                self.roles_working.pop(role, None)
+                self.tokens += event.tokens
+                self.usd = None if self.usd is None or event.usd is None else self.usd + event.usd
+                if event.status != "ok":
+                    self.feed.append(FeedLine(now, role, event.reason or event.status, "result", ok=False))
+            case ev.OperatorNote(text=text):
+                self.notes.append(text)
+                self.feed.append(FeedLine(now, "operator", text, "note"))
+            case _:
+                pass
+
+    def _fold_findings(self, event: ev.ProfileTaken | ev.AblationFinished | ev.Confirmed | ev.Warned) -> None:
+        match event:
+            case ev.ProfileTaken():
+                self.profiles[event.round] = event
+            case ev.AblationFinished():
+                self.ablations.append(event)
+            case ev.Confirmed():
+                self.confirmed.append(event)
+            case ev.Warned(text=text):
+                self.warnings.append(text)
+
+    def _fold_command(self, event: ev.SettingChanged | ev.CommandAccepted | ev.CommandRejected) -> None:
+        match event:
+            case ev.SettingChanged(name="approval", value=value):
+                self.approval_mode = value
+            case ev.SettingChanged(name="max_rounds", value=value):
+                self.max_rounds = int(value)
+            case ev.SettingChanged(name="max_minutes", value=value):
+                self.max_minutes = float(value)
+            case ev.CommandAccepted(id=command):
+                self.answered[command] = "accepted"
+            case ev.CommandRejected(id=command, reason=reason):
+                self.answered[command] = reason
+            case _:
+                pass
