@@ -1,0 +1,90 @@
+"""The engine: one thread that owns the model and works off a queue, one request at a time.
+
+It delivers ids to each request's sink, from its own thread, and knows nothing about text or HTTP.
+"""
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server import counters
+from server.config import Config
+from server.model import Model
+from server.protocol import GenerationRequest
+
+Sink = Callable[[list[int], str | None], None]
+"""sink(ids, finish): new ids, and how the answer ended: stop, length, error, or None while it goes on."""
+
+
+@dataclass
+class Ticket:
+    """A submitted request; whoever submitted it may cancel it at any time."""
+
+    request: GenerationRequest
+    sink: Sink
+    cancelled: bool = False
+
+
+class Engine:
+    def __init__(self, model: Model, config: Config) -> None:
+        self.model = model
+        self.dtype = model.dtype
+        self.max_len = config.integer("max_len")
+        self._waiting: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._waiting.put(None)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def submit(self, request: GenerationRequest, sink: Sink) -> Ticket:
+        ticket = Ticket(request, sink)
+        self._waiting.put(ticket)
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        ticket.cancelled = True
+
+    # region: schedule.admit
+    def _run(self) -> None:
+        while (ticket := self._waiting.get()) is not None:
+            if ticket.cancelled:
+                continue
+            try:
+                self._answer(ticket)
+            except Exception:  # one request's failure must not take the server down
+                traceback.print_exc()
+                ticket.sink([], "error")
+
+    # endregion: schedule.admit
+
+    # region: schedule.step
+    def _answer(self, ticket: Ticket) -> None:
+        request = ticket.request
+        generated = 0
+
+        def deliver(token: int) -> bool:
+            """Called for every new token; False ends the generation."""
+            nonlocal generated
+            if ticket.cancelled:
+                return False
+            if token == self.model.eos and not request.ignore_eos:
+                ticket.sink([], "stop")
+                return False
+            generated += 1
+            counters.add("tokens")
+            done = generated >= request.max_tokens
+            ticket.sink([token], "length" if done else None)
+            return not done
+
+        self.model.generate(request, deliver)
+
+    # endregion: schedule.step
