@@ -1,0 +1,231 @@
+"""The git store of a run: every attempt's tree, the rounds, and the difference between any two of them.
+
+The store is a private bare repository that no candidate ever sees; workspaces and checkouts carry no `.git`. Git is
+driven through plumbing only, with an environment and options built here, because a candidate's tree may hold hooks,
+filters, attributes, nested repositories or ignore rules that would run code or hide files from an ordinary git.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from vibeserve_tui.errors import EnvironmentFault, WorkspaceError
+from vibeserve_tui.state import durable
+
+MAX_FILES = 5000
+MAX_FILE_BYTES = 10 * 2**20
+MAX_TREE_BYTES = 100 * 2**20
+ZERO = "0" * 40
+
+_OPTIONS = tuple(
+    word
+    for setting in (
+        "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.attributesFile=/dev/null",
+        "core.excludesFile=/dev/null", "core.autocrlf=false", "core.symlinks=true",
+        "core.fsync=committed,loose-object,index,reference", "gc.auto=0", "maintenance.auto=false",
+        "commit.gpgSign=false", "tag.gpgSign=false", "protocol.allow=never", "submodule.recurse=false",
+        "core.quotePath=false",
+    )
+    for word in ("-c", setting)
+)  # fmt: skip
+_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_ASKPASS": "/bin/false", "GIT_EDITOR": "/bin/false", "HOME": "/nonexistent",
+    "XDG_CONFIG_HOME": "/nonexistent", "GIT_AUTHOR_NAME": "VibeServe", "GIT_AUTHOR_EMAIL": "engine@vibeserve.invalid",
+    "GIT_COMMITTER_NAME": "VibeServe", "GIT_COMMITTER_EMAIL": "engine@vibeserve.invalid", "LC_ALL": "C",
+}  # fmt: skip
+# Outranks a workspace's own .gitattributes, which could hide a change from a diff or alter bytes on checkout.
+_ATTRIBUTES = b"* -text -filter -ident -working-tree-encoding !diff !merge -export-ignore -export-subst\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    sha: str
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiffSize:
+    files: int
+    added: int
+    removed: int
+
+
+class Store:
+    """`RUN/store.git`. Opening it creates it; every method raises WorkspaceError when git refuses."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._index = path / "scratch.index"
+        if not (path / "HEAD").exists():
+            self._create()
+
+    def _create(self) -> None:
+        fresh = self._path.with_name(self._path.name + ".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        # Init refuses a GIT_DIR beside a GIT_WORK_TREE, so this one call goes without either.
+        _execute(fresh.parent, ["init", "-q", "--bare", "--template=", str(fresh)], {})
+        (fresh / "info").mkdir(exist_ok=True)
+        durable.write_atomic(fresh / "info" / "attributes", _ATTRIBUTES)
+        durable.rename(fresh, self._path)
+
+    def remove_stale_locks(self) -> None:
+        """A killed git leaves `*.lock` behind; safe to remove because only the run's owner calls this."""
+        for lock in self._path.rglob("*.lock"):
+            lock.unlink(missing_ok=True)
+
+    # ---- writing ------------------------------------------------------------------------------------------------
+
+    def snapshot(self, folder: Path, *, ref: str, parent: str | None, message: str, when: int) -> Commit:
+        """Commit every file below `folder` on `ref`. Same tree, parent, message and time give the same commit again."""
+        check_tree(folder)
+        tree = self._write_tree(folder)
+        dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
+        parents = ["-p", parent] if parent else []
+        sha = self._git(["commit-tree", tree, *parents, "-m", message], extra=dates)
+        self.set_ref(ref, sha)
+        return Commit(sha, tree)
+
+    def _write_tree(self, folder: Path) -> str:
+        self._index.unlink(missing_ok=True)
+        self._git(["read-tree", "--empty"], folder)
+        self._git(["add", "-A", "-f", "--", "."], folder)
+        return self._git(["write-tree"], folder)
+
+    def set_ref(self, ref: str, sha: str) -> None:
+        """Point `refs/…` at a commit; pointing it where it already points is no change."""
+        old = self.ref(ref)
+        if old != sha:
+            durable.failpoint("ref.before")
+            self._git(["update-ref", f"refs/{ref}", sha, old or ZERO])
+            durable.failpoint("ref.after")
+
+    def note(self, sha: str, text: str) -> None:
+        """Attach the round's figures to its commit (`git notes --ref=metrics show`)."""
+        self._git(["notes", "--ref=metrics", "add", "-f", "-m", text, sha])
+
+    # ---- reading ------------------------------------------------------------------------------------------------
+
+    def ref(self, ref: str) -> str | None:
+        out = self._git(["for-each-ref", "--format=%(objectname)", f"refs/{ref}"])
+        return out or None
+
+    def tree_of(self, sha: str) -> str:
+        return self._git(["rev-parse", "--verify", f"{sha}^{{tree}}"])
+
+    def checkout(self, sha: str, destination: Path) -> None:
+        """Write the commit's files into a fresh directory; one that exists is emptied first."""
+        shutil.rmtree(destination, ignore_errors=True)
+        destination.mkdir(parents=True)
+        index = {"GIT_INDEX_FILE": str(self._path / f"checkout-{os.getpid()}.index")}
+        try:
+            self._git(["read-tree", sha], destination, extra=index)
+            self._git(["checkout-index", "-a", "-f", f"--prefix={destination}/"], destination, extra=index)
+        finally:
+            Path(index["GIT_INDEX_FILE"]).unlink(missing_ok=True)
+
+    def diff(self, older: str, newer: str) -> str:
+        """Unified diff between two commits, as git prints it."""
+        options = [
+            "-r",
+            "-p",
+            "-M",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-color",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+        ]
+        return self._git(["diff-tree", *options, older, newer], strip=False)
+
+    def diff_size(self, older: str, newer: str) -> DiffSize:
+        rows = [row.split("\t") for row in self._git(["diff-tree", "-r", "--numstat", older, newer]).splitlines()]
+        count = [(int(added), int(removed)) if added.isdigit() else (0, 0) for added, removed, *_ in rows]
+        return DiffSize(len(rows), sum(added for added, _ in count), sum(removed for _, removed in count))
+
+    def read_file(self, sha: str, path: str) -> str:
+        return self._git(["cat-file", "blob", f"{sha}:{path}"], strip=False)
+
+    def files(self, sha: str) -> list[str]:
+        return self._git(["ls-tree", "-r", "--name-only", sha]).splitlines()
+
+    def clone_to(self, destination: Path) -> None:
+        """A plain copy of the history, for people: `git log` works in it."""
+        shutil.copytree(self._path, destination, ignore=shutil.ignore_patterns("*.lock", "*.index"))
+
+    def _git(
+        self,
+        arguments: list[str],
+        work_tree: Path | None = None,
+        *,
+        extra: dict[str, str] | None = None,
+        strip: bool = True,
+    ) -> str:
+        environment = {"GIT_DIR": str(self._path), "GIT_INDEX_FILE": str(self._index), **(extra or {})}
+        if work_tree is not None:
+            environment["GIT_WORK_TREE"] = str(work_tree)
+        return _execute(work_tree or self._path, arguments, environment, strip=strip)
+
+
+def check_tree(folder: Path) -> None:
+    """Refuse what git cannot hold faithfully or what would point out of the tree. Raises WorkspaceError."""
+    files = total = 0
+    for root, directories, names in os.walk(folder):
+        for name in directories:
+            if name.lower() == ".git" or (Path(root) / name).is_symlink():
+                raise WorkspaceError(
+                    "a nested repository or a linked folder is not allowed", where=f"{Path(root) / name}"
+                )
+        for name in names:
+            path = Path(root) / name
+            details = path.lstat()
+            if not stat.S_ISREG(details.st_mode) or name.lower() == ".git":
+                raise WorkspaceError("only plain files are allowed: no links, pipes or devices", where=str(path))
+            if details.st_size > MAX_FILE_BYTES:
+                raise WorkspaceError(
+                    f"{details.st_size >> 20} MiB is more than a file may have (10 MiB)", where=str(path)
+                )
+            files, total = files + 1, total + details.st_size
+    if files > MAX_FILES or total > MAX_TREE_BYTES:
+        raise WorkspaceError(f"{files} files, {total >> 20} MiB: more than a tree may hold", where=str(folder))
+    if not files:
+        raise WorkspaceError("the tree is empty", where=str(folder))
+
+
+def forget_git_variables() -> None:
+    """Drop every GIT_* variable of this process: GitPython reads some itself and hands all of them to git."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        del os.environ[name]
+
+
+def _execute(folder: Path, arguments: list[str], environment: dict[str, str], *, strip: bool = True) -> str:
+    git = _load_git()
+    command = git.Git(str(folder))
+    command.update_environment(**_ENVIRONMENT, **environment)
+    try:
+        out = command.execute(["git", *_OPTIONS, *arguments], strip_newline_in_stdout=strip, stdout_as_string=False)
+    except git.exc.GitCommandNotFound as error:
+        raise EnvironmentFault("git is missing", fix="install git 2.30 or newer") from error
+    except git.exc.GitCommandError as error:
+        lines = str(error.stderr).strip(" '\n").splitlines() or ["no message"]
+        raise WorkspaceError(f"git {arguments[0]} failed: {lines[-1]}", where=str(folder)) from error
+    text = bytes(out).decode("utf-8", "replace")
+    return text.strip("\n") if strip else text
+
+
+def _load_git() -> ModuleType:
+    """GitPython, loaded on first use: clients that never look at a diff do not pay for it."""
+    if shutil.which("git") is None:
+        raise EnvironmentFault("git is missing", fix="install git 2.30 or newer")
+    forget_git_variables()
+    import git
+    import git.exc
+
+    return git
