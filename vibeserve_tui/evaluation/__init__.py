@@ -1,0 +1,1 @@
+"""Whatever decides about a candidate: workload, load generator, statistics, judge."""
