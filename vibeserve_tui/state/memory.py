@@ -18,7 +18,8 @@ HEADINGS = (WORKS, DEAD_ENDS, UNCLEAR, IDEAS, OPERATOR)
 
 def add_note(text: str, heading: str, note: str) -> str:
     """The text with one more bullet at the end of the heading's section; a bullet that stands there already is not
-    repeated."""
+    repeated.
+    """
     lines = text.splitlines()
     title, bullet = f"## {heading}", f"- {' '.join(note.split())}"
     if title not in lines:
