@@ -17,6 +17,8 @@ from enum import StrEnum
 from vibeserve_tui.errors import InputError
 from vibeserve_tui.evaluation.strict_json import Fields, Json, parse, without_none
 
+MIB = 1 << 20
+
 
 class Mode(StrEnum):
     CLOSED = "closed"
