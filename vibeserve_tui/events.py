@@ -232,6 +232,9 @@ class Measured(Value):
         return next((figure for figure in self.figures if figure.headline), None)
 
 
+HypothesisOutcome = Literal["proven", "disproven", "inconclusive", "not_active", "implementation_failed", ""]
+
+
 class ToolCall(Value):
     name: str
     arguments: str = ""
@@ -253,7 +256,7 @@ class RoundRecord(Value):
     verdict: Verdict | None = None
     measured: Measured | None = None
     fate: Literal["champion", "prerequisite", "discarded", "baseline"] = "discarded"
-    hypothesis_outcome: Literal["proven", "disproven", "inconclusive", "not_active", "implementation_failed", ""] = ""
+    hypothesis_outcome: HypothesisOutcome = ""
     files_changed: int = 0
     lines_added: int = 0
     lines_removed: int = 0

@@ -30,12 +30,14 @@ class Views:
                 self._written[name] = data
 
     def edited_memory(self, state: RunState) -> str | None:
-        """The memory text that somebody wrote into the view since we last did, if any."""
-        path = self._run.views / MEMORY_FILE
-        if MEMORY_FILE not in self._written or not path.exists():
-            return None
-        text = path.read_text("utf-8", "replace")
-        return text if text.encode() != self._written[MEMORY_FILE] and text != state.memory else None
+        """The memory text that somebody wrote into the view since it was last written, by this process or another."""
+        path, recorded = self._run.views / MEMORY_FILE, self._run.views / "state.json"
+        try:
+            text = path.read_text("utf-8", "replace")
+            written = json.loads(recorded.read_bytes())["memory_sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # a view that is missing or half-made says nothing; it is rebuilt
+        return text if memory.digest(text) != written and text != state.memory else None
 
 
 def render(state: RunState) -> dict[str, str]:

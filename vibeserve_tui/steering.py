@@ -1,0 +1,274 @@
+"""The operator's desk: takes commands from the inbox, answers each one in the journal, and speaks for the person.
+
+Commands arrive at any moment; what interrupts a round (pause, stop, cancel, revert) takes effect at the next step
+boundary or, where that is what was asked for, by cancelling the step in flight. The desk never plans and never measures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from vibeserve_tui import commands as cmd
+from vibeserve_tui import events as ev
+from vibeserve_tui.errors import InputError, VibeServeError
+from vibeserve_tui.round import Action, Decision, Default
+from vibeserve_tui.state import durable, issues, memory
+from vibeserve_tui.state.run import Run
+
+T = TypeVar("T")
+SCAN_S = 0.25
+BEAT_S = 5.0
+
+
+class StepCancelled(Exception):
+    """The operator gave the round in flight up."""
+
+
+@dataclass(slots=True)
+class Wishes:
+    """What the operator wants next, read by the engine at its step boundaries."""
+
+    pause: bool = False
+    stop: bool = False
+    stop_now: bool = False
+    revert_to: int | None = None
+    decision: Decision | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Desk:
+    def __init__(self, run: Run, *, approval_timeout_s: float | None) -> None:
+        self._run = run
+        self._approval_timeout_s = approval_timeout_s
+        self.wishes = Wishes()
+        self._step: asyncio.Task[Any] | None = None
+
+    # ---- the round's operator -----------------------------------------------------------------------------------
+
+    async def decide(self, number: int, default: Default) -> Decision:
+        """The gate's own outcome in mode auto; otherwise the person's answer, or the default at the deadline."""
+        if not self._must_ask():
+            return Decision(default, "gate")
+        waiting = self._run.state.approval or self._ask(number, default)
+        self.wishes.decision = None
+        while self.wishes.decision is None:
+            left = None if waiting.deadline_ts is None else waiting.deadline_ts - time.time()
+            if left is not None and left <= 0:
+                self.wishes.decision = Decision(waiting.default, "gate", "nobody answered before the deadline")
+                break
+            self.wishes.changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wishes.changed.wait(), timeout=left)
+        decision, self.wishes.decision = self.wishes.decision, None
+        self._run.emit(
+            ev.ApprovalDecided(
+                id=waiting.id, round=number, action=decision.action, by=decision.by, comment=decision.comment
+            )
+        )
+        return decision
+
+    def _must_ask(self) -> bool:
+        mode, here = self._run.state.approval_mode, self._run.state.in_flight
+        if mode == "auto" or here is None or here.measured is None or here.measured.outcome == "void":
+            return False
+        return mode == "each-round" or _has_regression(here.measured)
+
+    def _ask(self, number: int, default: Default) -> ev.ApprovalRequested:
+        deadline = None if self._approval_timeout_s is None else time.time() + self._approval_timeout_s
+        here = self._run.state.in_flight
+        attempt = here.attempt if here else 1
+        self._run.emit(
+            ev.ApprovalRequested(
+                id=f"{number}-{attempt}",
+                round=number,
+                default=default,
+                deadline_ts=deadline,
+            )
+        )
+        assert self._run.state.approval is not None
+        return self._run.state.approval
+
+    # ---- step boundaries ----------------------------------------------------------------------------------------
+
+    async def boundary(self) -> None:
+        """Between two rounds: take hand edits, obey a revert, and wait here while the run is paused."""
+        self._run.take_hand_edit()
+        if self.wishes.revert_to is not None:
+            self._move_champion(self.wishes.revert_to)
+            self.wishes.revert_to = None
+        if self.wishes.pause and not self.wishes.stop:
+            self._run.emit(ev.RunPausedEvent(reason="paused by the operator", by="operator"))
+            await self._until_resumed()
+            if not self.wishes.stop:
+                self._run.emit(ev.RunResumed(by="operator"))
+
+    async def _until_resumed(self) -> None:
+        while self.wishes.pause and not self.wishes.stop:
+            self.wishes.changed.clear()
+            await self.wishes.changed.wait()
+
+    def _move_champion(self, number: int) -> None:
+        record = self._run.state.rounds[number]
+        self._run.emit(
+            ev.ChampionMoved(round=number, commit=record.commit, by="operator", reason=f"reverted to round {number}")
+        )
+        self._run.note(memory.OPERATOR, f"the operator went back to round {number} ({record.task.title})")
+
+    async def interruptible(self, step: Coroutine[object, object, T]) -> T:
+        """Await a step that cancel_step, stop --now and revert may end; raises StepCancelled then."""
+        task = asyncio.create_task(step)
+        self._step = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            engine = asyncio.current_task()
+            if task.cancelled() and engine is not None and engine.cancelling() == 0:
+                raise StepCancelled from None
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            raise
+        finally:
+            self._step = None
+
+    def _cancel_step(self) -> None:
+        if self._step is not None:
+            self._step.cancel()
+
+    # ---- the inbox ----------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Answer commands and beat, for as long as the engine lives."""
+        beat = 0.0
+        while True:
+            for path, command in self._run.dir.waiting_commands():
+                self._answer(path.stem, command)
+                durable.unlink(path)
+            if time.monotonic() >= beat:
+                self._run.emit(ev.Heartbeat(active_s=round(self._run.active_s, 1)))
+                beat = time.monotonic() + BEAT_S
+            await asyncio.sleep(SCAN_S)
+
+    def _answer(self, name: str, command: cmd.AnyCommand | str) -> None:
+        if isinstance(command, str):
+            self._run.emit(ev.CommandRejected(id=name, command="?", reason=command))
+            return
+        if command.id in self._run.state.answered:
+            return
+        try:
+            effects, act = self._effects(command)
+        except VibeServeError as error:
+            self._run.emit(ev.CommandRejected(id=command.id, command=command.kind, reason=str(error)))
+            return
+        self._run.emit(ev.CommandAccepted(id=command.id, command=command.kind, by=command.by), *effects)
+        if act:
+            act()
+        self.wishes.changed.set()
+
+    def _effects(self, command: cmd.AnyCommand) -> tuple[list[ev.Event], Callable[[], None] | None]:
+        """The facts a command makes true at once, and what it asks of the engine. Raises InputError to reject it."""
+        state = self._run.state
+        match command:
+            case cmd.NewIssue():
+                return [issues.from_operator(state.issues, command)], None
+            case cmd.EditIssue():
+                return [issues.edited(state.issues, command)], None
+            case cmd.EditMemory():
+                return [self._edit_memory(command)], None
+            case cmd.Steer(note=note):
+                return [ev.OperatorNote(text=note), self._noted(note)], None
+            case cmd.Pin(round=number, pinned=pinned):
+                self._require_round(number)
+                return [ev.RoundPinned(round=number, pinned=pinned)], None
+            case cmd.SetApprovalMode(mode=mode):
+                return [ev.SettingChanged(name="approval", value=mode)], self._answer_waiting_if_auto(mode)
+            case cmd.SetBudget():
+                return self._budget(command), None
+            case _:
+                return [], self._wish(command)
+
+    def _wish(self, command: cmd.AnyCommand) -> Callable[[], None]:
+        match command:
+            case cmd.Approve() | cmd.Retry() | cmd.RevertTo(round=None):
+                return self._answer_waiting(command)
+            case cmd.RevertTo(round=int(number)):
+                return self._revert_to(number)
+            case cmd.Pause():
+                return lambda: setattr(self.wishes, "pause", True)
+            case cmd.Resume():
+                return lambda: setattr(self.wishes, "pause", False)
+            case cmd.CancelStep():
+                if self._step is None:
+                    raise InputError("no round is in flight")
+                return self._cancel_step
+            case cmd.Stop(now=now):
+                return lambda: self._stop(now=now)
+            case _:
+                raise InputError(f"{command.kind} is not understood here")
+
+    def _stop(self, *, now: bool) -> None:
+        self.wishes.stop, self.wishes.stop_now = True, now
+        if now:
+            self._cancel_step()
+
+    def _revert_to(self, number: int) -> Callable[[], None]:
+        self._require_round(number)
+        outcome = self._run.state.rounds[number].outcome
+        if number != 0 and outcome not in (ev.Outcome.KEPT, ev.Outcome.INDECISIVE):
+            raise InputError(f"round {number} was {outcome}: only a judged, sound round can be champion")
+
+        def go_back() -> None:
+            self.wishes.revert_to = number
+            self._cancel_step()  # its base is about to change
+
+        return go_back
+
+    def _answer_waiting(self, command: cmd.Approve | cmd.Retry | cmd.RevertTo) -> Callable[[], None]:
+        waiting = self._run.state.approval
+        if waiting is None:
+            raise InputError("no round waits for an answer")
+        if isinstance(command, cmd.Approve) and command.approval not in ("", waiting.id):
+            raise InputError(f"approval {command.approval} is not the one that waits ({waiting.id})")
+        if self.wishes.decision is not None:
+            raise InputError(f"already answered by {self.wishes.decision.by}")
+        action: Action = command.kind
+        return lambda: setattr(self.wishes, "decision", Decision(action, command.by, command.comment))
+
+    def _answer_waiting_if_auto(self, mode: str) -> Callable[[], None] | None:
+        waiting = self._run.state.approval
+        if mode != "auto" or waiting is None:
+            return None
+        return lambda: setattr(self.wishes, "decision", Decision(waiting.default, "gate", "approval mode is now auto"))
+
+    def _edit_memory(self, command: cmd.EditMemory) -> ev.MemoryChanged:
+        if command.base_sha256 != memory.digest(self._run.state.memory):
+            raise InputError("the memory changed meanwhile", fix="look at the new text and save again")
+        return ev.MemoryChanged(text=command.text, by=command.by)
+
+    def _noted(self, note: str) -> ev.MemoryChanged:
+        return ev.MemoryChanged(text=memory.add_note(self._run.state.memory, memory.OPERATOR, note), by="operator")
+
+    def _budget(self, command: cmd.SetBudget) -> list[ev.Event]:
+        changes: list[ev.Event] = []
+        if command.max_rounds is not None:
+            changes.append(ev.SettingChanged(name="max_rounds", value=str(command.max_rounds)))
+        if command.max_minutes is not None:
+            changes.append(ev.SettingChanged(name="max_minutes", value=str(command.max_minutes)))
+        if not changes:
+            raise InputError("set_budget: neither rounds nor minutes are given")
+        return changes
+
+    def _require_round(self, number: int) -> None:
+        if number not in self._run.state.rounds:
+            raise InputError(f"there is no finished round {number}")
+
+
+def _has_regression(measured: ev.Measured) -> bool:
+    """Did any other metric get significantly worse, or was the gain so large that it was checked twice?"""
+    worse = any(f.ci_high is not None and f.ci_high < 1 for f in measured.figures if not f.headline)
+    return worse or measured.checked_twice
