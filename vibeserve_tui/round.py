@@ -15,7 +15,6 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.errors import AgentError, WorkspaceError
 from vibeserve_tui.state.run import Run
 
-
 Action = Literal["approve", "revert", "retry"]
 Default = Literal["approve", "revert"]
 

@@ -1,0 +1,125 @@
+"""The command line: finds the verb, runs it, and turns every expected error into one line and an exit code.
+
+Each verb is one module of `verbs/`, imported only when it is called, so that `vibeserve --help` stays instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib import import_module
+
+from vibeserve_tui import __version__
+from vibeserve_tui.errors import VibeServeError, did_you_mean
+
+GROUPS: dict[str, dict[str, str]] = {
+    "Run": {
+        "run": "synthesize a serving system for a target",
+        "resume": "go on with a run that was paused, interrupted or killed",
+        "attach": "watch a run that is going on, in the app or as text",
+        "replay": "play a recorded run again",
+        "demo": "play the recorded default run that comes with the package",
+        "ls": "list runs",
+    },
+    "Decide": {
+        "approve": "keep the round that waits for an answer",
+        "revert": "turn down the waiting round, or go back to an earlier one",
+        "retry": "turn down the waiting round and try its task again with a comment",
+        "steer": "leave a note that every later plan sees",
+        "pause": "pause a run after the step in flight",
+        "stop": "end a run after this round, or now",
+    },
+    "Results": {
+        "report": "what a run found, as Markdown, HTML or JSON",
+        "export": "write the champion as a project that runs without VibeServe",
+        "gate": "explain a measurement's decision from its evidence",
+        "bench": "measure any OpenAI-compatible server with the load generator",
+    },
+    "Set up": {
+        "doctor": "what this machine can do, and how to fix what is missing",
+        "target": "list, check or make targets",
+        "skills": "list and read the skills library",
+    },
+}
+VERBS = {verb: summary for group in GROUPS.values() for verb, summary in group.items()}
+
+EPILOG = """\
+examples:
+  vibeserve                              open the app
+  vibeserve run tiny-llama-chat          the default run; needs no key, no GPU, no network
+  vibeserve report latest --json         what it found
+  vibeserve export latest my-server      take the server with you
+
+exit codes: 0 finished · 1 failed · 2 bad input · 3 this machine lacks something · 4 paused, resumable
+            5 damaged state · 130 left by ctrl-c
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except VibeServeError as error:
+        print(f"vibeserve: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) left early; that is its right, and Python must not complain on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments and sys.stdin.isatty() and sys.stdout.isatty():
+        arguments = ["app"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"vibeserve {__version__}")
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS and verb != "app":
+        print(f"vibeserve: no verb {verb!r}{did_you_mean(verb, VERBS)} (fix: vibeserve --help)", file=sys.stderr)
+        return 2
+    module = import_module(f"vibeserve_tui.verbs.{MODULES.get(verb, verb)}")
+    parser = Parser(prog=f"vibeserve {verb}", description=VERBS.get(verb, ""), formatter_class=HelpFormatter)
+    module.configure(parser, verb)
+    options = parser.parse_args(arguments[1:])
+    code: int = module.run(options, verb)
+    return code
+
+
+MODULES = dict.fromkeys(("approve", "revert", "retry", "steer", "pause", "stop"), "control") | {"demo": "replay"}
+"""Verbs that share a module; every other verb has the module of its name."""
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps examples as they are written and shows defaults."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says a usage error in one line, with the way out."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]  # argparse's own never returns either
+        print(f"{self.prog}: {message} (fix: {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _help() -> str:
+    lines = ["vibeserve – agents write the LLM serving system for your model, machine and workload", ""]
+    lines += ["usage: vibeserve [VERB] [--help]", ""]
+    for group, verbs in GROUPS.items():
+        lines.append(f"{group}:")
+        lines += [f"  {verb:<10}{summary}" for verb, summary in verbs.items()]
+        lines.append("")
+    return "\n".join(lines) + textwrap.dedent(EPILOG)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

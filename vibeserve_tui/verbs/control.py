@@ -1,0 +1,42 @@
+"""approve, revert, retry, steer, pause, stop: the operator's word, from a shell or a script."""
+
+from __future__ import annotations
+
+import argparse
+
+from vibeserve_tui.commands import Approve, Command, Pause, Retry, RevertTo, Steer, Stop
+from vibeserve_tui.verbs.common import add_run, run_of, send
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    if verb == "steer":
+        parser.add_argument("note", help="what the agents should mind from now on")
+    add_run(parser)
+    if verb in ("approve", "revert", "retry"):
+        parser.add_argument("--comment", default="", help="recorded with the decision")
+    if verb == "revert":
+        parser.add_argument(
+            "--to", type=int, default=None, metavar="ROUND", help="make this earlier round the champion"
+        )
+    if verb == "stop":
+        parser.add_argument("--now", action="store_true", help="discard the round in flight instead of finishing it")
+
+
+def run(options: argparse.Namespace, verb: str) -> int:
+    return send(run_of(options), _command(options, verb))
+
+
+def _command(options: argparse.Namespace, verb: str) -> Command:
+    match verb:
+        case "approve":
+            return Approve(comment=options.comment)
+        case "revert":
+            return RevertTo(round=options.to, comment=options.comment)
+        case "retry":
+            return Retry(comment=options.comment)
+        case "steer":
+            return Steer(note=options.note)
+        case "pause":
+            return Pause()
+        case _:
+            return Stop(now=options.now)
