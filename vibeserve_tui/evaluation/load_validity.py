@@ -1,0 +1,136 @@
+"""Whether a window may be believed: every reason why not, by name.
+
+A window with a violation is void: repeated once, never averaged in. A saturated server is no
+violation (the client was on time); the summary says so, and its latencies decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+from vibeserve_tui.evaluation.arrivals import arrival_times
+from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
+from vibeserve_tui.evaluation.load_report import LOST, CallReport, LoadReport
+from vibeserve_tui.evaluation.load_summary import percentile, samples_ms
+
+LAG_LIMIT_MS = 5.0
+LAG_SHARE_OF_TTFT = 0.10
+LAG_RESOLUTION_MS = 1.0
+"""Smaller lags are the operating system's scheduling of any process; a fast server is not to blame for them."""
+CPU_SHARE_LIMIT = 0.25
+CPU_US_PER_CHUNK_LIMIT = 100.0
+NEGLIGIBLE_CPU_SHARE = 0.05
+"""Below, the cost per chunk is that of an idle client divided by few chunks."""
+SUSPENDED_LIMIT_S = 0.05
+
+
+class Reason(StrEnum):
+    PLAN = "plan"
+    """Other calls, or in another order, than planned."""
+    ERRORS = "errors"
+    """More failed calls than the target allows."""
+    LOST = "lost"
+    """Calls that no reply came to."""
+    LOOP_LAG = "loop_lag"
+    SCHEDULE_LAG = "schedule_lag"
+    CLIENT_CPU = "client_cpu"
+    USAGE = "usage"
+    """The server's usage is not the number of ids that it sent."""
+    COALESCED = "coalesced"
+    """More tokens in a chunk than declared."""
+    CONCURRENCY = "concurrency"
+    """The client did not hold as many calls in flight as the plan says."""
+    SUSPENDED = "suspended"
+    """The machine slept, or its clock was set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidityRules:
+    """What the target declares."""
+
+    error_budget: int = 0
+    max_tokens_per_chunk: int = 1
+
+
+def violations(report: LoadReport, plan: LoadPlan, rules: ValidityRules | None = None) -> tuple[Violation, ...]:
+    """Empty for a window that may be believed."""
+    rules = rules or ValidityRules()
+    return (
+        *_of_the_plan(report, plan),
+        *_of_the_calls(report, rules),
+        *_of_the_tokens(report, rules),
+        *_of_the_client(report),
+    )
+
+
+def _of_the_plan(report: LoadReport, plan: LoadPlan) -> Iterator[Violation]:
+    if report.plan_sha256 != plan.sha256() or [call.id for call in report.calls] != [call.id for call in plan.calls]:
+        yield Violation(Reason.PLAN, "the report is of another plan")
+    due = sorted(zip(arrival_times(plan), report.calls, strict=False), key=lambda pair: pair[0])
+    sent = [call.t_sent for _, call in due if call.t_sent is not None]
+    if any(after < before for before, after in pairwise(sent)):
+        yield Violation(Reason.PLAN, "calls were not sent in the order of their schedule")
+    if plan.mode is Mode.CLOSED and plan.concurrency is not None:
+        wanted = min(plan.concurrency, len(plan.calls))
+        if report.client.peak_in_flight < wanted:
+            yield Violation(Reason.CONCURRENCY, f"{report.client.peak_in_flight} calls in flight of {wanted}")
+
+
+def _of_the_calls(report: LoadReport, rules: ValidityRules) -> Iterator[Violation]:
+    failed = [call for call in report.calls if not call.ok]
+    if len(failed) > rules.error_budget:
+        labels = sorted({call.error for call in failed})
+        yield Violation(Reason.ERRORS, f"{len(failed)} of {len(report.calls)} calls failed: {', '.join(labels)}")
+    lost = sum(call.error in LOST for call in failed)
+    if lost:
+        yield Violation(Reason.LOST, f"{lost} calls got no reply")
+
+
+def _of_the_tokens(report: LoadReport, rules: ValidityRules) -> Iterator[Violation]:
+    streamed = [call for call in report.calls if call.ok and call.chunk_t]
+    liars = [call.id for call in streamed if _states_other_usage(call)]
+    if liars:
+        yield Violation(Reason.USAGE, f"usage is not the number of ids in {len(liars)} calls, such as {liars[0]}")
+    allowed = rules.max_tokens_per_chunk
+    coalesced = [call.id for call in streamed if max(map(len, call.chunk_ids)) > allowed]
+    if coalesced:
+        yield Violation(
+            Reason.COALESCED, f"more than {allowed} tokens in a chunk in {len(coalesced)} calls, such as {coalesced[0]}"
+        )
+
+
+def _states_other_usage(call: CallReport) -> bool:
+    return call.usage is None or call.usage.completion_tokens != len(call.token_ids)
+
+
+def _of_the_client(report: LoadReport) -> Iterator[Violation]:
+    client = report.client
+    limit = lag_limit_ms(report)
+    if client.loop_lag.p99_ms >= limit:
+        yield Violation(Reason.LOOP_LAG, f"p99 {client.loop_lag.p99_ms:.2f} ms, limit {limit:.2f} ms")
+    if client.schedule_lag.p99_ms >= limit:
+        yield Violation(Reason.SCHEDULE_LAG, f"p99 {client.schedule_lag.p99_ms:.2f} ms, limit {limit:.2f} ms")
+    share = client.cpu_s / client.wall_s if client.wall_s else 0.0
+    chunks = sum(len(call.chunk_t) for call in report.calls)
+    us_per_chunk = 1e6 * client.cpu_s / chunks if chunks else 0.0
+    if share > CPU_SHARE_LIMIT or (us_per_chunk > CPU_US_PER_CHUNK_LIMIT and share > NEGLIGIBLE_CPU_SHARE):
+        yield Violation(Reason.CLIENT_CPU, f"{share:.0%} of a core, {us_per_chunk:.0f} µs per chunk")
+    if client.suspended_s > SUSPENDED_LIMIT_S:
+        yield Violation(Reason.SUSPENDED, f"the machine slept for {client.suspended_s:.1f} s")
+
+
+def lag_limit_ms(report: LoadReport) -> float:
+    """A late client adds to every latency, so what it may add depends on what is measured."""
+    ttfts = samples_ms(report)["ttft_ms"]
+    if not ttfts:
+        return LAG_LIMIT_MS
+    return min(LAG_LIMIT_MS, max(LAG_RESOLUTION_MS, LAG_SHARE_OF_TTFT * percentile(ttfts, 50)))
