@@ -1,4 +1,4 @@
-"""The engine: one thread that owns the model and works off a queue, one request at a time.
+"""The engine: one thread that owns the model and works off a queue of requests.
 
 It delivers ids to each request's sink, from its own thread, and knows nothing about text or HTTP.
 """
@@ -6,25 +6,16 @@ It delivers ids to each request's sink, from its own thread, and knows nothing a
 import queue
 import threading
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from server import counters
 from server.config import Config
 from server.model import Model
 from server.protocol import GenerationRequest
+from server.ticket import Sink, Ticket
 
-Sink = Callable[[list[int], str | None], None]
-"""sink(ids, finish): new ids, and how the answer ended: stop, length, error, or None while it goes on."""
+# region: schedule.imports
+from server import counters
 
-
-@dataclass
-class Ticket:
-    """A submitted request; whoever submitted it may cancel it at any time."""
-
-    request: GenerationRequest
-    sink: Sink
-    cancelled: bool = False
+# endregion: schedule.imports
 
 
 class Engine:
@@ -32,7 +23,9 @@ class Engine:
         self.model = model
         self.dtype = model.dtype
         self.max_len = config.integer("max_len")
+        # region: schedule.state
         self._waiting: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        # endregion: schedule.state
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:

@@ -1,19 +1,24 @@
+# region: model.head
 """The model: transformers' generate(), driven token by token."""
 
 from collections.abc import Callable
 
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache, StoppingCriteria, StoppingCriteriaList
-from transformers.generation.streamers import BaseStreamer
+from transformers import AutoModelForCausalLM, DynamicCache, StoppingCriteriaList
+from transformers.utils import logging
 
 from server import sampling
 from server.config import Config
 from server.protocol import GenerationRequest
+from server.token_feed import TokenFeed
+
+# endregion: model.head
 
 
 class Model:
     # region: model.layers
     def __init__(self, config: Config) -> None:
+        logging.disable_progress_bar()
         self.dtype = config.text("dtype")
         self._model = AutoModelForCausalLM.from_pretrained(
             config.model_dir, dtype=getattr(torch, self.dtype), attn_implementation=self._attention()
@@ -41,7 +46,7 @@ class Model:
     def generate(self, request: GenerationRequest, deliver: Callable[[int], bool]) -> None:
         """Generate until `deliver(token)` returns False."""
         ids = torch.tensor([request.prompt_ids])
-        feed = _Feed(deliver)
+        feed = TokenFeed(deliver)
         self._model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
@@ -53,24 +58,3 @@ class Model:
         )
 
     # endregion: decode.step
-
-
-class _Feed(BaseStreamer, StoppingCriteria):
-    """Hands every token to a callback at once, and stops generate() when the callback has had enough."""
-
-    def __init__(self, deliver: Callable[[int], bool]) -> None:
-        self._deliver = deliver
-        self._seen_prompt = False
-        self._done = False
-
-    def put(self, value: torch.Tensor) -> None:
-        if not self._seen_prompt:  # generate() hands over the prompt first
-            self._seen_prompt = True
-            return
-        self._done = not self._deliver(int(value))
-
-    def end(self) -> None:
-        pass
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
-        return torch.full((1,), self._done)

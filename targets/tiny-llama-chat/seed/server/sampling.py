@@ -1,11 +1,10 @@
+# region: sample.pick
 """How the next token is chosen: greedy is the largest logit, the lowest id on ties."""
 
 import torch
 
 from server.protocol import GenerationRequest
 
-
-# region: sample.pick
 def generate_arguments(request: GenerationRequest) -> dict[str, object]:
     """The sampling arguments of transformers' generate()."""
     if request.temperature == 0:
