@@ -32,8 +32,9 @@ from vibeserve_tui.inputs.target_sections import (
     TargetMetric,
     Word,
 )
-from vibeserve_tui.inputs.toml_files import Fault, Section, TomlFile, read_text, section_fault, validate
+from vibeserve_tui.inputs.toml_files import Fault, Section, TomlFile, merged, read_text, section_fault, validate
 from vibeserve_tui.inputs.workload_spec import Level, RelativePath, TraceLevel, WorkloadSpec
+from vibeserve_tui.metrics import MetricSpec
 
 FILE_NAME = "target.toml"
 _FIXED_FIELDS = frozenset({"schema", "name", "backends", "backend"})
@@ -105,6 +106,11 @@ class Target(Section):
     def headlines(self) -> tuple[TargetMetric, ...]:
         return tuple(metric for metric in self.metrics if metric.headline)
 
+    @property
+    def metric_specs(self) -> tuple[MetricSpec, ...]:
+        """All rows of metrics and guards as the gate takes them: relative bounds become log ratios."""
+        return (*(metric.spec for metric in self.metrics), *(guard.spec for guard in self.guards))
+
     def level(self, level_id: str) -> Level:
         """The declared level; KeyError for an unknown one."""
         return {level.id: level for level in self.levels}[level_id]
@@ -116,16 +122,8 @@ class Target(Section):
         fixed = sorted(_FIXED_FIELDS & set(overrides))
         if fixed:
             return None, [Fault(fixed[0], "cannot differ between backends", "set it at the top of the file")]
-        target, faults = validate(_merged(plain, overrides), Target)
+        target, faults = validate(merged(plain, overrides), Target)
         return target, faults if target is None else list(disagreements(target))
-
-
-def _merged(base: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
-    merged = dict(base)
-    for key, value in overrides.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 @dataclass(frozen=True, slots=True)

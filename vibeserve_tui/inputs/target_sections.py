@@ -5,6 +5,7 @@ Each checks itself; what has to agree between them is checked by `inputs.target`
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -23,6 +24,7 @@ from pydantic import (
 from vibeserve_tui.errors import did_you_mean
 from vibeserve_tui.inputs.toml_files import Section, section_fault
 from vibeserve_tui.inputs.workload_spec import Identifier, RelativePath
+from vibeserve_tui.metrics import Basis, Direction, MetricSpec, Role
 
 SERVE_PLACEHOLDERS = frozenset({"python"})
 PROGRAM_PLACEHOLDERS = frozenset(
@@ -35,6 +37,14 @@ _SECRET_WORDS = frozenset({"KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS"})
 def _word(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", value):
         raise section_fault(f"{value[:60]!r} is not a plain word", fix="write it as a-z 0-9 _ -")
+    return value
+
+
+def _metric_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,79}", value):
+        raise section_fault(
+            f"{value[:60]!r} is not a metric's name", fix="letters, digits and _, beginning with a letter"
+        )
     return value
 
 
@@ -69,11 +79,6 @@ class Modality(StrEnum):
     IMAGE_GENERATION = "image_generation"
 
 
-class Direction(StrEnum):
-    MAX = "max"
-    MIN = "min"
-
-
 class Limits(Section):
     """What the candidate's box may use."""
 
@@ -97,34 +102,63 @@ class Endpoint(Section):
     """Optional request fields that must work."""
 
 
-class TargetMetric(Section):
-    name: str
+class _Figure(Section):
+    name: Annotated[str, AfterValidator(_metric_name)]
     """A key of the load generator (vLLM's names), or of programs.benchmark."""
     level: Identifier | None = None
     """The level it is taken from; none for figures of the whole process."""
     unit: Annotated[str, Field(min_length=1, max_length=16)]
     direction: Direction
+
+
+class TargetMetric(_Figure):
     headline: bool = False
     """The figure that decides what is better."""
     min_effect: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Smallest relative gain worth keeping; it may raise the gate's own, never lower it."""
 
+    @property
+    def spec(self) -> MetricSpec:
+        return MetricSpec(
+            name=self.name,
+            unit=self.unit,
+            direction=self.direction,
+            level=self.level,
+            role=Role.HEADLINE if self.headline else Role.INFO,
+            min_effect=math.log1p(self.min_effect),
+        )
 
-class Guard(Section):
+
+class Guard(_Figure):
     """A figure that may not get worse, whatever the headline gains."""
 
-    name: str
-    level: Identifier | None = None
-    unit: Annotated[str, Field(min_length=1, max_length=16)]
-    direction: Direction
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Relative worsening that is let pass."""
-    basis: Literal["champion", "baseline"] = "champion"
+    tolerance: Annotated[float | None, Field(ge=0, lt=1)] = None
+    """Relative worsening that is let pass: 0.05 if neither this nor max is given."""
+    basis: Basis = Basis.CHAMPION
     """Compared with the champion at each gate, or with the baseline at confirmations."""
-    at_most: Annotated[float | None, Field(alias="max")] = None
-    """Absolute bound."""
-    at_least: Annotated[float | None, Field(alias="min")] = None
-    """Absolute bound."""
+    at_most: Annotated[PositiveFloat | None, Field(alias="max")] = None
+    """Absolute bound, in the metric's unit."""
+
+    @model_validator(mode="after")
+    def _bounded_from_the_right_side(self) -> Guard:
+        if self.at_most is not None and self.direction is Direction.MAX:
+            raise section_fault(
+                "means nothing where more is better", fix='remove it, or set direction "min"', field="max"
+            )
+        return self
+
+    @property
+    def spec(self) -> MetricSpec:
+        return MetricSpec(
+            name=self.name,
+            unit=self.unit,
+            direction=self.direction,
+            level=self.level,
+            role=Role.GUARD,
+            tolerance=None if self.tolerance is None else math.log1p(self.tolerance),
+            basis=self.basis,
+            max=self.at_most,
+        )
 
 
 class Hub(Section):

@@ -121,6 +121,15 @@ def validate(table: Mapping[str, object], schema: type[Schema]) -> tuple[Schema 
         return None, [_fault(detail, table, schema) for detail in details]
 
 
+def merged(base: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
+    """`base` with `overrides` laid over it: tables are merged, anything else is replaced."""
+    result = dict(base)
+    for key, value in overrides.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 def _unusable_values(value: object, field: str = "", depth: int = 0) -> Iterator[Fault]:
     """TOML values that no schema here has a use for: dates, nan, inf, and bottomless nesting."""
     if depth > MAX_DEPTH:

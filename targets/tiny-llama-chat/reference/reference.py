@@ -32,7 +32,7 @@ class Reference:
 
     @torch.inference_mode()
     def gaps(self, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> list[float]:
-        """log p(best) − log p(emitted) at every output position, with the emitted text as context: 0 = greedy."""
+        """Log p(best) − log p(emitted) at every output position, with the emitted text as context: 0 = greedy."""
         if not output_ids:
             return []
         context = self._tensor([*prompt_ids, *output_ids[:-1]])
