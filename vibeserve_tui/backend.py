@@ -1,0 +1,237 @@
+"""The hardware contract: what a backend plugin must offer, and how installed ones are found.
+
+A backend detects a device, prepares a candidate's environment, watches the machine, says whether a measurement may be
+trusted, and brings profilers. It never measures a target's metrics and never decides a round. Plugins register a
+zero-argument factory under the entry-point group `vibeserve.backends` and import nothing of the engine but this module,
+`profile_report`, `metrics` and `errors`. Whatever a backend cannot read is None; None is never 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from vibeserve_tui.errors import BackendError, EnvironmentFault, did_you_mean
+from vibeserve_tui.profile_report import ProfileReport
+
+API_VERSION = (1, 0)
+GROUP = "vibeserve.backends"
+OWN_DISTRIBUTION = "vibeserve-tui"
+
+Pids = Callable[[], Collection[int]]
+"""Root pids of our own trees (server and load generator): what else is busy is foreign."""
+
+
+class Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Requirement(Value):
+    """One line of `vibeserve doctor`."""
+
+    id: str
+    ok: bool
+    severity: Literal["required", "recommended", "info"]
+    observed: str
+    expected: str
+    fix: str = ""
+
+
+class Availability(Value):
+    usable: bool
+    reason: str = ""
+    fix: str = ""
+    requirements: tuple[Requirement, ...] = ()
+
+
+class Device(Value):
+    """One device that can serve a model. Memory in bytes; `fingerprint` keys every stored measurement."""
+
+    id: str
+    name: str
+    vendor: str
+    memory_total: int
+    memory_usable: int
+    unified: bool
+    compute_units: int | None
+    last_level_cache: int | None = None
+    capabilities: tuple[str, ...]
+    os: str
+    driver: str | None
+    runtime: Mapping[str, str]
+    fingerprint: str
+
+
+class CandidateEnv(Value):
+    """What a candidate's environment gains on this device."""
+
+    env: Mapping[str, str]
+    argv_prefix: tuple[str, ...] = ()
+
+
+class Telemetry(Value):
+    """One sample of the machine; shares are 0..1, memory in bytes, `t` in seconds since the epoch."""
+
+    t: float
+    source: str
+    util: float | None = None
+    mem_used: int | None = None
+    mem_total: int | None = None
+    swap_used: int | None = None
+    clock_mhz: float | None = None
+    pressure: float | None = None
+    foreign_util: float | None = None
+    """Busy share of the device by processes that are not ours."""
+    steal: float | None = None
+    on_battery: bool | None = None
+
+
+class GateCheck(Value):
+    """May we measure (before), or may we believe what was measured (after)?"""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class ProfilePlan(Value):
+    """How a profiler is run: argv is journaled and shown before it starts."""
+
+    argv: tuple[str, ...]
+    timeout_s: float
+    max_bytes: int = 64 * 2**20
+
+
+@runtime_checkable
+class Profiler(Protocol):
+    id: str
+    title: str
+
+    def availability(self) -> Availability: ...
+
+    def plan(self, pid: int, out: Path, seconds: float) -> ProfilePlan:
+        """Attach to `pid` (the whole tree) for `seconds`, writing into the folder `out`."""
+
+    def parse(self, out: Path) -> ProfileReport:
+        """Files in, report out; ValueError when they are no usable profile."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    name: str
+    api_version: tuple[int, int]
+    skill_tags: frozenset[str]
+
+    def detect(self) -> Sequence[Device]:
+        """The devices present; takes < 2 s, raises nothing, imports no framework."""
+
+    def availability(self, device: Device | None) -> Availability: ...
+
+    def candidate_env(self, device: Device) -> CandidateEnv: ...
+
+    def profilers(self, device: Device) -> Sequence[Profiler]: ...
+
+    def telemetry(self, device: Device, own: Pids) -> contextlib.AbstractContextManager[Iterator[Telemetry]]:
+        """An endless iterator; each `next` takes one sample over the time since the one before."""
+
+    def ready(self, device: Device, recent: Sequence[Telemetry]) -> GateCheck: ...
+
+    def trusted(self, device: Device, during: Sequence[Telemetry]) -> GateCheck: ...
+
+    def lease_key(self, device: Device) -> str: ...
+
+
+# ---- discovery ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An installed backend: loaded, or the reason why not."""
+
+    name: str
+    distribution: str
+    backend: Backend | None
+    error: str = ""
+
+
+def discover(points: Sequence[EntryPoint] | None = None) -> dict[str, Found]:
+    """All installed backends by name. Our own names win; a broken plugin is an entry with its error, never an exception."""
+    found: dict[str, Found] = {}
+    points = list(entry_points(group=GROUP)) if points is None else points
+    for point in sorted(points, key=lambda p: (_distribution(p) != OWN_DISTRIBUTION, p.name)):
+        if point.name in found:
+            taken = found[point.name].distribution
+            key = f"{point.name}@{_distribution(point)}"
+            found[key] = Found(point.name, _distribution(point), None, f"the name is already provided by {taken}")
+        else:
+            found[point.name] = _load(point)
+    return found
+
+
+def load_backend(name: str) -> Backend:
+    """The backend called `name`. Raises BackendError listing what is installed."""
+    found = discover()
+    entry = found.get(name)
+    if entry is None:
+        raise BackendError(
+            f"no backend is called {name!r}{did_you_mean(name, found)}",
+            fix=f"installed: {', '.join(sorted(found)) or 'none'}; reinstall with pip install 'vibeserve-tui[cpu]'",
+        )
+    if entry.backend is None:
+        raise BackendError(f"backend {name} cannot be loaded: {entry.error}", fix=f"repair {entry.distribution}")
+    return entry.backend
+
+
+def _load(point: EntryPoint) -> Found:
+    try:
+        backend = point.load()()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - foreign code; a plugin may even call sys.exit
+        return Found(point.name, _distribution(point), None, f"{type(error).__name__}: {error}")
+    if not isinstance(backend, Backend):
+        return Found(point.name, _distribution(point), None, "does not satisfy the Backend protocol")
+    if backend.api_version[0] != API_VERSION[0]:
+        return Found(point.name, _distribution(point), None, f"built for backend API {backend.api_version}")
+    return Found(point.name, _distribution(point), backend)
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else ""
+
+
+# ---- the device lease ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def lease(key: str, root: Path, owner: str, wait_s: float) -> Iterator[None]:
+    """Hold a device for one measurement, across all runs of this user; the kernel frees it when the holder dies."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / f"{key.replace('/', '_')}.lease"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = path.read_text(errors="replace") or "another process"
+                    raise EnvironmentFault(f"device {key} is held by {holder}", fix="wait for it, or stop it") from None
+                time.sleep(0.1)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "owner": owner}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

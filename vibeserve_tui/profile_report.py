@@ -1,0 +1,35 @@
+"""What a profiler found, in one shape for all tools: shares of time by phase and by operation, and hints.
+
+A profile orders suspects; it is never a measurement, and no figure of it may enter a comparison.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Quality(StrEnum):
+    USABLE = "usable"
+    PERTURBED = "perturbed"
+    """The tool changed the headline by more than 10 %: the order of suspects holds, the shares do not."""
+    UNCALIBRATED = "uncalibrated"
+    """There was no unprofiled run to compare with."""
+
+
+class ProfileReport(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tool: str
+    window_s: float
+    samples: int
+    phases: dict[str, float]
+    """Phase (model, sample, tokenize, http, schedule, wait, …) to its share of the busy samples, 0..1."""
+    operations: dict[str, float]
+    """Function to its self-time share, the largest first; at most 25."""
+    hints: tuple[str, ...] = ()
+    """Codes that raise the rank of skills naming them, e.g. `python_bound`."""
+    quality: Quality = Quality.UNCALIBRATED
+    observer_effect: float | None = None
+    """|profiled − control| / control on the headline metric."""
