@@ -1,0 +1,55 @@
+"""Whether a recipe applies, and if not, the one reason that a person should read.
+
+The environment (machine, model, traffic, target) is asked apart from the tree, because another recipe can
+change the tree but nothing changes the environment during a run.
+"""
+
+from __future__ import annotations
+
+from vibeserve_tui.recipes.expressions import Scope, Unknown
+from vibeserve_tui.recipes.facts import Facts
+from vibeserve_tui.recipes.params import domains
+from vibeserve_tui.recipes.recipe import Recipe, Requires
+
+
+def why_not_here(recipe: Recipe, facts: Facts) -> str | None:
+    """Why this recipe can never be applied in this run, or None."""
+    requires = recipe.spec.requires
+    if facts.backend is None:
+        return "unknown: backend"
+    if facts.backend not in requires.backends:
+        return f"is for {', '.join(requires.backends)}, not {facts.backend}"
+    if reason := _why_not_with(requires, facts):
+        return reason
+    parameters = domains(recipe, facts)
+    return f"{parameters} in its parameters" if isinstance(parameters, Unknown) else None
+
+
+def _why_not_with(requires: Requires, facts: Facts) -> str | None:
+    if requires.tools and facts.tools is None:
+        return "unknown: tools"
+    if missing := set(requires.tools) - (facts.tools or frozenset()):
+        return f"needs a working {', '.join(sorted(missing))}"
+    for condition in requires.conditions():
+        answer = condition.holds(Scope(facts))
+        if isinstance(answer, Unknown):
+            return f"{answer} in {condition.source}"
+        if not answer:
+            return f"does not hold here: {condition.source}"
+    return None
+
+
+def why_not_on(recipe: Recipe, capabilities: frozenset[str]) -> str | None:
+    """Why this recipe cannot be applied to a tree that provides `capabilities`, or None."""
+    if missing := recipe.needs - capabilities:
+        return f"needs {', '.join(sorted(missing))}"
+    if present := recipe.conflicts & capabilities:
+        return f"conflicts with {', '.join(sorted(present))}"
+    return None
+
+
+def why_not(recipe: Recipe, facts: Facts) -> str | None:
+    """Both questions at once, for the tree in `facts.capabilities`."""
+    if facts.capabilities is None:
+        return "unknown: capabilities"
+    return why_not_here(recipe, facts) or why_not_on(recipe, facts.capabilities)
