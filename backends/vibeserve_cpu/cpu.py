@@ -213,7 +213,7 @@ def _pressure() -> float | None:
 
 
 def _on_battery() -> bool | None:
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    battery = psutil.sensors_battery()
     return None if battery is None else not battery.power_plugged
 
 

@@ -25,7 +25,7 @@ TOP = 25
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (phase, re.compile(pattern))
     for phase, pattern in (
-        ("wait", r"^(wait|select|poll|_poll|epoll|accept|get|acquire|_worker|run_forever_wait|sleep) \((threading|selectors|queue|.*concurrent/futures/thread|.*asyncio/runners)"),
+        ("wait", r"(^|\.)(wait|select|poll|epoll|accept|get|acquire|_worker|sleep) \((threading|selectors|queue|socket|.*futures/thread)"),
         ("sample", r"server/sampling\.py|logits_process|_sample \(transformers|stopping_criteria"),
         ("tokenize", r"server/tokens\.py|tokenizers|tokenization_"),
         ("kv_concat", r"cache_utils\.py|torch_cat|repeat_kv"),
