@@ -1,0 +1,144 @@
+"""Settings of the performance gate: a profile's looks and windows, and what one evaluation adds to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from vibeserve_tui.evaluation.block_stats import squares_about_mean
+from vibeserve_tui.metrics import MetricSpec, Value
+
+ONE_SIDED = 0.95
+"""Level of the bounds for futility, guards and the noise floor."""
+
+
+class LookRule(Value):
+    """One interim analysis: at how many blocks, at which one-sided levels."""
+
+    blocks: int = Field(ge=2)
+    p_accept: float = Field(gt=0.5, lt=1)
+    p_futile: float = Field(default=ONE_SIDED, gt=0.5, lt=1)
+
+
+class LeapRule(Value):
+    """Accept at this many blocks if every one of them shows at least this ratio."""
+
+    blocks: int = Field(ge=2)
+    ratio: float = Field(gt=1)
+
+
+class GateConfig(Value):
+    """A profile's gate. Log ratios throughout: 0.02 is about 2 %."""
+
+    name: str
+    pairs: PositiveInt
+    """Of windows, per block and level."""
+    looks: tuple[LookRule, ...]
+    leaps: tuple[LeapRule, ...] = ()
+    screen: PositiveFloat | None = 0.10
+    """Loss in the first block that ends it; None = no screen."""
+    delta: NonNegativeFloat = 0.02
+    """Smallest gain that counts."""
+    window_s: PositiveFloat
+    """A window is the smallest number of passes that takes the champion this long."""
+    warm_up_s: NonNegativeFloat
+    wall_cap_s: PositiveFloat
+    """After this time no further block is started."""
+    confirmation_blocks: int = Field(default=4, ge=2)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GateConfig:
+        blocks = [rule.blocks for rule in self.looks]
+        if blocks != sorted(set(blocks)):
+            raise ValueError("looks must be at increasing numbers of blocks")
+        return self
+
+    @classmethod
+    def quick(cls) -> GateConfig:
+        levels = ((3, 0.999), (4, 0.997), (6, 0.997), (8, 0.997))
+        return cls(
+            name="quick",
+            pairs=2,
+            looks=tuple(LookRule(blocks=blocks, p_accept=p) for blocks, p in levels),
+            leaps=(LeapRule(blocks=2, ratio=2.0), LeapRule(blocks=3, ratio=1.5)),
+            window_s=1.0,
+            warm_up_s=0.7,
+            wall_cap_s=120,
+        )
+
+    @classmethod
+    def thorough(cls) -> GateConfig:
+        looks = tuple(LookRule(blocks=blocks, p_accept=0.998) for blocks in (4, 8, 12))
+        return cls(
+            name="thorough", pairs=4, looks=looks, window_s=2.0, warm_up_s=2.0, wall_cap_s=300, confirmation_blocks=8
+        )
+
+    @classmethod
+    def gpu(cls) -> GateConfig:
+        """Default of accelerators: long windows, and a δ of 1 % that the noise floor raises on a busy machine."""
+        looks = tuple(LookRule(blocks=blocks, p_accept=0.998) for blocks in (4, 8, 12))
+        return cls(name="gpu", pairs=2, looks=looks, delta=0.01, window_s=10.0, warm_up_s=5.0, wall_cap_s=900)
+
+    def for_retest(self) -> GateConfig:
+        """The same gate at half the error probability, for a tree that was measured before."""
+        looks = tuple(rule.model_copy(update={"p_accept": (1 + rule.p_accept) / 2}) for rule in self.looks)
+        return self.model_copy(update={"name": f"{self.name} re-test", "looks": looks})
+
+    def for_confirmation(self) -> GateConfig:
+        """A fixed number of blocks, once more as many if they do not settle it; accepted = better at 95 %, two-sided."""
+        counts = (self.confirmation_blocks, 2 * self.confirmation_blocks)
+        return self.model_copy(
+            update={
+                "name": f"{self.name} confirmation",
+                "looks": tuple(LookRule(blocks=n, p_accept=0.975, p_futile=0.975) for n in counts),
+                "leaps": (),
+                "screen": None,
+                "delta": 0.0,
+                "wall_cap_s": 3 * self.wall_cap_s,
+            }
+        )
+
+    def for_noise(self) -> GateConfig:
+        """An A/A run: measures and decides nothing."""
+        return self.model_copy(update={"name": f"{self.name} A/A", "looks": (), "leaps": (), "screen": None})
+
+
+class Spread(Value):
+    """Pooled standard deviation of block values."""
+
+    sd: NonNegativeFloat
+    df: PositiveInt
+
+    @classmethod
+    def of(cls, *series: Sequence[float]) -> Spread | None:
+        """Each series varies about its own mean; None when none of them has two values."""
+        df = sum(len(values) - 1 for values in series if values)
+        if df < 1:
+            return None
+        return cls(sd=math.sqrt(math.fsum(squares_about_mean(values) for values in series if values) / df), df=df)
+
+
+class Noise(Value):
+    """How much the blocks of identical servers differ on this machine; None = not measured."""
+
+    wall: Spread | None = None
+    cpu: Spread | None = None
+
+
+class Terms(Value):
+    """What one evaluation adds to the profile's gate."""
+
+    min_effect: NonNegativeFloat = 0.0
+    noise: Noise = Noise()
+    headlines: tuple[MetricSpec, ...] = ()
+    guards: tuple[MetricSpec, ...] = ()
+    bounds: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Physical bound of a headline, by metric key: nothing real lies beyond it."""
+    mechanism_declared: bool = False
+    """The candidate says why it should be faster."""
+    cpu_proxy: bool = False
+    """CPU time may speak: a cpu device, and equal threads and wait policy on both sides."""
+    wall_trusted: bool = True
+    """False when the machine never became quiet: only CPU time is believed."""
