@@ -108,6 +108,11 @@ class RunPlan(Value):
     """Seeds the planner's tie-breaks; never the judge's or the gate's draws."""
     metrics: tuple[MetricRef, ...] = ()
     use_experience: bool = True
+    model_dir: str = ""
+    """Where the weights are, for targets that do not bring them."""
+    allow_no_sandbox: bool = False
+    asks: bool = False
+    """Somebody looks on: an approval waits for ever instead of taking its default at a deadline."""
 
 
 class Hypothesis(Value):

@@ -125,27 +125,24 @@ def _provenance(data: dict[str, Any]) -> str:
     device = data["device"] or {}
     agents = ", ".join(sorted(set(data["agent"].values()))) or "–"
     champion = data["champion"] or {}
-    return "\n".join(
-        [
-            f"- run `{data['run']}`, {data['status']}: {data['reason']}",
-            f"- device {device.get('name', '–')} ({device.get('cores', '–')} cores, fingerprint `{device.get('fingerprint', '–')}`),"
-            f" backend {device.get('backend', '–')}, sandbox {data['sandbox'] or '–'}",
-            f"- policy {data['policy']}, agents {agents}, {len(data['rounds']) - 1 if data['rounds'] else 0} rounds in"
-            f" {data['active_s'] / 60:.1f} min",
-            f"- champion: round {champion.get('number', '–')}, commit `{champion.get('commit', '')[:12]}`",
-        ]
-    )
+    rounds = max(0, len(data["rounds"]) - 1)
+    return f"""\
+- run `{data["run"]}`, {data["status"]}: {data["reason"]}
+- device {device.get("name", "–")}, {device.get("cores", "–")} cores, fingerprint `{device.get("fingerprint", "–")}`
+- backend {device.get("backend", "–")}, sandbox {data["sandbox"] or "–"}, policy {data["policy"]}, agents {agents}
+- {rounds} rounds in {data["active_s"] / 60:.1f} min
+- champion: round {champion.get("number", "–")}, commit `{champion.get("commit", "")[:12]}`"""
 
 
 def _confirmed_table(data: dict[str, Any]) -> str:
     if not data["confirmed"]:
         return "Nothing was confirmed: the run ended before its final comparison with the seed."
     rows = ["| metric | level | seed | champion | better by | 95 % interval |", "|---|---|--:|--:|--:|---|"]
-    for row in data["confirmed"]:
-        rows.append(
-            f"| {row['metric']}{' ★' if row['headline'] else ''} | {row['level'] or 'all'} | {_number(row['baseline'], row['unit'])}"
-            f" | {_number(row['champion'], row['unit'])} | {_times(row['ratio'])} | {_interval(row)} |"
-        )
+    rows += [
+        f"| {row['metric']}{' ★' if row['headline'] else ''} | {row['level'] or 'all'} | {_number(row['baseline'], row['unit'])}"
+        f" | {_number(row['champion'], row['unit'])} | {_times(row['ratio'])} | {_interval(row)} |"
+        for row in data["confirmed"]
+    ]
     note = f"{data['confirmed_blocks']} restart blocks, champion and seed side by side, private seed."
     return "\n".join([*rows, "", note])
 

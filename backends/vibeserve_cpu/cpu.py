@@ -184,7 +184,7 @@ def _samples(own: Pids) -> Iterator[Telemetry]:
             mem_used=memory.total - memory.available,
             mem_total=memory.total,
             swap_used=psutil.swap_memory().used,
-            clock_mhz=clock.current if clock else None,
+            clock_mhz=clock.current,
             pressure=_pressure(),
             on_battery=_on_battery(),
         )

@@ -1,0 +1,205 @@
+"""A run without a screen: the app's twin for scripts, pipes and small terminals.
+
+stdout is data (a line per finished round, or the journal's records as JSON), stderr is narration. The first ctrl-c
+pauses after the step, the second interrupts, the third leaves; the exit code says how the run ended.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Self
+
+from vibeserve_tui import events as ev
+from vibeserve_tui.client import AttachedClient, Liveness
+from vibeserve_tui.commands import Pause
+from vibeserve_tui.run_state import RunState, Status
+from vibeserve_tui.safe_text import clean_line
+from vibeserve_tui.state.run_dir import RunDir, lock_holder
+
+LOOK_S = 0.1
+OUTCOME_MARK = {
+    ev.Outcome.KEPT: "●", ev.Outcome.REVERTED: "↺", ev.Outcome.INDECISIVE: "≈", ev.Outcome.FAILED: "✗",
+    ev.Outcome.VOID: "∅",
+}  # fmt: skip
+
+
+def follow(run: RunDir, *, events: str = "text", stop_on_interrupt: bool = True) -> int:
+    """Print the run until it ends; returns its exit code. `events`: text, jsonl or quiet."""
+    printer = Printer(events)
+    client = AttachedClient(run, printer.show)
+    printer.state = client.state
+    interrupts = Interrupts(run, stop=stop_on_interrupt)
+    with interrupts:
+        while True:
+            moved = client.poll()
+            if interrupts.left:
+                return 130
+            if client.state.is_over and not moved:
+                return _code(client.state)
+            alive = client.liveness() if not moved else Liveness.RUNNING
+            if alive is Liveness.PAUSED and _is_parked(run, interrupts):
+                printer.say(f"paused: {client.state.status_reason}; go on with: vibeserve resume {run.name}")
+                return 4
+            if alive is Liveness.CRASHED:
+                printer.say(f"the engine is gone; nothing recorded is lost: vibeserve resume {run.name}")
+                return 4
+            if not moved:
+                time.sleep(LOOK_S)
+
+
+def _code(state: RunState) -> int:
+    return 0 if state.status is Status.FINISHED else 1
+
+
+def _is_parked(run: RunDir, interrupts: Interrupts) -> bool:
+    """A paused run whose engine is gone, or one that we ourselves asked to pause: then its engine is let go."""
+    if lock_holder(run) is None:
+        return True
+    if interrupts.count:
+        interrupts.signal_engine()
+    return False
+
+
+@dataclass
+class Interrupts:
+    """What ctrl-c means, by count; a hang-up or SIGTERM of this client stops the run it started, resumably."""
+
+    run: RunDir
+    stop: bool
+    count: int = 0
+    left: bool = False
+    _old: dict[int, object] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGINT: self._interrupt}
+        handlers |= {signal.SIGTERM: self._hang_up, signal.SIGHUP: self._hang_up}
+        for number, handler in handlers.items():
+            self._old[number] = signal.signal(number, handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # whatever stood there before
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if not self.stop or self.count > 2:
+            self.left = True
+        elif self.count == 1:
+            print("pausing after this step; ctrl-c again interrupts it", file=sys.stderr)
+            self.run.post(Pause(by="headless"))
+        else:
+            self.signal_engine()
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 2
+        if self.stop:
+            self.signal_engine()
+        else:
+            self.left = True
+
+    def signal_engine(self) -> None:
+        """Ask the engine to sync and go; it exits 4 and the run can be resumed."""
+        pid = (lock_holder(self.run) or {}).get("pid")
+        if isinstance(pid, int):
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                return
+
+
+class Printer:
+    """Turns records into lines; foreign text only ever passes through `clean_line`."""
+
+    def __init__(self, events: str) -> None:
+        self.events = events
+        self.state = RunState()
+        self._phase_line = ""
+
+    def say(self, text: str) -> None:
+        if self.events != "quiet":
+            print(f"{time.strftime('%H:%M:%S')}  {clean_line(text)}", file=sys.stderr, flush=True)
+
+    def show(self, record: ev.Record) -> None:
+        if self.events == "jsonl":
+            line = {"seq": record.seq, "ts_wall": record.ts_wall, "kind": record.event.kind}
+            print(json.dumps(line | {"data": ev.dump_event(record.event)}), flush=True)
+        elif self.events == "text":
+            self._narrate(record.event)
+
+    def _narrate(self, event: ev.Event) -> None:
+        match event:
+            case ev.RunStarted(plan=plan, device=device):
+                self.say(f"run {event.run}: {plan.title} · {plan.backend} · {device.name}, {device.cores} cores")
+                self.say(
+                    f"sandbox {event.sandbox} · agent {', '.join(sorted(set(plan.agents.values())))} · policy {plan.policy}"
+                )
+            case ev.PhaseStarted(phase=phase, round=number, detail=detail):
+                self.say(f"{'' if number is None else f'round {number}: '}{phase}{' – ' + detail if detail else ''}")
+            case ev.RoundPlanned(number=number, task=task):
+                for row in task.why[:4]:
+                    self.say(f"round {number}:   because {row.what}: {row.value}")
+            case ev.BlockFinished(block=block, d=d, note=note):
+                self.say(f"           block {block}: {_times(d)}{' ' + note if note else ''}")
+            case ev.ApprovalRequested(round=number):
+                self.say(f"round {number} waits for you: vibeserve approve | revert | retry {self.state.run}")
+            case ev.RoundFinished(record=record):
+                print(round_line(record), flush=True)
+            case ev.AblationFinished():
+                print(
+                    clean_line(f"  without {event.skill}: {'dropped' if event.dropped else 'stays'} – {event.reason}"),
+                    flush=True,
+                )
+            case ev.Confirmed():
+                for figure in event.figures:
+                    print(confirmed_line(figure), flush=True)
+            case ev.Warned(text=text) | ev.RunFailed(reason=text) | ev.RunPausedEvent(reason=text):
+                self.say(text)
+            case ev.RunFinished(reason=reason):
+                self.say(
+                    f"finished: {reason} · vibeserve report {self.state.run} · vibeserve export {self.state.run} DIR"
+                )
+            case _:
+                pass
+
+
+def round_line(record: ev.RoundRecord) -> str:
+    """`● 3  kept  ×1.42 [1.39, 1.45]  continuous batching – reason`"""
+    figure = record.measured.headline if record.measured else None
+    gain = ""
+    if figure and figure.ratio is not None and record.number:
+        gain = f"×{figure.ratio:.2f} "
+        if figure.ci_low is not None and figure.ci_high is not None:
+            gain += f"[{figure.ci_low:.2f}, {figure.ci_high:.2f}] "
+    level = f"{figure.b:.0f} {figure.unit} " if figure and figure.b is not None else ""
+    line = f"{OUTCOME_MARK[record.outcome]} {record.number:>2}  {record.outcome:<10} {level}{gain} {record.task.title} – {record.reason}"
+    return clean_line(line)
+
+
+def confirmed_line(figure: ev.Figure) -> str:
+    interval = "" if figure.ci_low is None else f" [{figure.ci_low:.2f}, {figure.ci_high:.2f}]"
+    a, b = (("–" if value is None else f"{value:.1f}") for value in (figure.a, figure.b))
+    return (
+        f"  confirmed {figure.metric} {figure.level}: {a} → {b} {figure.unit}  {_times_plain(figure.ratio)}{interval}"
+    )
+
+
+def _times(d: float | None) -> str:
+    return "void" if d is None else f"×{math.exp(d):.3f}"
+
+
+def _times_plain(ratio: float | None) -> str:
+    return "–" if ratio is None else f"×{ratio:.2f}"
+
+
+def is_interactive() -> bool:
+    """Can the app be shown here? It draws on stderr, so both must be a terminal."""
+    return sys.stdout.isatty() and sys.stderr.isatty() and sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
