@@ -131,6 +131,7 @@ class LoadedTarget:
     """A target whose files were found, checked and hashed."""
 
     root: Path
+    """Absolute, as is `model_dir`."""
     spec: Target
     objective: str
     """The text of OBJECTIVE.md."""
@@ -173,14 +174,15 @@ def load_target(path: Path, *, model: Path | None = None) -> LoadedTarget:
     """
     file = TomlFile.read(path / FILE_NAME, TargetError)
     spec = file.parse(Target)
-    for fault in _faults_of(path, spec, model):
+    root = path.resolve()
+    for fault in _faults_of(root, spec, model):
         raise file.problem(fault)
     return LoadedTarget(
-        root=path,
+        root=root,
         spec=spec,
-        objective=read_text(path / "OBJECTIVE.md", TargetError),
-        digest=tree_digest(path),
-        model_dir=_model_dir(path, spec, model),
+        objective=read_text(root / "OBJECTIVE.md", TargetError),
+        digest=tree_digest(root),
+        model_dir=_model_dir(root, spec, model).absolute(),
     )
 
 
@@ -197,7 +199,7 @@ def target_faults(path: Path, *, model: Path | None = None) -> list[InputError]:
     """Everything that is wrong with a target, for `target check`; empty when it can be loaded."""
     try:
         file = TomlFile.read(path / FILE_NAME, TargetError)
-        faults = file.faults(Target) or list(_faults_of(path, file.parse(Target), model))
+        faults = file.faults(Target) or list(_faults_of(path.resolve(), file.parse(Target), model))
         tree_digest(path)
     except TargetError as problem:
         return [problem]
@@ -205,9 +207,8 @@ def target_faults(path: Path, *, model: Path | None = None) -> list[InputError]:
 
 
 def _faults_of(path: Path, spec: Target, model: Path | None) -> Iterator[Fault]:
-    folder = path.resolve().name
-    if folder != spec.name:
-        yield Fault("name", f"the folder is called {folder!r}", "give both the same name")
+    if path.name != spec.name:
+        yield Fault("name", f"the folder is called {path.name!r}", "give both the same name")
     yield from _faults_of_definition(spec)
     yield from _missing_files(path, spec)
     yield from _weights_faults(path, spec, model)

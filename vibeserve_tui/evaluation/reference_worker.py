@@ -1,0 +1,105 @@
+"""The reference's own process: JSON lines in, JSON lines out. Standard library and the target's code only.
+
+It is started once per run, because importing a framework takes seconds, and ends when its
+input ends. It is run by path, so a box needs to show it nothing of the package but this file.
+
+    {"id": 1, "op": "load", "model_dir": "…"}                              → {"id": 1, "value": {"end_ids": […]}}
+    {"id": 2, "op": "generate", "items": [[prompt_ids, n], …]}             → {"id": 2, "value": [[id, …], …]}
+    {"id": 3, "op": "gaps", "items": [[prompt_ids, output_ids], …]}        → {"id": 3, "value": [[gap, …], …]}
+    {"id": 4, "op": "next_logprobs", "items": [[prompt_ids], …]}           → {"id": 4, "value": [[logprob, …], …]}
+    anything the reference raises                                          → {"id": 5, "error": "ValueError: …"}
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+
+class Reference(Protocol):
+    """What a target's reference class offers for text."""
+
+    end_ids: Sequence[int]
+
+    def generate(self, prompt_ids: Sequence[int], n: int, /) -> list[int]: ...
+    def gaps(self, prompt_ids: Sequence[int], output_ids: Sequence[int], /) -> list[float]: ...
+    def next_logprobs(self, prompt_ids: Sequence[int], /) -> list[float]: ...
+
+
+MakeReference = Callable[[str, str, str], Reference]
+
+
+class Worker:
+    """Holds at most one model: loading another one replaces it."""
+
+    def __init__(self, make: MakeReference, device: str, dtype: str) -> None:
+        self._make = make
+        self._device = device
+        self._dtype = dtype
+        self._reference: Reference | None = None
+
+    def answer(self, op: str, request: dict[str, Any]) -> object:
+        if op == "load":
+            self._reference = None  # first: two models need not fit into memory
+            self._reference = self._make(request["model_dir"], self._device, self._dtype)
+            return {"end_ids": list(self._reference.end_ids)}
+        if self._reference is None:
+            raise ValueError("no model is loaded")
+        # One item at a time: on a CPU a padded batch of 16 took longer per prompt (25 ms) than 16 single passes
+        # (14 ms each), and the truth must not depend on who else is asked.
+        methods: dict[str, Callable[..., object]] = {
+            "generate": self._reference.generate,
+            "gaps": self._reference.gaps,
+            "next_logprobs": self._reference.next_logprobs,
+        }
+        return [methods[op](*item) for item in request["items"]]
+
+
+def load_class(reference: str) -> MakeReference:
+    """The class named by `path/to/file.py:Class`; the file may import its neighbours."""
+    path, _, name = reference.rpartition(":")
+    spec = importlib.util.spec_from_file_location("target_reference", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    sys.path.insert(0, str(Path(path).parent))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    make: MakeReference = getattr(module, name)
+    return make
+
+
+def serve(worker: Worker, requests: TextIO, replies: TextIO) -> None:
+    for line in requests:
+        request = json.loads(line)
+        reply: dict[str, object] = {"id": request["id"]}
+        try:
+            reply["value"] = worker.answer(request["op"], request)
+            text = json.dumps(reply, allow_nan=False)
+        except Exception as error:  # noqa: BLE001  foreign code may raise anything; the engine decides what follows
+            traceback.print_exc()
+            text = json.dumps({"id": request["id"], "error": f"{type(error).__name__}: {error}"[:500]})
+        print(text, file=replies, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reference", required=True, metavar="FILE.py:CLASS")
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--dtype", required=True)
+    options = parser.parse_args()
+    # Libraries print to stdout as they like; the replies go out on a descriptor that they do not know.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    worker = Worker(load_class(options.reference), options.device, options.dtype)
+    serve(worker, sys.stdin, replies)
+
+
+if __name__ == "__main__":
+    main()
