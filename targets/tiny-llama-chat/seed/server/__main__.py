@@ -32,9 +32,12 @@ def main() -> int:
         config = Config.load()
         prepare_environment(config)
 
-        from server import api
         from server.engine import Engine
         from server.tokens import Tokens
+
+        # region: launch.http
+        from server.api import serve
+        # endregion: launch.http
 
         model = open_model(config)
         engine = Engine(model, config)
@@ -44,7 +47,7 @@ def main() -> int:
         print(f"server: {error}", file=sys.stderr)
         return 2
     engine.start()
-    api.serve(config, engine, tokens)
+    serve(config, engine, tokens)
     # The engine thread may be in the middle of a long forward pass, whose result nobody waits for any more.
     os._exit(0)
 

@@ -1,0 +1,1 @@
+        from server.http_server import serve
