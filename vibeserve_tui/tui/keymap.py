@@ -1,0 +1,187 @@
+"""Every key of the app in one table: bindings, footer, help and the user's own keys all come from it.
+
+A key belongs to a scope; a screen is a set of scopes that are active together, and no two of them may share a key:
+Textual would let the focused widget's binding hide the screen's without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from textual.binding import Binding, BindingType
+
+from vibeserve_tui.errors import ProfileError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    id: str
+    keys: str
+    """Textual's names, separated by commas."""
+    action: str
+    label: str
+    """For the footer; short."""
+    help: str
+    rank: int = 0
+    """Place in the footer when room is short, 1 first; 0 = only in the help."""
+    priority: bool = False
+
+
+TABLE: dict[str, tuple[Key, ...]] = {
+    "app": (
+        Key("app.help", "question_mark,f1", "help", "help", "this help", 2),
+        Key("app.leave", "q", "leave", "leave", "leave (asks)", 1),
+        Key("app.interrupt", "ctrl+c", "interrupt", "leave", "leave; twice within 2 s detaches at once", priority=True),
+        Key("app.theme", "T", "next_theme", "theme", "next theme"),
+        Key("app.settings", "comma", "settings", "settings", "settings", 30),
+        Key("app.screenshot", "S", "save_picture", "picture", "save the screen as SVG"),
+        Key("app.suspend", "ctrl+z", "suspend_process", "suspend", "back to the shell until fg"),
+    ),
+    "lines": (
+        Key("lines.up", "up,k", "move(-1)", "up", "up"),
+        Key("lines.down", "down,j", "move(1)", "down", "down"),
+        Key("lines.page-up", "pageup", "page(-1)", "page up", "a page up"),
+        Key("lines.page-down", "pagedown", "page(1)", "page down", "a page down"),
+        Key("lines.first", "g,home", "edge(-1)", "first", "to the first line"),
+        Key("lines.last", "G,end", "edge(1)", "last", "to the last line"),
+    ),
+    "diff": (
+        Key("diff.next-hunk", "n", "hunk(1)", "hunk", "next hunk"),
+        Key("diff.previous-hunk", "N", "hunk(-1)", "hunk", "previous hunk"),
+        Key("diff.next-file", "right_curly_bracket,alt+down", "file(1)", "file", "next file"),
+        Key("diff.previous-file", "left_curly_bracket,alt+up", "file(-1)", "file", "previous file"),
+        Key("diff.split", "d", "split", "split", "side by side"),
+        Key("diff.wrap", "w", "wrap", "wrap", "wrap long lines"),
+    ),
+    "run": (
+        Key("run.open", "enter", "open", "open", "open the selected line", 3),
+        Key("run.review", "a", "review", "review", "review: the waiting round, else the selected one", 4),
+        Key("run.revert", "v", "revert", "revert to", "make the selected round the champion (asks)", 5),
+        Key("run.mark", "m", "mark", "mark", "mark the round to compare with", 9),
+        Key("run.compare", "c", "compare", "compare", "compare with the marked round, else the parent", 6),
+        Key("run.issue", "i", "new_issue", "issue", "file an issue", 10),
+        Key("run.edit", "e", "edit", "edit", "edit the issue or the memory in focus", 14),
+        Key("run.steer", "s", "steer", "steer", "a note that every later plan sees", 7),
+        Key("run.pause", "space", "pause", "pause", "pause or resume", 8),
+        Key("run.pin", "p", "pin", "pin", "pin the selected round", 15),
+        Key("run.cancel", "x", "cancel_step", "cancel", "give up the round in flight (asks)"),
+        Key("run.raise", "plus,equals_sign", "priority(-1)", "priority", "the issue is more urgent"),
+        Key("run.lower", "minus", "priority(1)", "priority", "the issue is less urgent"),
+        Key("run.block", "b", "block", "block", "block the issue, or open it again"),
+        Key("run.zoom", "z", "zoom", "zoom", "zoom the pane", 11),
+        Key("run.copy", "y", "copy", "copy", "copy the line, or the diff", 16),
+        Key("run.editor", "o", "editor", "open in $EDITOR", "open the diff or the memory in $EDITOR", 17),
+        Key("run.filter", "slash", "filter", "filter", "show only lines with these letters", 12),
+        Key("run.previous", "left_square_bracket,left", "round(-1)", "round", "the round before"),
+        Key("run.next", "right_square_bracket,right", "round(1)", "round", "the round after"),
+        Key("run.follow", "f", "follow", "follow", "follow the newest line and round", 20),
+        Key("run.detach", "D", "detach", "detach", "leave at once; the run goes on", 18),
+        Key("run.skills", "L", "skills", "skills", "browse the skill library"),
+        Key("run.back", "escape", "back", "back", "back: filter, zoom, then the rounds"),
+        Key("run.pane", "1,2,3,4,5,6,7,8,9", "", "pane", "go to the pane with this digit"),
+        Key("run.next-pane", "tab", "app.focus_next", "pane", "next pane"),
+        Key("run.previous-pane", "shift+tab", "app.focus_previous", "pane", "the pane before"),
+    ),
+    "replay": (
+        Key("replay.slower", "less_than_sign", "speed(0.5)", "slower", "half the speed", 21),
+        Key("replay.faster", "greater_than_sign", "speed(2)", "faster", "twice the speed", 21),
+        Key("replay.back", "ctrl+left", "seek(-0.05)", "back", "a twentieth back"),
+        Key("replay.forward", "ctrl+right", "seek(0.05)", "forward", "a twentieth forward"),
+    ),
+    "review": (
+        Key("review.approve", "a", "approve", "approve", "approve: keep the round", 1),
+        Key("review.revert", "r", "revert", "revert", "turn the round down", 2),
+        Key("review.retry", "t", "retry", "retry+comment", "turn down and try again, with a comment", 3),
+        Key("review.issue", "i", "edit_issue", "edit issue", "edit the round's issue", 6),
+        Key("review.pin", "p", "pin", "pin", "pin the round", 7),
+        Key("review.auto", "A", "auto", "auto", "approve, and let the gate decide from now on", 5),
+        Key("review.metrics", "1", "tab('metrics')", "metrics", "the figures"),
+        Key("review.diff", "2", "tab('diff')", "diff", "the change"),
+        Key("review.judge", "3", "tab('judge')", "judge", "the judge's steps"),
+        Key("review.later", "escape,q", "later", "later", "later: the run waits", 4),
+        Key("review.help", "question_mark,f1", "app.help", "help", "help", 8),
+    ),
+    "confirm": (
+        Key("confirm.yes", "y", "answer(1)", "yes", "yes"),
+        Key("confirm.no", "n,escape,q", "answer(0)", "no", "no"),
+    ),
+    "prompt": (Key("prompt.close", "escape", "close", "no", "give no answer"),),
+    "reader": (
+        Key("reader.close", "escape,q,enter", "close", "back", "back"),
+        Key("reader.copy", "y", "copy", "copy", "copy the text"),
+    ),
+    "leave": (
+        Key("leave.detach", "d,enter,ctrl+c", "choose('detach')", "detach", "detach: the run goes on"),
+        Key("leave.pause", "p", "choose('pause')", "pause", "pause and leave"),
+        Key("leave.stop", "s", "choose('stop')", "stop", "stop after this round, and leave"),
+        Key("leave.kill", "k", "choose('kill')", "stop now", "stop now, the round in flight is discarded"),
+        Key("leave.stay", "escape,q", "choose('')", "stay", "stay"),
+    ),
+}  # fmt: skip
+
+SCREENS: dict[str, tuple[str, ...]] = {
+    "run": ("run", "replay", "lines", "diff", "app"),
+    "review": ("review", "lines", "diff"),
+    "confirm": ("confirm", "lines"),
+    "reader": ("reader", "lines"),
+}
+"""Scopes that are active together."""
+TITLES = {"app": "Everywhere", "lines": "Lists", "diff": "Diff", "run": "Run", "replay": "Replay", "review": "Review"}
+
+_NAMES = {
+    "question_mark": "?", "comma": ",", "slash": "/", "plus": "+", "equals_sign": "=", "minus": "-", "enter": "⏎", "escape": "esc",
+    "left_square_bracket": "[", "right_square_bracket": "]", "left_curly_bracket": "{", "right_curly_bracket": "}",
+    "less_than_sign": "<", "greater_than_sign": ">", "up": "↑", "down": "↓", "left": "←", "right": "→", "pageup": "PgUp",
+    "pagedown": "PgDn", "shift+tab": "⇧tab", "f1": "F1",
+}  # fmt: skip
+
+
+def bindings(scope: str) -> list[BindingType]:
+    """Textual's bindings of one scope; an empty action is a key that the screen binds itself."""
+    return [
+        Binding(key.keys, key.action, key.help, show=False, id=key.id, priority=key.priority)
+        for key in TABLE[scope]
+        if key.action
+    ]
+
+
+def shown(key: str) -> str:
+    """A key as people read it: `^p`, `⏎`, `alt+↑`."""
+    if key in _NAMES:
+        return _NAMES[key]
+    prefix, plus, rest = key.rpartition("+")
+    if plus and prefix == "ctrl":
+        return f"^{_NAMES.get(rest, rest)}"
+    return f"{prefix}+{_NAMES.get(rest, rest)}" if plus else key
+
+
+def shown_keys(key: Key) -> str:
+    """All keys of an entry: `↑ k`; a run of digits as `1–9`."""
+    names = key.keys.split(",")
+    return f"{names[0]}–{names[-1]}" if len(names) > 4 else " ".join(shown(name) for name in names)
+
+
+def with_user_keys(user: Mapping[str, str]) -> dict[str, tuple[Key, ...]]:
+    """The table with the user's keys. Raises ProfileError for an unknown id and for a key that is taken."""
+    known = {key.id for keys in TABLE.values() for key in keys if key.action}
+    for name in user:
+        if name not in known:
+            raise ProfileError(f"no key binding is called {name!r}{did_you_mean(name, known)}", where="[keymap]", fix="? lists them")
+    table = {scope: tuple(replace(key, keys=user.get(key.id, key.keys)) for key in keys) for scope, keys in TABLE.items()}
+    for screen in SCREENS:
+        if clash := clash_in(screen, table):
+            raise ProfileError(clash, where="[keymap]", fix="give one of them another key")
+    return table
+
+
+def clash_in(screen: str, table: Mapping[str, tuple[Key, ...]]) -> str:
+    """The first key that two entries of this screen share, as a sentence; empty when there is none."""
+    owner: dict[str, str] = {}
+    for scope in SCREENS[screen]:
+        for key in table[scope]:
+            for name in key.keys.split(","):
+                if name in owner:
+                    return f"the key {shown(name)} means both {owner[name]} and {key.id}"
+                owner[name] = key.id
+    return ""

@@ -1,0 +1,185 @@
+"""The two lines that always answer: which target, which phase since when, before → after, how far, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vibeserve_tui import events as ev
+from vibeserve_tui.client import Liveness
+from vibeserve_tui.run_state import Status
+from vibeserve_tui.tui import figures as fig
+from vibeserve_tui.tui import glyphs
+from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line, spread, width_of
+from vibeserve_tui.tui.view import PHASE_WORDS, RunView
+from vibeserve_tui.tui.widgets.line_view import LineView
+
+
+def draw_header(view: RunView, width: int) -> list[Line]:
+    """Left is what, right is state; the longest form that fits wins."""
+    return [
+        _fitting(_what(view), _progress(view), width),
+        _fitting(_result(view), _budget(view), width),
+    ]
+
+
+def _fitting(lefts: Sequence[Line], rights: Sequence[Line], width: int) -> Line:
+    """The pair that fits with three cells between and shortens neither side much more than the other."""
+
+    def shortened(pair: tuple[int, int]) -> tuple[float, int]:
+        left, right_side = pair
+        return max(left / max(1, len(lefts) - 1), right_side / max(1, len(rights) - 1)), left + right_side
+
+    pairs = [(left, right_side) for left in range(len(lefts)) for right_side in range(len(rights))]
+    for left, right_side in sorted(pairs, key=shortened):
+        if width_of(lefts[left]) + width_of(rights[right_side]) + 3 <= width:
+            return spread(lefts[left], rights[right_side], width)
+    return spread(lefts[-1], cut(rights[-1], max(0, width - 12)), width)
+
+
+def _what(view: RunView) -> list[Line]:
+    plan = view.state.plan
+    if plan is None:
+        return [line(("vibeserve", Ink.BOLD))]
+    name = (plan.target, Ink.BOLD)
+    agents = ", ".join(sorted(set(plan.agents.values()))) or "playbook"
+    ask = {"each-round": "ask each round", "on-regression": "ask on regression"}.get(view.state.approval_mode, "auto-approve")
+    short = f"   {plan.backend} · {agents}"
+    long = f"{short} · {plan.policy} policy · {ask}"
+    return [
+        line(name, (f"{long}   run {view.state.run}", Ink.MUTED)),
+        line(name, (long, Ink.MUTED)),
+        line(name, (f"{short} · {ask}", Ink.MUTED)),
+        line(name, (short, Ink.MUTED)),
+        line(name),
+    ]
+
+
+def _progress(view: RunView) -> list[Line]:
+    state = view.state
+    if alarm := _alarm(view):
+        return alarm
+    since = (fig.clock(view.now - state.phase_since), Ink.PLAIN)
+    if state.approval:
+        waited = fig.clock(view.now - state.phase_since)
+        words = f"round {state.approval.round} waits for you"
+        sign = (f"{glyphs.WAITING} ", Ink.WARN)
+        return [line(sign, (f"{words}, a opens it", Ink.BOLD), f"   {waited}"), line(sign, (words, Ink.BOLD), f"  {waited}")]
+    if state.status is Status.PAUSED:
+        return [line((f"{glyphs.WAITING} paused", Ink.WARN), f" · {state.status_reason}"), line((f"{glyphs.WAITING} paused", Ink.WARN))]
+    sign = (f"{glyphs.RUNNING} ", Ink.ACCENT)
+    phase = PHASE_WORDS[state.phase]
+    number = state.phase_round if state.phase_round is not None else (state.in_flight.number if state.in_flight else None)
+    here = "" if number is None else f"round {number} of {state.max_rounds} · "
+    tight = "" if number is None else f"round {number}/{state.max_rounds} · "
+    detail = state.progress.detail if state.progress else state.phase_detail
+    step = f", {detail}" if detail else ""
+    short = detail.replace(" of ", "/")
+    return [
+        line(sign, f"{here}{phase}{step}   ", since),
+        line(sign, f"{tight}{phase} {short}  ", since),
+        line(sign, f"{tight}{phase}  ", since),
+        line(sign, f"{phase}  ", since),
+    ]
+
+
+def _alarm(view: RunView) -> list[Line]:
+    """What is not running normally: over, crashed, silent."""
+    state = view.state
+    reason = f" · {state.status_reason}" if state.status_reason else ""
+    match view.liveness:
+        case _ if state.status is Status.FINISHED:
+            took = fig.clock((state.finished_wall or view.now) - state.started_wall)
+            done = (f"{glyphs.DONE} finished", Ink.GOOD)
+            return [line(done, f"{reason}   ", (took, Ink.MUTED)), line(done, reason), line(done)]
+        case _ if state.status is Status.FAILED:
+            return [line((f"{glyphs.FAILED} failed", Ink.BAD), reason), line((f"{glyphs.FAILED} failed", Ink.BAD))]
+        case Liveness.CRASHED:
+            return [
+                line((f"{glyphs.FAILED} engine crashed", Ink.BAD), " · space resumes the run"),
+                line((f"{glyphs.FAILED} crashed", Ink.BAD), " · space resumes"),
+            ]
+        case Liveness.NOT_RESPONDING:
+            silent = fig.clock(view.now - state.ts_wall)
+            return [line((f"{glyphs.ATTENTION} engine not responding", Ink.WARN), f"   {silent}")]
+        case _:
+            return []
+
+
+def _result(view: RunView) -> list[Line]:
+    """Before → after of the headline metric; the only bold figures on the screen."""
+    state, metric = view.state, view.state.headline
+    if metric is None:
+        return [line(("waiting for the first record of the run", Ink.MUTED))]
+    name = fig.metric_label(metric.name)
+    full = f"{name} {metric.level}   "
+    first, best = _levels(view)
+    if first is None:
+        return [line(full, ("no figure yet: round 0 measures the target's own seed server", Ink.MUTED)), line(full, fig.UNKNOWN)]
+    places = fig.column_places(metric.unit, first, best)
+    if best is None or best == first:
+        return [line(full, (f"{fig.number(first, places)} {metric.unit}", Ink.BOLD), ("   the baseline", Ink.MUTED))]
+    change = fig.change_between(metric, first, best)
+    ratio = fig.ratio_of(first, best, metric.direction)
+    pair = (f"{fig.number(first, places)} → {fig.number(best, places)} {metric.unit}", Ink.BOLD)
+    delta = (f"   {fig.percent(change.delta)} %", change.ink)
+    times = f"   {fig.factor(ratio)}"
+    return [
+        line(full, pair, delta, times, (f" since r0   champion r{state.champion}", Ink.MUTED), *_confirmed(view)),
+        line(full, pair, delta, times, (" since r0", Ink.MUTED), *_confirmed(view)),
+        line(full, pair, delta, times),
+        line(f"{name}  ", pair, (delta[0][1:], change.ink), times[1:]),
+        line(pair, (delta[0][1:], change.ink)),
+    ]
+
+
+def _confirmed(view: RunView) -> tuple[Span, ...]:
+    if not view.state.confirmed:
+        return ()
+    return (Span("   confirmed", Ink.GOOD),)
+
+
+def _levels(view: RunView) -> tuple[float | None, float | None]:
+    """Baseline and champion; confirmed figures replace the rounds' own, which flatter the winner."""
+    state = view.state
+    figure = next((f for c in reversed(state.confirmed) for f in c.figures if f.headline), None)
+    if figure is not None and state.confirmed[-1].champion == state.champion:
+        return figure.a, figure.b
+    return state.level_of(0), state.level_of(state.champion)
+
+
+def _budget(view: RunView) -> list[Line]:
+    state = view.state
+    if state.plan is None:
+        return [()]
+    cost = f"{fig.tokens(state.tokens)} tok   {fig.money(state.usd)}"
+    limit = state.max_minutes * 60
+    used = f"{fig.clock(state.active_s)} of {fig.clock(limit)}"
+    if state.is_over:
+        return [line((f"{len(state.rounds)} rounds   {used}   {cost}", Ink.MUTED)), line((cost, Ink.MUTED))]
+    eta = f"ETA {fig.roughly(view.eta_s())}"
+    share = min(1.0, state.active_s / limit) if limit else 0.0
+    quiet = ("   quiet mode", Ink.MUTED) if view.is_measuring else ""
+    return [
+        line(*_meter(share, 32), f"  {used}   {eta}   {cost}", quiet),
+        line(*_meter(share, 16), f"  {eta}   {cost}"),
+        line(f"{eta} · {cost.replace('   ', ' · ')}"),
+        line(eta),
+    ]
+
+
+def _meter(share: float, cells: int) -> tuple[Span, Span]:
+    done = round(share * cells)
+    return Span(glyphs.PROGRESS * done, Ink.ACCENT), Span(glyphs.REMAINING * (cells - done), Ink.MUTED)
+
+
+def outcome_counts(records: Sequence[ev.RoundRecord]) -> str:
+    """`6 kept · 2 reverted`, in the order of outcomes."""
+    counts = {outcome: sum(record.outcome is outcome for record in records) for outcome in ev.Outcome}
+    return " · ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+
+
+class Header(LineView, can_focus=False):
+    """Two lines above the panes."""
+
+    def show(self, view: RunView) -> None:
+        self.set_lines(draw_header(view, self.text_width))

@@ -1,0 +1,37 @@
+"""The headline by round, over the step line of the champion."""
+
+from __future__ import annotations
+
+from vibeserve_tui.tui import figures as fig
+from vibeserve_tui.tui import glyphs
+from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
+from vibeserve_tui.tui.panes.rounds import rows_of
+from vibeserve_tui.tui.view import RunView
+from vibeserve_tui.tui.widgets.chart import Point, trend_chart
+
+
+def points_of(view: RunView) -> list[Point]:
+    """Every round with the champion's level after it."""
+    champion: float | None = None
+    points = []
+    for row in rows_of(view):
+        record = view.state.rounds.get(row.number)
+        if record and record.fate in ("champion", "baseline") and row.value is not None:
+            champion = row.value
+        label = "" if row.value is None else fig.number(row.value, 0)
+        points.append(Point(row.number, row.sign, row.sign_ink, row.value, label, champion))
+    return points
+
+
+class TrendPane(Pane):
+    digit, label = "8", "Trend"
+    views = frozenset({"trend", "rounds"})
+
+    def draw(self, view: RunView) -> Drawing:
+        metric = view.state.headline
+        lines = trend_chart(points_of(view), self.text_width, self.size.height) if metric else []
+        if metric is None or not lines:
+            return Drawing(empty("Each round becomes a sign here, over the champion's line."), "Trend")
+        title = f"Trend · {fig.metric_label(metric.name)}, {metric.unit}, by round"
+        foot = f"{glyphs.DASH} champion   {glyphs.KEPT} kept  {glyphs.INDECISIVE} indecisive  {glyphs.FAILED} failed"
+        return Drawing(lines, title, foot if len(foot) < self.size.width - 4 else "")

@@ -1,0 +1,1 @@
+"""Whole screens: each composes panes or forms and turns keys into commands."""

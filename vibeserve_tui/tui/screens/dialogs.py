@@ -1,0 +1,146 @@
+"""Small questions over a screen: confirm, one line of text, read a text, and how to leave."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from vibeserve_tui.tui.content import content
+from vibeserve_tui.tui.ink import Ink, Line, Span, line
+from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.panes.bars import Footer
+from vibeserve_tui.tui.panes.memory import draw_markdown
+from vibeserve_tui.tui.widgets.line_view import LineView
+
+Leaving = Literal["detach", "pause", "stop", "kill", ""]
+
+
+class Confirm(ModalScreen[bool]):
+    """A question with consequences; Enter alone never says yes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("confirm")
+
+    def __init__(self, title: str, text: str, yes: str) -> None:
+        super().__init__()
+        self._title, self._text, self._yes = title, text, yes
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box dialog"):
+            yield LineView(id="question")
+
+    def on_mount(self) -> None:
+        box = self.query_one(".dialog", Vertical)
+        box.border_title = content(self._title, self)
+        view = self.query_one(LineView)
+        keys = line(("y", Ink.KEY), f" {self._yes}   ", ("n esc", Ink.KEY), " no")
+        lines = [*draw_markdown(self._text, 60), (), keys]
+        view.styles.height = len(lines)
+        view.set_lines(lines)
+        view.focus()
+
+    def action_answer(self, answer: int) -> None:
+        self.dismiss(bool(answer))
+
+
+class Prompt(ModalScreen[str]):
+    """One line of text; Enter sends it, esc gives none."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("prompt")
+
+    def __init__(self, title: str, hint: str, value: str = "") -> None:
+        super().__init__()
+        self._title, self._hint, self._value = title, hint, value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box dialog"):
+            yield Input(self._value, max_length=4000)
+            yield LineView(id="question")
+
+    def on_mount(self) -> None:
+        box = self.query_one(".dialog", Vertical)
+        box.border_title = content(self._title, self)
+        view = self.query_one(LineView)
+        view.can_focus = False
+        view.styles.height = 1
+        view.set_lines([line((self._hint, Ink.MUTED))])
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.dismiss(event.value.strip())
+
+    def action_close(self) -> None:
+        self.dismiss("")
+
+
+class Reader(ModalScreen[None]):
+    """A text too long for one line, on a screen of its own."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("reader")
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self._title, self._text = title, text
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box full"):
+            yield LineView(id="text")
+        yield Footer(id="footer")
+
+    def on_mount(self) -> None:
+        self.query_one(".box", Vertical).border_title = content(self._title, self)
+        self.query_one("#text", LineView).focus()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        view = self.query_one("#text", LineView)
+        view.set_lines(draw_markdown(self._text, view.text_width))
+        self.query_one(Footer).set_lines([hints(("esc", "back"), ("y", "copy"))])
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self._text)
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+class Leave(ModalScreen[Leaving]):
+    """What should become of the run when the app goes: the default leaves it alone."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("leave")
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box dialog"):
+            yield LineView(id="question")
+
+    def on_mount(self) -> None:
+        self.query_one(".dialog", Vertical).border_title = content("Leave", self)
+        lines: list[Line] = [
+            line(("d", Ink.KEY), "  detach: the run goes on without this app ", ("⏎", Ink.KEY)),
+            line(("p", Ink.KEY), "  pause and leave: resume it when you like"),
+            line(("s", Ink.KEY), "  stop after this round, and leave"),
+            line(("k", Ink.KEY), "  stop now: the round in flight is discarded"),
+            line(("esc", Ink.KEY), " stay"),
+        ]
+        view = self.query_one(LineView)
+        view.styles.height = len(lines)
+        view.set_lines(lines)
+        view.focus()
+
+    def action_choose(self, choice: Leaving) -> None:
+        self.dismiss(choice)
+
+
+def hints(*pairs: tuple[str, str]) -> Line:
+    """`esc back  y copy` in the footer's inks."""
+    spans: list[Span] = []
+    for key, word in pairs:
+        spans += [*([Span("  ")] if spans else []), Span(key, Ink.KEY), Span(f" {word}", Ink.MUTED)]
+    return tuple(spans)

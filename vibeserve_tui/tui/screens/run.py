@@ -1,0 +1,346 @@
+"""The run screen: every pane over one run, repainted on a timer; keys go to steering or to the pane in focus.
+
+Records are folded as they come, panes are drawn four times a second at most, twice while the engine measures, and
+only those that changed and are visible; behind a dialog nothing is drawn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.events import DescendantFocus, Resize
+from textual.widgets import Input, Static
+
+from vibeserve_tui.client import Liveness, ReplayClient, RunClient
+from vibeserve_tui.errors import VibeServeError
+from vibeserve_tui.tui import figures as fig
+from vibeserve_tui.tui.content import content
+from vibeserve_tui.tui.ink import Ink, Span, text_of
+from vibeserve_tui.tui.keymap import TABLE, bindings
+from vibeserve_tui.tui.layout import PANES, Layout, arrange
+from vibeserve_tui.tui.panes.agents import AgentsPane
+from vibeserve_tui.tui.panes.bars import Footer, Tabs
+from vibeserve_tui.tui.panes.board import BoardPane
+from vibeserve_tui.tui.panes.diff import DiffPane
+from vibeserve_tui.tui.panes.header import Header
+from vibeserve_tui.tui.panes.hotspots import HotspotsPane
+from vibeserve_tui.tui.panes.live import FiguresPane, LivePane
+from vibeserve_tui.tui.panes.logs import LogsPane
+from vibeserve_tui.tui.panes.memory import MemoryPane
+from vibeserve_tui.tui.panes.pane import Pane
+from vibeserve_tui.tui.panes.rounds import RoundsPane
+from vibeserve_tui.tui.panes.trend import TrendPane
+from vibeserve_tui.tui.screens.dialogs import Reader
+from vibeserve_tui.tui.screens.review import ReviewScreen
+from vibeserve_tui.tui.screens.steering import Steering
+from vibeserve_tui.tui.view import RunView
+
+REPAINT_S = 0.25
+ALL_VIEWS = frozenset().union(*(pane.views for pane in (RoundsPane, LivePane, DiffPane, BoardPane, MemoryPane, AgentsPane))) | {
+    "logs", "trend", "hotspots", "approval", "judge",
+}  # fmt: skip
+
+
+class RunScreen(Steering):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("run"),
+        *(Binding(str(index + 1), f"go('{name}')", name, show=False) for index, name in enumerate(PANES)),
+    ]
+
+    def __init__(self, client: RunClient, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(client, RunView(state=client.state))
+        self._clock = clock
+        self._active, self._tab, self._zoomed, self._follow = "rounds", "live", False, True
+        self._layout_now = Layout()
+        self._dirty: set[str] = set(ALL_VIEWS)
+        self._ticks = 0
+        self._asked: set[str] = set()
+        self._diff_of: tuple[int, str] | None = None
+        self._second = -1
+
+    def compose(self) -> ComposeResult:
+        yield Header(id="header")
+        with Container(id="body"):
+            yield Tabs(id="tabs")
+            yield RoundsPane(id="rounds")
+            yield BoardPane(id="board")
+            yield LivePane(id="live")
+            yield FiguresPane(id="figures")
+            yield DiffPane(id="diff")
+            yield MemoryPane(id="memory")
+            yield LogsPane(id="logs")
+            yield TrendPane(id="trend")
+            yield HotspotsPane(id="hotspots")
+            yield AgentsPane(id="agents")
+        yield Static("terminal too small (60×16 needed); the run goes on", id="small")
+        yield Input(id="filter", placeholder="show only lines with these letters · esc clears", compact=True)
+        yield Footer(id="footer")
+
+    def on_mount(self) -> None:
+        self.refresh_view()
+        self.query_one(RoundsPane).focus()
+        self.set_interval(REPAINT_S, self.tick)
+
+    # ---- following the run -------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Fold what is new; draw what changed, unless the engine measures and this is the odd tick."""
+        self.client.poll()
+        self._dirty |= self.client.state.take_dirty()
+        self._ticks += 1
+        if self.view.is_measuring and self._ticks % 2:
+            return
+        self.refresh_view()
+        self.outbox.settle()
+        self._announce()
+        if self.is_current:
+            self.repaint()
+        elif isinstance(self.app.screen, ReviewScreen):
+            self.app.screen.show_run()
+
+    def refresh_view(self) -> None:
+        """Bring the view up to the client's state, time and liveness."""
+        view, client = self.view, self.client
+        if view.state is not client.state:
+            self._dirty |= ALL_VIEWS
+        view.state = client.state
+        view.liveness = client.liveness()
+        view.now = client.now if isinstance(client, ReplayClient) else self._clock()
+        known = view.rounds_known
+        if known and (self._follow or view.selected not in known):
+            view.selected = known[-1]
+
+    def repaint(self, *, everything: bool = False) -> None:
+        """Draw the visible panes that show something that changed."""
+        dirty, self._dirty = self._dirty, set()
+        if everything or dirty or int(self.view.now) != self._second:
+            self._second = int(self.view.now)
+            self.query_one(Header).show(self.view)
+        self.view.compact = self._layout_now.compact
+        for pane in self.query(Pane):
+            if pane.display and (everything or pane.views & dirty):
+                pane.show(self.view)
+        if "diff" in self._layout_now.regions and (everything or dirty & DiffPane.views):
+            self._load_diff()
+
+    def _announce(self) -> None:
+        """A waiting approval opens its page once, never over a text field or another dialog; else a toast says so."""
+        approval = self.view.state.approval
+        if approval is None or approval.id in self._asked:
+            return
+        self._asked.add(approval.id)
+        self.app.bell()
+        if self.is_current and not isinstance(self.focused, Input) and self.view.liveness is not Liveness.REPLAY:
+            self.action_review()
+        else:
+            self.tell(f"round {approval.round} waits for you: a opens it", False)
+
+    def _load_diff(self) -> None:
+        """Ask for the selected round's change once per round and commit."""
+        number = self.view.selected
+        record, here = self.view.state.rounds.get(number), self.view.state.in_flight
+        commit = record.commit if record else here.committed.commit if here and here.committed else ""
+        if self._diff_of == (number, commit):
+            return
+        self._diff_of = (number, commit)
+        self.query_one(DiffPane).set_diff(self.diff_text(number), self._diff_title(number), self._why_no_diff(number))
+
+    def diff_text(self, number: int) -> str:
+        parent = self.view.parent_of(number)
+        if parent is None:
+            return ""
+        try:
+            return self.client.diff(parent, number)
+        except VibeServeError:
+            return ""
+
+    def _diff_title(self, number: int) -> str:
+        parent = self.view.parent_of(number)
+        return "Diff" if parent is None else f"Diff r{parent}..r{number}"
+
+    def _why_no_diff(self, number: int) -> str:
+        here = self.view.state.in_flight
+        if here and here.number == number and here.committed is None:
+            return "The implementer is at work. The diff appears with the commit."
+        return "Nothing before this round." if self.view.parent_of(number) is None else "This round changed nothing."
+
+    # ---- layout ------------------------------------------------------------------------------------------------
+
+    def on_resize(self, event: Resize) -> None:
+        del event
+        self.place()
+
+    def place(self) -> None:
+        """Give every visible pane its region; the others are not displayed at all."""
+        rounds = max(self.view.state.max_rounds + 1, len(self.view.rounds_known))
+        self._layout_now = layout = arrange(self.size, self._active, self._tab, zoomed=self._zoomed, rounds=rounds)
+        self.view.compact = layout.compact
+        self.query_one("#small").display = not layout.regions
+        self.query_one("#body").display = bool(layout.regions)
+        for pane in self.query(Pane):
+            region = layout.regions.get(pane.id or "")
+            pane.display = region is not None
+            if region is not None:
+                pane.styles.offset = (region.x, region.y - 2)
+                pane.styles.width, pane.styles.height = region.width, region.height
+        tabs = self.query_one(Tabs)
+        tabs.display = layout.tab_region is not None
+        if layout.tab_region is not None:
+            tabs.styles.offset = (layout.tab_region.x, layout.tab_region.y - 2)
+            tabs.styles.width = layout.tab_region.width
+        self.call_after_refresh(self._draw_all)
+
+    def _draw_all(self) -> None:
+        layout = self._layout_now
+        if layout.tab_region is not None:
+            shown = self._active if layout.compact else self._tab
+            self.query_one(Tabs).show(layout.tabs, shown)
+        self._show_footer()
+        self.repaint(everything=True)
+
+    def _show_footer(self) -> None:
+        replaying = TABLE["replay"] if isinstance(self.client, ReplayClient) else ()
+        keys = [*TABLE["run"], *replaying, *(key for key in TABLE["app"] if key.id in ("app.help", "app.leave"))]
+        tail = (Span("^p", Ink.KEY),) if self.size.width < 160 else (Span("^p", Ink.KEY), Span(" palette", Ink.MUTED))
+        self.query_one(Footer).show(keys, tail if self.size.width >= 100 else ())
+
+    def action_go(self, name: str) -> None:
+        """To the pane with this digit, wherever the present layout keeps it."""
+        self._active = name
+        if name in self._layout_now.tabs or self.size.width >= 100:
+            self._tab = name if name not in ("rounds", "board", "agents") else self._tab
+        self.place()
+        self.call_after_refresh(self.query_one(f"#{name}").focus)
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        if isinstance(event.widget, Pane) and event.widget.id in PANES:
+            self._active = event.widget.id
+
+    def action_zoom(self) -> None:
+        self._zoomed = not self._zoomed
+        self.place()
+
+    def action_back(self) -> None:
+        """Out of the filter, then out of the zoom, then to the rounds."""
+        if self.view.filter or self.query_one("#filter").display:
+            self._set_filter("")
+            self.query_one("#filter").display = False
+            self.action_go(self._active)
+        elif self._zoomed:
+            self.action_zoom()
+        else:
+            self.action_go("rounds")
+
+    # ---- selection ---------------------------------------------------------------------------------------------
+
+    def on_rounds_pane_selected(self, event: RoundsPane.Selected) -> None:
+        self.select_round(event.number)
+
+    def action_round(self, step: int) -> None:
+        known = self.view.rounds_known
+        if known:
+            at = known.index(self.view.selected) if self.view.selected in known else len(known) - 1
+            self.select_round(known[min(len(known) - 1, max(0, at + step))])
+
+    def select_round(self, number: int) -> None:
+        """Diff, review and compare follow the selection; the newest round is followed again once it is reached."""
+        self.view.selected = number
+        self._follow = number == self.view.rounds_known[-1]
+        self._dirty |= {"rounds", "diff", "hotspots"}
+        self.repaint()
+
+    def action_follow(self) -> None:
+        self._follow = True
+        self.query_one(AgentsPane).follow = True
+        self._dirty |= ALL_VIEWS
+        self.refresh_view()
+        self.repaint()
+
+    def action_mark(self) -> None:
+        self.view.marked = None if self.view.marked == self.view.selected else self.view.selected
+        self._dirty.add("rounds")
+        self.repaint()
+
+    # ---- opening -----------------------------------------------------------------------------------------------
+
+    def action_open(self) -> None:
+        focused = self.focused
+        if isinstance(focused, AgentsPane) and focused.chosen:
+            entry = focused.chosen
+            self.app.push_screen(Reader(f"{entry.role} · {entry.kind}", f"{entry.text}\n\n{entry.detail}"))
+        elif isinstance(focused, BoardPane) and focused.chosen:
+            issue = focused.chosen
+            self.app.push_screen(Reader(f"{issue.id} · {issue.title}", f"{issue.body}\n\n{issue.mechanism}"))
+        else:
+            self.open_review(self.view.selected)
+
+    def action_review(self) -> None:
+        approval = self.view.state.approval
+        self.open_review(approval.round if approval else self.view.selected)
+
+    def open_review(self, number: int) -> None:
+        if self.view.task_of(number) is None:
+            self.tell("no round to review yet", True)
+            return
+        screen = ReviewScreen(self.view, number, self.send)
+        self.app.push_screen(screen, self._reviewed)
+        screen.call_after_refresh(screen.set_diff, self.diff_text(number))
+
+    def _reviewed(self, result: str | None) -> None:
+        self.place()
+        task = self.view.task_of(self.view.selected)
+        if result == "edit" and task and task.issue in self.view.state.issues:
+            self.edit_issue(self.view.state.issues[task.issue])
+
+    def action_edit(self) -> None:
+        board = self.query_one(BoardPane)
+        if board.chosen:
+            self.edit_issue(board.chosen)
+
+    def action_priority(self, step: int) -> None:
+        if chosen := self.query_one(BoardPane).chosen:
+            self.change_priority(chosen, step)
+
+    def action_block(self) -> None:
+        if chosen := self.query_one(BoardPane).chosen:
+            self.toggle_blocked(chosen)
+
+    def action_detach(self) -> None:
+        self.app.exit()
+
+    def action_copy(self) -> None:
+        """The diff in focus as text, or the line under the cursor."""
+        focused = self.focused
+        if isinstance(focused, DiffPane):
+            self.app.copy_to_clipboard(self.diff_text(self.view.selected))
+        elif isinstance(focused, Pane):
+            self.app.copy_to_clipboard(text_of(focused.current_line))
+        self.tell("copied", False)
+
+    # ---- filter ------------------------------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._set_filter(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.query_one("#filter").display = False
+        self.call_after_refresh(self.query_one(f"#{self._active}").focus)
+
+    def _set_filter(self, text: str) -> None:
+        field = self.query_one("#filter", Input)
+        if field.value != text:
+            field.value = text
+        self.view.filter = text.strip().lower()
+        self._dirty |= ALL_VIEWS
+        self.repaint()

@@ -1,0 +1,104 @@
+"""What the app asks of the rest of the program: targets, machine, runs, skills, starting and attaching.
+
+The command line implements it. Values are plain, so that no screen knows how a target is loaded or a machine probed;
+every function may take a while and is called from a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from vibeserve_tui.client import RunClient, RunSummary
+
+FindingState = Literal["ok", "attention", "missing", "absent"]
+"""ok; works but look; stops what needs it; does not apply to this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEntry:
+    """One target that can be chosen; `blocked` says why it cannot be started here."""
+
+    name: str
+    path: Path
+    title: str
+    description: str = ""
+    workload: str = ""
+    backend: str = "any backend"
+    blocked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the machine check, with its fix where it has one."""
+
+    name: str
+    state: FindingState
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SkillEntry:
+    """One skill of the library."""
+
+    name: str
+    title: str
+    backends: tuple[str, ...] = ()
+    has_recipe: bool = False
+    applies: str = ""
+    expected: str = ""
+    history: str = ""
+    source: str = ""
+    path: Path | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One line of the plan: its value, the other values it may take, and a word on the present one."""
+
+    name: str
+    value: str
+    options: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanForm:
+    """The plan for a target as the start screen shows and edits it."""
+
+    target: str
+    choices: tuple[Choice, ...]
+    estimate: str = ""
+    command: str = ""
+    ready: str = ""
+    """Empty = cannot start; `blocked` says why."""
+    blocked: str = ""
+    facts: tuple[str, ...] = field(default=())
+
+
+class Services(Protocol):
+    version: str
+    crash_dir: Path
+
+    def targets(self) -> Sequence[TargetEntry]: ...
+
+    def doctor(self) -> Sequence[Finding]: ...
+
+    def runs(self) -> Sequence[RunSummary]: ...
+
+    def skills(self) -> Sequence[SkillEntry]: ...
+
+    def plan(self, target: str, changes: dict[str, str]) -> PlanForm:
+        """The plan of a target with these choices changed (name → value)."""
+
+    def start(self, form: PlanForm) -> RunClient:
+        """Create the run and start its engine."""
+
+    def attach(self, run: str) -> RunClient: ...
+
+    def resume(self, run: str) -> None:
+        """Start an engine for a run that has none."""

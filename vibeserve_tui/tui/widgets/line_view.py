@@ -1,0 +1,148 @@
+"""The one widget that paints `Line`s: scrolling, a row cursor, and every text through `safe_text` on its way.
+
+It knows nothing about runs. Who uses it sets lines; a repaint costs only the rows that are visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import BindingType
+from textual.events import Resize
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from vibeserve_tui.safe_text import clean_line
+from vibeserve_tui.tui.glyphs import CURSOR, to_ascii
+from vibeserve_tui.tui.ink import BLANK, Ink, Line
+from vibeserve_tui.tui.keymap import bindings
+
+MARGIN = 1
+"""Blank cells left of every line, for the cursor, and right of it, for the scroll thumb."""
+THUMB = "▐"
+
+
+class LineView(ScrollView, can_focus=True):
+    COMPONENT_CLASSES: ClassVar[set[str]] = {ink.value for ink in Ink} | {"ink--cursor", "ink--thumb"}
+    has_thumb: ClassVar[bool] = True
+    """Whether the right margin is kept for the scroll position; bars of one line use the cell."""
+    quiet_cursor: ClassVar[bool] = False
+    """Whether the cursor shows only while the widget has the focus."""
+    BINDINGS: ClassVar[list[BindingType]] = bindings("lines")
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self._lines: Sequence[Line] = ()
+        self._styles: dict[str, Style] = {}
+        self._ascii = False
+        self.cursor: int | None = None
+
+    @property
+    def text_width(self) -> int:
+        """Cells between the margins."""
+        return max(0, self.size.width - MARGIN - self._right_margin)
+
+    @property
+    def _right_margin(self) -> int:
+        return MARGIN if self.has_thumb else 0
+
+    @property
+    def line_count(self) -> int:
+        return len(self._lines)
+
+    @property
+    def current_line(self) -> Line:
+        """The selected line, else the first visible one."""
+        index = self.scroll_offset.y if self.cursor is None else self.cursor
+        return self._lines[index] if index < len(self._lines) else BLANK
+
+    def set_lines(self, lines: Sequence[Line], *, cursor: int | None = None) -> None:
+        """Replace what is shown. `cursor` marks one line as the selected one."""
+        if isinstance(lines, list) and lines == self._lines and cursor == self.cursor:
+            return
+        self._lines, self.cursor = lines, cursor
+        self.virtual_size = Size(self.size.width, len(lines))
+        self.refresh()
+
+    def on_resize(self, event: Resize) -> None:
+        self.virtual_size = Size(event.size.width, len(self._lines))
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._styles.clear()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        index = y + self.scroll_offset.y
+        base = self._style(Ink.PLAIN)
+        spans = self._lines[index] if index < len(self._lines) else BLANK
+        chosen = index == self.cursor and index < len(self._lines) and (self.has_focus or not self.quiet_cursor)
+        # Every segment carries a style: one without crashes Textual's monochrome filter under NO_COLOR.
+        segments = [self._segment(CURSOR, self._style(Ink.ACCENT)) if chosen else Segment(" " * MARGIN, base)]
+        segments += [self._segment(text, self._style(ink)) for text, ink in spans if text]
+        strip = Strip(segments).adjust_cell_length(max(0, width - self._right_margin), base)
+        if self.has_thumb:
+            strip = Strip([*strip, self._segment(self._thumb(y), self._style("ink--thumb"))])
+        if chosen and self.has_focus:
+            strip = strip.apply_style(Style(bgcolor=self._style("ink--cursor").bgcolor))
+        return strip.adjust_cell_length(width, base)
+
+    def _segment(self, text: str, style: Style) -> Segment:
+        safe = clean_line(text)
+        return Segment(to_ascii(safe) if self._ascii else safe, style)
+
+    def _style(self, name: str) -> Style:
+        if name not in self._styles:
+            self._ascii = self.app.has_class("-ascii")
+            self._styles[name] = self.get_component_rich_style(name)
+        return self._styles[name]
+
+    def _thumb(self, y: int) -> str:
+        """The scroll position, drawn in the right margin so that a scroll bar never changes the width of lines."""
+        rows, total = self.size.height, len(self._lines)
+        if total <= rows or rows < 3:
+            return " "
+        length = max(1, rows * rows // total)
+        top = round((rows - length) * self.scroll_offset.y / max(1, total - rows))
+        return THUMB if top <= y < top + length else " "
+
+    # ---- keys --------------------------------------------------------------------------------------------------
+
+    def action_move(self, step: int) -> None:
+        if self.cursor is None:
+            self.scroll_relative(y=step, animate=False)
+        else:
+            self.select(self.cursor + step)
+
+    def action_page(self, direction: int) -> None:
+        step = max(1, self.size.height - 2) * direction
+        if self.cursor is None:
+            self.scroll_relative(y=step, animate=False)
+        else:
+            self.select(self.cursor + step)
+
+    def action_edge(self, direction: int) -> None:
+        target = 0 if direction < 0 else max(0, self.line_count - 1)
+        if self.cursor is None:
+            self.scroll_to(y=target, animate=False)
+        else:
+            self.select(target)
+
+    def select(self, index: int) -> None:
+        """Move the cursor to this line, or the nearest there is, and bring it into view."""
+        if self.cursor is None or not self._lines:
+            return
+        self.cursor = min(max(0, index), len(self._lines) - 1)
+        self.show_line(self.cursor)
+        self.refresh()
+
+    def show_line(self, index: int) -> None:
+        top, rows = self.scroll_offset.y, self.size.height
+        if index < top:
+            self.scroll_to(y=index, animate=False)
+        elif index >= top + rows:
+            self.scroll_to(y=index - rows + 1, animate=False)
