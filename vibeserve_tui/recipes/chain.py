@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from vibeserve_tui.errors import SkillError
+from vibeserve_tui.recipes.applicability import why_not_on
 from vibeserve_tui.recipes.apply import Application, Applied, Conflict, Failed, NotApplicable, edit
 from vibeserve_tui.recipes.facts import Facts
 from vibeserve_tui.recipes.params import Params
-from vibeserve_tui.recipes.recipe import SEED_CAPABILITIES, Recipe, RecipeBook
+from vibeserve_tui.recipes.recipe import SEED_CAPABILITIES, RecipeBook
 from vibeserve_tui.recipes.tree import write_changes
 
 
@@ -68,9 +69,11 @@ def explain(result: Application) -> str:
             return f"{step}: {output}"
 
 
-def capabilities_of(recipes: Iterable[Recipe], seed: frozenset[str] = SEED_CAPABILITIES) -> frozenset[str]:
-    """What a tree provides after these recipes, in this order."""
+def fits_together(book: RecipeBook, names: Iterable[str], seed: frozenset[str] = SEED_CAPABILITIES) -> str:
+    """Why these recipes cannot be applied one after the other to a seed; "" when they can."""
     provided = seed
-    for recipe in recipes:
+    for recipe in book.in_order(names):
+        if reason := why_not_on(recipe, provided):
+            return f"{recipe.id} {reason}"
         provided = recipe.after(provided)
-    return provided
+    return ""

@@ -7,8 +7,8 @@ recipes. Nothing here touches a candidate. Wherever a number is expected, text i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
@@ -353,6 +353,8 @@ class Recipe:
 
     spec: RecipeSpec
     folder: Path
+    named_by_others: frozenset[str] = frozenset()
+    """Its own capabilities' rivals that only the other side declares: a conflict holds both ways."""
 
     @property
     def id(self) -> str:
@@ -368,7 +370,7 @@ class Recipe:
 
     @property
     def conflicts(self) -> frozenset[str]:
-        return frozenset(self.spec.capabilities.conflicts)
+        return frozenset(self.spec.capabilities.conflicts) | self.named_by_others
 
     @property
     def supersedes(self) -> frozenset[str]:
@@ -421,7 +423,8 @@ class RecipeBook(Mapping[str, Recipe]):
     """All recipes by id, in a fixed order, and the relations between them."""
 
     def __init__(self, recipes: Iterable[Recipe]) -> None:
-        self._recipes = {recipe.id: recipe for recipe in sorted(recipes, key=lambda recipe: recipe.id)}
+        declared = {recipe.id: recipe for recipe in sorted(recipes, key=lambda recipe: recipe.id)}
+        self._recipes = {name: _with_all_conflicts(recipe, declared.values()) for name, recipe in declared.items()}
 
     @classmethod
     def load(cls, library: SkillLibrary) -> RecipeBook:
@@ -454,6 +457,16 @@ class RecipeBook(Mapping[str, Recipe]):
                 )
             ordered.append(waiting.pop(ready[0]))
         return tuple(ordered)
+
+
+def _with_all_conflicts(recipe: Recipe, all_recipes: Collection[Recipe]) -> Recipe:
+    """The recipe, also in conflict with what marks those that declare a conflict with it."""
+    marks: set[str] = set()
+    for other in all_recipes:
+        if other.conflicts & recipe.provides:
+            shared = frozenset().union(*(third.provides for third in all_recipes if third is not other))
+            marks |= other.provides - shared
+    return replace(recipe, named_by_others=frozenset(marks))
 
 
 def _must(first: Recipe, then: Recipe) -> bool:

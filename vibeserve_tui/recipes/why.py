@@ -1,0 +1,107 @@
+"""The reasons behind a plan, as rows a person can check, and the hypothesis that it puts to the test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
+
+from vibeserve_tui.events import Hypothesis, WhyRow
+from vibeserve_tui.recipes.candidates import Candidate
+from vibeserve_tui.recipes.expressions import Unknown
+from vibeserve_tui.recipes.posterior import EvidenceRow, Posterior
+from vibeserve_tui.recipes.recipe import Recipe
+from vibeserve_tui.recipes.trials import Trial
+
+
+def why_candidate(candidate: Candidate, trials: Sequence[Trial], runner_up: Candidate | None) -> tuple[WhyRow, ...]:
+    """Why this recipe and not the next best."""
+    return tuple(_candidate_rows(candidate, trials, runner_up))
+
+
+def why_trials(recipe: Recipe, trials: Sequence[Trial]) -> Iterator[WhyRow]:
+    """What happened when it was tried before, here and in earlier runs."""
+    for trial in trials:
+        if trial.recipe == recipe.id:
+            place = f"round {trial.round}" if trial.weight == 1 else "an earlier run"
+            yield WhyRow(
+                what=f"tried in {place}", value=f"{_measured(trial)}{trial.outcome.value}", source=trial.reason
+            )
+
+
+def factor(log_gain: float) -> str:
+    return f"×{math.exp(log_gain):.2f}"
+
+
+def hypothesis(recipe: Recipe, expected: NormalDist, minimum_effect: float) -> Hypothesis:
+    """A claim that the gate and the activation counter can prove wrong."""
+    activation = recipe.spec.verify.activation
+    ran = f", or {activation} does not hold under load" if activation else ""
+    metric = recipe.spec.prior.metric
+    return Hypothesis(
+        claim=f"{recipe.spec.title}: {metric} changes by {factor(expected.mean)}",
+        mechanism=_mechanism(recipe),
+        metric=metric,
+        expected_low=round(math.exp(expected.mean - expected.stdev), 4),
+        expected_high=round(math.exp(expected.mean + expected.stdev), 4),
+        minimum_effect=minimum_effect,
+        falsifier=f"the ratio over the champion stays below {minimum_effect:.3f}{ran}",
+        activation=str(activation or ""),
+    )
+
+
+def _mechanism(recipe: Recipe) -> str:
+    saved = [evidence.bound.source for evidence in recipe.spec.evidence if evidence.bound is not None]
+    where = f" It saves time in {', '.join(saved)}." if saved else ""
+    return f"Changes the {recipe.spec.layer.value} layer.{where} Expected from: {recipe.spec.prior.source}"
+
+
+def _candidate_rows(candidate: Candidate, trials: Sequence[Trial], runner_up: Candidate | None) -> Iterator[WhyRow]:
+    recipe = candidate.recipe
+    prior = recipe.spec.prior
+    for row in candidate.posterior.evidence:
+        yield _evidence_row(row)
+    yield WhyRow(
+        what="prior", value=f"{factor(prior.log_gain)} ({prior.log_gain:+.2f} ± {prior.sd:.2f})", source=prior.source
+    )
+    yield WhyRow(
+        what="weight of the evidence",
+        value=f"{candidate.posterior.evidence_weight:.2f}",
+        source="1 = all of it holds; 0.50 = none is given or known",
+    )
+    yield from why_trials(recipe, trials)
+    yield _expected_row(candidate.posterior)
+    if candidate.unlocks:
+        yield WhyRow(what="makes possible", value=candidate.unlocks.id, source=candidate.unlocks.spec.title)
+    if len(candidate.chain) > 1:
+        yield WhyRow(what="first step towards", value=" → ".join(link.id for link in candidate.chain[1:]))
+    yield WhyRow(what="chance of more than 1 %", value=f"{candidate.chance:.0%}")
+    if candidate.penalty:
+        yield WhyRow(
+            what="risk", value=f"−{candidate.penalty:.2f}", source=f"may change answers: {recipe.spec.risk.value}"
+        )
+    yield WhyRow(what="takes about", value=f"{candidate.seconds:.0f} s", source="durations seen so far")
+    beaten = f"next best: {runner_up.recipe.id}, {runner_up.score:.3f}" if runner_up else "the only one left"
+    yield WhyRow(what="expected log gain per minute", value=f"{candidate.score:.3f}", source=beaten)
+
+
+def _evidence_row(row: EvidenceRow) -> WhyRow:
+    if isinstance(row.answer, Unknown):
+        return WhyRow(what=row.expr, value="unknown", source=f"not known: {', '.join(sorted(row.answer.names))}")
+    saved = "" if row.bound is None else f"; at most {row.bound:.0%} of the time can be saved"
+    return WhyRow(
+        what=row.expr, value=f"{'holds' if row.answer else 'does not hold'}{saved}", source="the champion's profile"
+    )
+
+
+def _expected_row(expected: Posterior) -> WhyRow:
+    capped = "" if expected.cap is None else f"; held at or below {factor(expected.cap)} by the profile"
+    value = f"{factor(expected.mean)} ({expected.mean:+.2f} ± {expected.sd:.2f})"
+    return WhyRow(what="expected here", value=value, source=f"prior, evidence and trials{capped}")
+
+
+def _measured(trial: Trial) -> str:
+    if trial.ratio is None:
+        return ""
+    interval = f" [{trial.ci_low:.3f}, {trial.ci_high:.3f}]" if trial.ci_low and trial.ci_high else ""
+    return f"×{trial.ratio:.3f}{interval}, "
