@@ -154,6 +154,13 @@ class Issue(Value):
     filed_by: str = "orchestrator"
 
 
+class RecipeChoice(Value):
+    """A recipe with its parameters."""
+
+    skill: str
+    params: dict[str, Any] = {}
+
+
 class TaskPlan(Value):
     """What the policy hands to a round."""
 
@@ -166,8 +173,16 @@ class TaskPlan(Value):
     parent: int = 0
     """The round whose checkpoint this one starts from."""
     kind: Literal["recipe", "tune", "swap", "ablation", "agent"] = "recipe"
-    drop: str = ""
-    """For an ablation: the recipe that is left out."""
+    rebuild: tuple[RecipeChoice, ...] = ()
+    """For a swap or an ablation: the whole set, applied to the seed in this order."""
+    dropped: tuple[str, ...] = ()
+    """What such a rebuild leaves out."""
+    version: str = ""
+    """Of the recipe."""
+    base_capabilities: tuple[str, ...] = ()
+    """What the tree it starts from provides."""
+    long_shot: bool = False
+    """Tried although little is expected, because nothing better is left."""
 
 
 class JudgeStep(Value):

@@ -1,0 +1,1 @@
+"""What answers behind a role: one provider a file, all with the same protocol (`protocol.py`)."""
