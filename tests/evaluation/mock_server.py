@@ -32,7 +32,7 @@ class Behaviour:
     tokens: int | None = None
     """Sent instead of max_tokens."""
     fault: str = ""
-    """See `FAULTS`; "" = none."""
+    """See `FAULTS`; "" = none, unless a request's own field `fault` names one."""
     fault_every: int = 1
     """Only each n-th request is treated so."""
     split_bytes: int = 0
@@ -43,6 +43,8 @@ class Behaviour:
     keep_alive: bool = True
     one_at_a_time: bool = False
     """Requests queue, as in a server without batching."""
+    model: str | None = None
+    """Requests must name this model."""
 
 
 @dataclass
@@ -72,8 +74,8 @@ class Server:
         length = int(head.partition("content-length:")[2].partition("\r\n")[0] or 0)
         raw = await reader.readexactly(length)
         self.served += 1
-        faulty = self.behaviour.fault != "" and self.served % self.behaviour.fault_every == 0
-        exchange = Exchange(self.behaviour, writer, self.behaviour.fault if faulty else "", self.served)
+        fault = self.behaviour.fault if self.served % self.behaviour.fault_every == 0 else ""
+        exchange = Exchange(self.behaviour, writer, fault, self.served)
         if not self.behaviour.one_at_a_time:
             return await exchange.run(raw)
         async with self.turn:
@@ -90,12 +92,15 @@ class Exchange:
     number: int
 
     async def run(self, raw: bytes) -> bool:
-        if self.fault in FAULTS_BEFORE_A_REPLY:
-            return await FAULTS_BEFORE_A_REPLY[self.fault](self)
         try:
-            body = json.loads(raw)
+            body = json.loads(raw or b"{}")
         except ValueError:
             return await self.reply_json(400, {"error": {"message": "not JSON", "type": "invalid_request_error"}})
+        self.fault = self.fault or body.get("fault", "")
+        if self.fault in FAULTS_BEFORE_A_REPLY:
+            return await FAULTS_BEFORE_A_REPLY[self.fault](self)
+        if self.behaviour.model not in (None, body.get("model")):
+            return await self.reply_json(404, {"error": {"message": "no such model", "type": "not_found"}})
         if not body.get("stream"):
             return await self.whole(body)
         return await self.stream(body)

@@ -57,9 +57,6 @@ class Window:
         plan = self._plan
         await self._connect_ahead()
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        # What exists now lives to the end: the collector need not look at it within the window.
-        gc.collect()
-        gc.freeze()
         offset, cpu_s = clock_offset(), time.process_time()
         meter = LagMeter(asyncio.get_running_loop())
         self._t0 = monotonic()
@@ -206,8 +203,12 @@ def run(plan: LoadPlan) -> LoadReport:
     if plan.cores and sys.platform == "linux":
         os.sched_setaffinity(0, plan.cores)
     _allow_connections(len(plan.calls))
+    window = Window(plan)
+    # What exists now lives to the end: the collector need not look at it within the window.
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(Window(plan).run())
+        return runner.run(window.run())
 
 
 def _allow_connections(count: int) -> None:

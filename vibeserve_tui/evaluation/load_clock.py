@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from vibeserve_tui.evaluation.load_report import Lag
 
 TICK_S = 0.010
+EPOLL_STEP_S = 0.001
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -30,7 +31,9 @@ if sys.platform == "linux":
 
     class _FineEpoll(selectors.EpollSelector):
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-            if timeout is not None and timeout > 0:
+            if timeout is not None and timeout >= 2 * EPOLL_STEP_S:
+                timeout -= EPOLL_STEP_S  # rounded up, it is in time for the rest
+            elif timeout is not None and timeout > 0:
                 # An epoll descriptor can itself be waited for, and select() counts microseconds.
                 select.select([self.fileno()], [], [], timeout)
                 timeout = 0

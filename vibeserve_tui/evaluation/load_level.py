@@ -29,11 +29,9 @@ def plan_of(
     *,
     deadline_s: float,
     seed: int = 0,
-    times: Sequence[float] = (),
 ) -> LoadPlan:
-    """`seed` draws Poisson gaps; `times` are a trace's, at least one per request."""
+    """`seed` draws Poisson gaps. A trace's requests come with their times: `timed`."""
     mode, concurrency, rate, burstiness, time_scale = Mode.BURST, None, None, 1.0, 1.0
-    calls = calls_of(requests, address.path)
     match level:
         case ClosedLevel():
             mode, concurrency = Mode.CLOSED, level.concurrency
@@ -41,12 +39,7 @@ def plan_of(
             mode, concurrency = Mode.POISSON, level.max_concurrency
             rate, burstiness = level.rate, level.burstiness
         case TraceLevel():
-            if len(times) < len(calls):
-                raise TargetError(
-                    f"the trace has {len(times)} times for {len(calls)} requests", where=f"levels: {level.id}"
-                )
             mode, time_scale = Mode.TRACE, level.factor
-            calls = tuple(replace(call, at_s=at_s) for call, at_s in zip(calls, times, strict=False))
         case BurstLevel():
             pass
         case _:
@@ -55,7 +48,7 @@ def plan_of(
         host=address.host,
         port=address.port,
         mode=mode,
-        calls=calls,
+        calls=calls_of(requests, address.path),
         deadline_s=deadline_s,
         concurrency=concurrency,
         rate=rate,
@@ -65,8 +58,15 @@ def plan_of(
     )
 
 
-def trace_times(path: Path) -> tuple[float, ...]:
-    """From JSON lines `{"at_s": …}`, in any order."""
+def timed(requests: Sequence[PlannedRequest], trace: Path) -> tuple[PlannedRequest, ...]:
+    """The requests at the times of a trace, from JSON lines `{"at_s": …}` in any order."""
+    times = _trace_times(trace)
+    if len(times) < len(requests):
+        raise TargetError(f"{len(times)} times are too few for {len(requests)} requests", where=str(trace))
+    return tuple(replace(request, at_s=at_s) for request, at_s in zip(requests, times, strict=False))
+
+
+def _trace_times(path: Path) -> tuple[float, ...]:
     times = []
     try:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

@@ -80,14 +80,15 @@ def summarise(report: LoadReport, slos: Slos | None = None, context: WindowConte
     return table
 
 
-def figure(table: Mapping[str, Json], name: str) -> float | None:
-    """A figure of a summary by its metric name, vLLM's or ours; None if it was not reported."""
+def figures(table: Mapping[str, Json]) -> dict[str, float | None]:
+    """The single figures of a summary by metric name, vLLM's and ours; None = not reported."""
     own = table.get("vibeserve")
-    for place in (table, own if isinstance(own, dict) else {}):
-        value = place.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return None
+    every = {**table, **(own if isinstance(own, dict) else {})}
+    return {
+        name: value
+        for name, value in every.items()
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    }
 
 
 def input_tokens(call: CallReport) -> int | None:

@@ -47,6 +47,8 @@ class PlannedRequest:
     seed: int | None = None
     """For sampling; None when greedy."""
     ignore_eos: bool = False
+    at_s: float = 0.0
+    """When a trace sends it."""
 
     def body(self, path: str) -> dict[str, Json]:
         """As in every phase, checked or timed: streamed, with token ids and usage."""
@@ -70,7 +72,7 @@ class PlannedRequest:
     def call(self, name: str, path: str) -> Call:
         # The length of a chat prompt is known only to whoever applies the template to the text.
         known = None if path == CHAT_PATH else len(self.prompt_ids)
-        return Call(id=name, path=path, body=self.body(path), prompt_tokens=known)
+        return Call(id=name, path=path, body=self.body(path), prompt_tokens=known, at_s=self.at_s)
 
 
 def calls_of(requests: Iterable[PlannedRequest], path: str) -> tuple[Call, ...]:

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.evaluation.load_windows import IDLE_CLIENT, answered, calls, plan, report
+from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
+from vibeserve_tui.evaluation.load_report import CallReport, Fault, Lag, LoadReport, Usage
+from vibeserve_tui.evaluation.load_validity import Reason, ValidityRules, violations
+
+PLAN = plan(*calls(2))
+GOOD = (answered("r0", 0.0, 0.1, 0.2), answered("r1", 0.3, 0.4, 0.5))
+
+
+def reasons(window: LoadReport, of: LoadPlan = PLAN, rules: ValidityRules | None = None) -> set[Reason]:
+    return {violation.reason for violation in violations(window, of, rules)}
+
+
+def test_a_good_window_has_no_violation():
+    assert violations(report(*GOOD, of=PLAN), PLAN) == ()
+
+
+def test_another_plan_is_not_mistaken_for_this_one():
+    assert reasons(report(*GOOD), plan(*calls(2, max_tokens=9))) == {Reason.PLAN}
+    assert reasons(report(*GOOD[:1], of=PLAN)) == {Reason.PLAN}
+
+
+def test_another_order_than_planned_is_found():
+    late_first = (answered("r0", 0.3, 0.4, 0.5), answered("r1", 0.0, 0.1, 0.2))
+    assert reasons(report(*late_first, of=PLAN)) == {Reason.PLAN}
+
+
+def test_errors_beyond_the_budget_are_a_violation():
+    failed = CallReport("r1", t_sched=0.3, t_sent=0.3, t_end=0.4, error="http_429")
+    window = report(GOOD[0], failed, of=PLAN)
+    assert reasons(window) == {Reason.ERRORS}
+    assert reasons(window, rules=ValidityRules(error_budget=1)) == set()
+
+
+@pytest.mark.parametrize("fault", [Fault.TIMEOUT, Fault.DROPPED, Fault.DEADLINE])
+def test_no_error_budget_covers_a_lost_reply(fault: Fault):
+    lost = CallReport("r1", t_sched=0.3, t_sent=0.3, t_end=0.4, error=fault)
+    assert reasons(report(GOOD[0], lost, of=PLAN), rules=ValidityRules(error_budget=1)) == {Reason.LOST}
+
+
+@pytest.mark.parametrize("usage", [None, Usage(prompt_tokens=3, completion_tokens=3)], ids=["missing", "inflated"])
+def test_usage_must_be_the_number_of_ids(usage: Usage | None):
+    assert reasons(report(replace(GOOD[0], usage=usage), GOOD[1], of=PLAN)) == {Reason.USAGE}
+
+
+def test_undeclared_coalescing_is_found():
+    window = report(answered("r0", 0.0, 0.1, 0.2, tokens=2), GOOD[1], of=PLAN)
+    assert reasons(window) == {Reason.COALESCED}
+    assert reasons(window, rules=ValidityRules(max_tokens_per_chunk=2)) == set()
+
+
+@pytest.mark.parametrize(
+    ("client", "reason"),
+    [
+        (replace(IDLE_CLIENT, loop_lag=Lag(0.1, 6.0, 9.0)), Reason.LOOP_LAG),
+        (replace(IDLE_CLIENT, schedule_lag=Lag(0.1, 6.0, 9.0)), Reason.SCHEDULE_LAG),
+        (replace(IDLE_CLIENT, cpu_s=0.3), Reason.CLIENT_CPU),
+        (replace(IDLE_CLIENT, cpu_s=0.06), Reason.CLIENT_CPU),
+        (replace(IDLE_CLIENT, suspended_s=2.0), Reason.SUSPENDED),
+        (replace(IDLE_CLIENT, peak_in_flight=0), Reason.CONCURRENCY),
+    ],
+    ids=str,
+)
+def test_a_client_in_its_own_way_is_found(client: object, reason: Reason):
+    assert reasons(replace(report(*GOOD, of=PLAN), client=client)) == {reason}
+
+
+def test_an_idle_client_with_few_chunks_is_not_expensive():
+    assert reasons(report(*GOOD, of=PLAN, client=replace(IDLE_CLIENT, cpu_s=0.04))) == set()
+
+
+@pytest.mark.parametrize(
+    ("ttft_s", "lag_ms", "found"),
+    [(0.1, 4.9, False), (0.1, 5.0, True), (0.03, 2.9, False), (0.03, 3.1, True), (0.001, 0.9, False), (0.001, 1, True)],
+)
+def test_lag_is_held_against_the_first_token_time(ttft_s: float, lag_ms: float, found: bool):
+    client = replace(IDLE_CLIENT, loop_lag=Lag(0.1, lag_ms, lag_ms))
+    window = report(answered("r0", 0.0, ttft_s), answered("r1", 0.3, 0.3 + ttft_s), of=PLAN, client=client)
+    assert (Reason.LOOP_LAG in reasons(window)) is found
+
+
+def test_a_saturated_server_is_no_fault_of_the_window():
+    open_loop = plan(*calls(20), mode=Mode.POISSON, rate=10.0)
+    behind = report(*(answered(f"r{i}", i / 10, i / 5 + 1) for i in range(20)), of=open_loop)
+    assert reasons(behind, open_loop) == set()
