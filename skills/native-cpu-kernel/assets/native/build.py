@@ -69,9 +69,12 @@ def library(build_dir: Path, variant: Variant, defines: tuple[str, ...]) -> Path
     flags = (*FLAGS, *variant.flags, *defines)
     path = build_dir / f"kernel-{variant.name}-{_key(flags)}.so"
     if not path.exists():
-        build_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=build_dir) as workshop:
-            _compile(Path(workshop), flags, path)
+        try:
+            build_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=build_dir) as workshop:
+                _compile(Path(workshop), flags, path)
+        except OSError as error:
+            raise Unavailable(f"cannot build: {error}") from error
     return path
 
 

@@ -66,6 +66,7 @@ def _refuse_others(config: dict, rope: dict) -> None:
     refused = {
         f"model type {config.get('model_type')}": config.get("model_type") != "llama",
         f"activation {config.get('hidden_act')}": config.get("hidden_act") != "silu",
+        f"head dimension {config.get('head_dim')}": (config.get("head_dim") or 0) % 2 == 1,
         "biases": bool(config.get("attention_bias") or config.get("mlp_bias")),
         "scaled rotary embedding": (rope.get("rope_type") or rope.get("type") or "default") != "default",
     }

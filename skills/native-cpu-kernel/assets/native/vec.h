@@ -10,11 +10,11 @@
 #if defined(PORTABLE)
 constexpr int WIDTH = 4, BLOCK_ROWS = 4, BLOCK_PANELS = 2;  // lowered to whatever the base instruction set has
 #elif defined(__AVX512F__)
-constexpr int WIDTH = 16, BLOCK_ROWS = 6, BLOCK_PANELS = 4;  // 24 accumulators and 4 weights in 32 registers
+constexpr int WIDTH = 16, BLOCK_ROWS = 4, BLOCK_PANELS = 4;  // of 32 registers; with 6 rows Clang 14 spills
 #elif defined(__AVX2__) && defined(__FMA__)
-constexpr int WIDTH = 8, BLOCK_ROWS = 5, BLOCK_PANELS = 2;  // of 16 registers; with 6 rows GCC 12 spills and loses a third
+constexpr int WIDTH = 8, BLOCK_ROWS = 5, BLOCK_PANELS = 2;  // of 16 registers; with 6 rows GCC 12 spills
 #elif defined(__ARM_NEON)
-constexpr int WIDTH = 4, BLOCK_ROWS = 6, BLOCK_PANELS = 4;
+constexpr int WIDTH = 4, BLOCK_ROWS = 4, BLOCK_PANELS = 4;  // of 32 registers
 #else
 #error "name an instruction set by its compiler flag, or PORTABLE"
 #endif
