@@ -82,6 +82,20 @@ def read_model_shape(model_dir: Path) -> ModelShape:
     )
 
 
+def stored_dtype(model_dir: Path) -> str:
+    """The one half-precision type of all matrices, in which an engine may keep them without loss; "" if there is none."""
+    files = sorted(model_dir.glob("*.safetensors"))
+    dtypes = {t.dtype for file in files for t in safetensors_header(file).values() if len(t.shape) == 2}
+    return {"BF16": "bfloat16", "F16": "float16"}.get(dtypes.pop(), "") if len(dtypes) == 1 else ""
+
+
+def has_chat_template(model_dir: Path) -> bool:
+    if (model_dir / "chat_template.jinja").is_file():
+        return True
+    path = model_dir / "tokenizer_config.json"
+    return path.is_file() and "chat_template" in _read_config(path)
+
+
 def safetensors_header(path: Path) -> dict[str, Tensor]:
     """Name and place of every tensor; a file whose header does not fit its size is refused."""
     with path.open("rb") as file:

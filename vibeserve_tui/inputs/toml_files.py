@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -118,7 +118,13 @@ def validate(table: Mapping[str, object], schema: type[Schema]) -> tuple[Schema 
     except ValidationError as problem:
         details = problem.errors(include_url=False)
         details.sort(key=lambda detail: detail["type"] != "extra_forbidden")  # the cause of a "missing" twin
-        return None, [_fault(detail, table, schema) for detail in details]
+        return None, [_fault(detail, table, schema) for detail in details if not _is_consequence(detail, details)]
+
+
+def _is_consequence(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
+    """An array counts as too short when the entries in it are wrong."""
+    inside = [other["loc"] for other in details if len(other["loc"]) > len(detail["loc"])]
+    return detail["type"] == "too_short" and any(loc[: len(detail["loc"])] == detail["loc"] for loc in inside)
 
 
 def merged(base: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
@@ -172,8 +178,8 @@ def _reason(detail: ErrorDetails, schema: type[Section]) -> tuple[str, str]:
             return f"needs {context['discriminator']}", "it says which other keys are allowed"
         case "literal_error" | "enum" | "union_tag_invalid":
             return _not_one_of(context.get("tag", given), context.get("expected_tags") or context["expected"])
-    what = re.sub(r"^[A-Z][a-z]+ should", "should", detail["msg"])
-    return f"{what}, not {_shown(given)}", ""
+    what = re.sub(r"^[A-Z][a-z]+ should", "should", detail["msg"]).replace(" after validation", "")
+    return what if ", not " in what else f"{what}, not {_shown(given)}", ""
 
 
 def _not_one_of(given: object, quoted: str) -> tuple[str, str]:
@@ -256,29 +262,39 @@ def _fix_for_missing(schema: type[Section], location: Location) -> str:
 
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
-_KEY = re.compile(r"""\s*\{?\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_NAME = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
+_KEY = re.compile(rf"\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
 
 
 def line_of(text: str, field: str) -> int | None:
-    """The line on which `field`, or the nearest table or array around it, is written."""
+    """The line on which `field`, or the nearest table, array or row around it, is written."""
     wanted = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", field)]
-    table: list[int | str] = []
-    counts: dict[str, int] = {}
     best: tuple[int, int] | None = None
+    for number, path in _written_paths(text):
+        if wanted[: len(path)] == path and (best is None or len(path) > best[0]):
+            best = (len(path), number)
+    return best[1] if best else None
+
+
+def _written_paths(text: str) -> Iterator[tuple[int, list[int | str]]]:
+    """Line number and path of each header, key, and row of an array that has its rows on lines of their own."""
+    table: list[int | str] = []
+    tables: dict[str, int] = {}
+    array: list[int | str] = []
+    row = 0
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             table = list(_key_parts(header[2]))
             if header[1] == "[[":
-                index = counts[header[2]] = counts.get(header[2], -1) + 1
+                index = tables[header[2]] = tables.get(header[2], -1) + 1
                 table.append(index)
-            path = table
+            yield number, table
         elif key := _KEY.match(line):
-            path = [*table, *_key_parts(key[1])]
-        else:
-            continue
-        if wanted[: len(path)] == path and (best is None or len(path) > best[0]):
-            best = (len(path), number)
-    return best[1] if best else None
+            array, row = [*table, *_key_parts(key[1])], -1
+            yield number, array
+        elif line.lstrip().startswith("{"):
+            row += 1
+            yield number, [*array, row]
 
 
 def _key_parts(dotted: str) -> Iterator[str]:
