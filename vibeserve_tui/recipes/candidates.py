@@ -139,7 +139,7 @@ class Market:
         if not tried:
             return None
         last = tried[-1]
-        if last.reason == "operator":
+        if last.reason.startswith("operator"):
             return f"the operator turned it down in round {last.round}"
         if len(tried) > 1:
             return f"was tried in rounds {', '.join(str(trial.round) for trial in tried)}"

@@ -63,7 +63,7 @@ def fate(book: RecipeBook, situation: Situation, trial: Trial) -> Literal["champ
     measured_neutral = (
         trial.outcome in (Outcome.INDECISIVE, Outcome.REVERTED) and (trial.ci_low or 0) >= PREREQUISITE_FLOOR
     )
-    if not measured_neutral or trial.reason == "operator" or "guard" in trial.reason:
+    if not measured_neutral or trial.reason.startswith("operator") or "guard" in trial.reason:
         return "discarded"
     chains = [c for c in Market(book, situation).backlog() if len(c.chain) > 1 and c.recipe.id == trial.recipe]
     opened = max((c.total.mean - c.posterior.mean for c in chains), default=0.0)

@@ -14,7 +14,7 @@ from vibeserve_tui.recipes.situation import Choice
 from vibeserve_tui.recipes.swaps import Swap
 from vibeserve_tui.recipes.trials import Step
 from vibeserve_tui.recipes.tuning import fidelity, settings
-from vibeserve_tui.recipes.why import factor, hypothesis, why_candidate, why_trials
+from vibeserve_tui.recipes.why import LONG_SHOT_ROW, factor, hypothesis, why_candidate, why_trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Plan:
 
 def recipe_plan(market: Market, chosen: Candidate, others: Sequence[Candidate], *, long_shot: bool = False) -> Plan:
     situation = market.situation
+    tried = (*situation.trials, *situation.experience)
     expected = NormalDist(chosen.posterior.mean, chosen.posterior.sd)
     return Plan(
         step=Step.RECIPE,
@@ -55,7 +56,7 @@ def recipe_plan(market: Market, chosen: Candidate, others: Sequence[Candidate], 
         recipes=situation.base.with_choice(Choice(chosen.recipe.id, chosen.params)),
         title=chosen.recipe.spec.title,
         hypothesis=hypothesis(chosen.recipe, expected, situation.minimum_effect),
-        why=why_candidate(chosen, (*situation.trials, *situation.experience), others[0] if others else None),
+        why=(*why_candidate(chosen, tried, others[0] if others else None), *_said(long_shot)),
         seconds=chosen.seconds,
         chain=tuple(link.id for link in chosen.chain[1:]),
         long_shot=long_shot,
@@ -78,11 +79,16 @@ def swap_plan(market: Market, swap: Swap, *, long_shot: bool = False) -> Plan:
             *why_trials(swap.recipe, (*situation.trials, *situation.experience)),
             WhyRow(what="expected over the champion", value=factor(swap.total.mean), source="its gain without theirs"),
             WhyRow(what="chance of more than 1 %", value=f"{swap.chance:.0%}"),
+            *_said(long_shot),
         ),
         seconds=market.seconds(swap.recipe, swap.total.mean),
         dropped=swap.dropped,
         long_shot=long_shot,
     )
+
+
+def _said(long_shot: bool) -> tuple[WhyRow, ...]:
+    return (LONG_SHOT_ROW,) if long_shot else ()
 
 
 def tuning_plan(market: Market, choice: Choice, known: dict[str, Domain]) -> Plan:

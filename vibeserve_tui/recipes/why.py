@@ -13,6 +13,8 @@ from vibeserve_tui.recipes.posterior import EvidenceRow, Posterior
 from vibeserve_tui.recipes.recipe import Recipe
 from vibeserve_tui.recipes.trials import Trial
 
+LONG_SHOT_ROW = WhyRow(what="long shot", value="yes", source="nothing likely is left; worth a run to know")
+
 
 def why_candidate(candidate: Candidate, trials: Sequence[Trial], runner_up: Candidate | None) -> tuple[WhyRow, ...]:
     """Why this recipe and not the next best."""
