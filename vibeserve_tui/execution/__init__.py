@@ -1,0 +1,1 @@
+"""Whatever runs code nobody wrote by hand: the launcher, its boxes, the candidate under test."""

@@ -1,0 +1,242 @@
+"""From a fork of the launcher to the boxed command: what happens between fork and exec.
+
+    tier        processes                            the second one is the box's init
+    bwrap       bwrap ── bwrap (pid 1) ── command
+    unshare     keeper ── keeper (pid 1) ── command
+    landlock    keeper ── command                    here the keeper itself: orphans come to it
+    none        keeper ── command                    likewise
+
+Keepers are forks of the single-threaded launcher. They report on a pipe, in bubblewrap's own JSON
+lines: `child-pid` is the init, `exit-code` comes once the command ran, `error` when it never could.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from vibeserve_tui.execution import bwrap, landlock, namespaces, process_table, seccomp, syscalls
+from vibeserve_tui.execution.box import Limits
+from vibeserve_tui.execution.ladder import Tier
+from vibeserve_tui.execution.view import Entry
+
+_OOM_SCORE = 500  # the kernel ends a box before the engine, and before most of the user's programs
+_NOT_FOUND, _NOT_EXECUTABLE, _SETUP_FAILED = 127, 126, 125
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that a forked child needs; made before the fork, so that it only has to act."""
+
+    tier: Tier
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    stdio: tuple[int, int, int]
+    limits: Limits
+    cores: frozenset[int] | None
+    view: tuple[Entry, ...]
+    rules: landlock.Rules | None
+    """Tier landlock only."""
+    pod: namespaces.PodNamespaces | None
+    own_network: bool
+    """A new, empty network namespace: neither in a pod nor sharing the host's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    pid: int
+    status_fd: int
+    """Read end of the JSON lines; its end of file says that no keeper is left."""
+
+
+def start(job: Job) -> Keeper:
+    program = seccomp.build(tcp_only=job.rules is not None and job.rules.tcp_ports is not None)
+    launcher = os.getpid()
+    status, reports = os.pipe()
+    pid = os.fork()
+    if pid != 0:
+        os.close(reports)
+        return Keeper(pid, status)
+    try:
+        _settle(job, launcher, reports)
+        match job.tier:
+            case Tier.BWRAP:
+                _exec_bwrap(job, program, reports)
+            case Tier.UNSHARE:
+                _keep_namespaces(job, program, reports)
+            case Tier.LANDLOCK | Tier.NONE:
+                _keep_tree(job, program, reports)
+    except OSError as error:
+        _report(reports, {"error": str(error)})
+    finally:  # whatever happens, a fork must never run on as a second launcher
+        os._exit(_SETUP_FAILED)
+
+
+def _settle(job: Job, launcher: int, reports: int) -> None:
+    """What all tiers share: no inherited signals or files, limits, cores, the pod."""
+    signal.set_wakeup_fd(-1)
+    for number in (*_LAUNCHER_SIGNALS, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    # The launcher is not dumpable; an ordinary user could not open its own files in /proc.
+    syscalls.set_dumpable(True)
+    for target, source in enumerate(job.stdio):
+        os.dup2(source, target)
+    pod = (job.pod.user, job.pod.network) if job.pod else ()
+    _close_all_but(0, 1, 2, reports, *pod)
+    if job.pod is not None:
+        namespaces.join(job.pod)
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(_OOM_SCORE))
+    os.umask(0o022)
+    if job.cores is not None:
+        os.sched_setaffinity(0, job.cores)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _lower(resource.RLIMIT_FSIZE, job.limits.file_mib * _MIB)
+    # The kernel counts all of the user's tasks; those of the whole machine are an upper bound.
+    _lower(resource.RLIMIT_NPROC, process_table.count_tasks() + job.limits.tasks)
+    # After the credentials changed: joining a namespace resets the death signal.
+    _die_with(launcher)
+
+
+_LAUNCHER_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _exec_bwrap(job: Job, program: bytes, reports: int) -> NoReturn:
+    path = bwrap.find()
+    if path is None:
+        raise FileNotFoundError("bwrap is not installed")
+    seccomp_fd = _in_memory("seccomp", program)
+    options = bwrap.arguments(job.view, cwd=job.cwd, own_network=job.own_network, seccomp_fd=seccomp_fd)
+    args_fd = _in_memory("arguments", options)
+    for descriptor in (seccomp_fd, args_fd, reports):
+        os.set_inheritable(descriptor, True)
+    argv = [path, "--args", str(args_fd), "--json-status-fd", str(reports), "--", *job.argv]
+    os.execve(path, argv, dict(job.env))  # noqa: S606 - the shell would be one more thing to trust
+
+
+def _keep_namespaces(job: Job, program: bytes, reports: int) -> NoReturn:
+    network = syscalls.CLONE_NEWNET if job.own_network else 0
+    namespaces.enter_new(namespaces.BOX_NAMESPACES | network)
+    if job.own_network:
+        namespaces.raise_loopback()
+    init = os.fork()
+    if init == 0:
+        syscalls.die_with_parent()
+        namespaces.build_root(job.view)
+        namespaces.forbid_user_namespaces()
+        command = _fork_command(job, lambda: _confine(program), reports)
+        syscalls.drop_capabilities()
+        _leave_files(reports)
+        _report(reports, {"exit-code": _reap_until(command)})
+        os._exit(0)
+    _report(reports, {"child-pid": init})
+    _leave_files(reports)
+    _reap_until(init)
+    os._exit(0)
+
+
+def _keep_tree(job: Job, program: bytes, reports: int) -> NoReturn:
+    def confine() -> None:
+        if job.rules is not None:
+            _confine(program, job.rules)
+
+    syscalls.become_subreaper()
+    command = _fork_command(job, confine, reports)
+    _report(reports, {"child-pid": os.getpid()})
+    _leave_files(reports)
+    status = _reap_until(command)
+    # Without a pid namespace, what the command left behind is ended by hand.
+    process_table.kill_descendants(os.getpid())
+    _report(reports, {"exit-code": status})
+    os._exit(0)
+
+
+def _confine(program: bytes, rules: landlock.Rules | None = None) -> None:
+    """Nothing of this can be undone by the process or by any that it starts."""
+    syscalls.drop_capabilities()
+    syscalls.forbid_new_privileges()
+    if rules is not None:
+        landlock.restrict(rules)
+    syscalls.load_seccomp(program)
+
+
+def _fork_command(job: Job, confine: Callable[[], None], reports: int) -> int:
+    keeper = os.getpid()
+    command = os.fork()
+    if command != 0:
+        return command
+    try:
+        os.setsid()
+        os.chdir(job.cwd)
+        confine()
+        _die_with(keeper)
+        _exec(job)
+    except OSError as error:
+        _report(reports, {"error": str(error)})
+    finally:
+        os._exit(_SETUP_FAILED)
+
+
+def _exec(job: Job) -> NoReturn:
+    """A command that is missing is the command's failure, not the box's: answered as a shell does."""
+    try:
+        os.execvpe(job.argv[0], job.argv, dict(job.env))  # noqa: S606 - as above
+    except OSError as error:
+        sys.stderr.write(f"{job.argv[0]}: {error.strerror}\n")
+        sys.stderr.flush()
+        os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+
+
+def _die_with(parent: int) -> None:
+    syscalls.die_with_parent()
+    if os.getppid() not in (parent, 0):  # 0: the parent is outside this pid namespace
+        os._exit(_SETUP_FAILED)  # it ended before the signal was armed
+
+
+def _reap_until(child: int) -> int:
+    """Collect every process that ends here, orphans too, until `child` does; its exit status as a shell has it."""
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _leave_files(reports: int) -> None:
+    """A waiting keeper holds nothing: its copy of the command's output would delay its end of file."""
+    _close_all_but(reports)
+    syscalls.set_dumpable(False)
+
+
+def _close_all_but(*kept: int) -> None:
+    for descriptor in [int(entry.name) for entry in os.scandir("/proc/self/fd")]:
+        if descriptor not in kept:
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone already
+                os.close(descriptor)
+
+
+def _lower(limit: int, value: int) -> None:
+    """Both marks, as far as the hard one allows: what was lowered cannot be raised again."""
+    _, hard = resource.getrlimit(limit)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (value, value))
+
+
+def _in_memory(name: str, content: bytes) -> int:
+    descriptor = os.memfd_create(name)
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _report(reports: int, message: Mapping[str, object]) -> None:
+    os.write(reports, json.dumps(message).encode() + b"\n")

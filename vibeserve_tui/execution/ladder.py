@@ -1,0 +1,73 @@
+"""The ladder of sandboxes: which tiers exist, and what to do about one that does not work here.
+
+The first tier that passes its trial is used; if none does, nothing runs (`trial.py` is the judge).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vibeserve_tui.execution import bwrap
+
+
+class Tier(StrEnum):
+    BWRAP = "bwrap"
+    """bubblewrap: everything that is not shown is absent."""
+    UNSHARE = "unshare"
+    """The same namespaces by system call, for machines without bubblewrap."""
+    LANDLOCK = "landlock"
+    """Files, TCP ports and signals by Landlock; the host's loopback and process list are shared."""
+    NONE = "none"
+    """A clean environment and limits, no isolation: only when the operator asks for it by name."""
+
+
+LADDER = (Tier.BWRAP, Tier.UNSHARE, Tier.LANDLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class TierResult:
+    tier: Tier
+    works: bool
+    detail: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxReport:
+    tier: Tier
+    """The first of `tried` that works."""
+    tried: tuple[TierResult, ...]
+
+
+def refusal(tier: Tier, detail: str) -> TierResult:
+    """A tier that cannot work here, with the remedy."""
+    return TierResult(tier, works=False, detail=detail, fix=_fix(tier, detail))
+
+
+_SWITCHES = (  # value that forbids, and what to do about it
+    (
+        "kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "enable the AppArmor profile bwrap-userns-restrict, or set {}=0",
+    ),
+    ("kernel/unprivileged_userns_clone", "0", "sudo sysctl {}=1"),
+    ("user/max_user_namespaces", "0", "sudo sysctl {}=15000"),
+)
+
+
+def _fix(tier: Tier, detail: str) -> str:
+    if tier is Tier.LANDLOCK:
+        return "boot Linux 6.12 or later with `landlock` among its security modules (lsm=)"
+    if tier is Tier.BWRAP and bwrap.find() is None:
+        return "install bubblewrap 0.8 or later (apt install bubblewrap, dnf install bubblewrap)"
+    if "Unknown option" in detail:
+        return "update bubblewrap to 0.8 or later"
+    for name, forbidding, remedy in _SWITCHES:
+        path = Path("/proc/sys", name)
+        if path.exists() and path.read_text(encoding="ascii").strip() == forbidding:
+            return remedy.format(name.replace("/", "."))
+    return (
+        "allow user namespaces; in a container: --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+    )

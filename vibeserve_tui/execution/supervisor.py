@@ -1,0 +1,343 @@
+"""The launcher's boxes: started, watched once a second, killed as whole trees, reaped.
+
+Single-threaded and never blocking for long: it lives in the launcher's event loop. A box is over
+when its keeper is reaped, its init is gone and nothing holds its status pipe; only then is the exit
+reported, so whoever hears of it may rely on an empty tree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vibeserve_tui.execution import keeper, process_table, view
+from vibeserve_tui.execution.box import BoxSpec, Killed, Usage
+from vibeserve_tui.execution.keeper import Keeper
+from vibeserve_tui.execution.ladder import Tier
+from vibeserve_tui.execution.namespaces import PodNamespaces, open_pod
+from vibeserve_tui.execution.wire import Exit
+
+_WATCH_S = 1.0
+_POD_PORT = 8000
+_KIB_PER_MIB = 1024
+_FREE_DISK_FLOOR = 256 << 20
+"""A box that leaves less on a disk that it writes to is killed before others notice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    namespaces: PodNamespaces | None
+    """None where the tier shares the host's network."""
+    port: int
+
+    def close(self) -> None:
+        if self.namespaces is not None:
+            self.namespaces.close()
+
+
+@dataclass(slots=True)
+class Box:
+    """What the launcher knows of one box; changes only on its event loop."""
+
+    number: int
+    spec: BoxSpec
+    pod: Pod | None
+    keeper: Keeper
+    scratch: str | None
+    started_s: float
+    over: asyncio.Future[Exit]
+    alive: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the init is known, or the box is over."""
+    deadline: asyncio.TimerHandle | None = None
+    init: int | None = None
+    init_fd: int | None = None
+    status: bytes = b""
+    status_open: bool = True
+    keeper_status: int | None = None
+    killed: Killed | None = None
+    cpu_s: float = 0.0
+    peak_rss_mib: float = 0.0
+
+    @property
+    def machinery(self) -> tuple[int, ...]:
+        return (self.keeper.pid,) if self.init is None else (self.keeper.pid, self.init)
+
+
+class Supervisor:
+    def __init__(
+        self,
+        tier: Tier,
+        interpreter: view.Interpreter,
+        run: str,
+        on_exit: Callable[[Exit], None],
+    ) -> None:
+        self.tier = tier
+        self._interpreter = interpreter
+        self._run = run
+        self._on_exit = on_exit
+        self._boxes: dict[int, Box] = {}
+
+    # starting
+
+    @property
+    def _shares_network(self) -> bool:
+        return self.tier in (Tier.LANDLOCK, Tier.NONE)
+
+    def open_pod(self) -> Pod:
+        """A network of its own with a fixed port, or a port of the host that is free now."""
+        if not self._shares_network:
+            return Pod(open_pod(), _POD_PORT)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            return Pod(None, free.getsockname()[1])
+
+    def start(
+        self, number: int, spec: BoxSpec, stdio: tuple[int, int, int], pod: Pod | None, timeout_s: float | None
+    ) -> Box:
+        """Returns as soon as the keeper is forked; `alive` and `over` of the box tell the rest."""
+        loop = asyncio.get_running_loop()
+        scratch = tempfile.mkdtemp(prefix="vibeserve-box-") if self._shares_network else None
+        child = keeper.start(self._job(spec, stdio, pod, scratch))
+        box = Box(number, spec, pod, child, scratch, time.monotonic(), loop.create_future())
+        self._boxes[number] = box
+        loop.add_reader(child.status_fd, self._read_status, box)
+        if timeout_s is not None:
+            box.deadline = loop.call_later(timeout_s, self.kill, box, Killed.TIMEOUT)
+        return box
+
+    def _job(self, spec: BoxSpec, stdio: tuple[int, int, int], pod: Pod | None, scratch: str | None) -> keeper.Job:
+        entries = view.view_of(spec, self._interpreter)
+        rules = None
+        if self.tier is Tier.LANDLOCK and scratch is not None:
+            ports = None if spec.trusted_net else () if pod is None else (pod.port,)
+            rules = view.landlock_rules(entries, scratch, ports)
+        return keeper.Job(
+            tier=self.tier,
+            argv=spec.argv,
+            env=self._environment(spec, scratch),
+            cwd=str(spec.cwd),
+            stdio=stdio,
+            limits=spec.limits,
+            cores=spec.cores,
+            view=entries,
+            rules=rules,
+            pod=pod.namespaces if pod else None,
+            own_network=pod is None and not spec.trusted_net,
+        )
+
+    def _environment(self, spec: BoxSpec, scratch: str | None) -> dict[str, str]:
+        """Built, never filtered: nothing of the launcher's own environment gets in."""
+        prefixes = [f"{prefix}/bin" for prefix in self._interpreter.prefixes]
+        given = {
+            "PATH": ":".join([*prefixes, "/usr/local/bin", "/usr/bin", "/bin"]),
+            "LANG": "C.UTF-8",
+            **spec.env,
+        }
+        return given | {
+            "HOME": scratch or view.HOME,
+            "TMPDIR": scratch or "/tmp",  # noqa: S108 - the box's own
+            "VIBESERVE_RUN": self._run,
+        }
+
+    async def command_pid(self, box: Box) -> int:
+        """The boxed command as the host counts, or 0 when it ended before it could be seen."""
+        await box.alive.wait()
+        while not box.over.done():
+            if box.init is not None and (found := process_table.children(box.init)):
+                return found[0]
+            await asyncio.sleep(0.001)
+        return 0
+
+    # looking
+
+    def pids(self, box: Box) -> list[int]:
+        """The command and all below, without the box's machinery."""
+        if box.init is None:
+            return []
+        return process_table.descendants(box.init)
+
+    def usage(self, box: Box) -> Usage:
+        """Of a tree that may change meanwhile; updates the box's peak."""
+        tree = process_table.read_tree(box.keeper.pid)
+        # Of keepers and inits only the time of the orphans they reaped is the command's.
+        cpu_s = sum(process.reaped_cpu_s for process in tree)
+        own = [process for process in tree if process.pid not in box.machinery]
+        cpu_s += sum(process.own_cpu_s for process in own)
+        box.peak_rss_mib = max(box.peak_rss_mib, sum(process.high_water_mib for process in own))
+        return Usage(
+            cpu_s=cpu_s,
+            rss_mib=sum(process.rss_mib for process in own),
+            peak_rss_mib=box.peak_rss_mib,
+            processes=len(own),
+            threads=sum(process.threads for process in own),
+        )
+
+    # steering
+
+    def signal_all(self, box: Box, number: signal.Signals) -> None:
+        if box.init is not None:
+            process_table.signal_descendants(box.init, number)
+
+    def terminate(self, box: Box) -> None:
+        """Ask the command itself, as a service manager does."""
+        for pid in self.pids(box)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def kill(self, box: Box, why: Killed) -> None:
+        """The kernel ends a pid namespace with its init; without one the tree is stopped, then killed."""
+        if box.over.done():
+            return
+        box.killed = box.killed or why
+        if box.scratch is not None:
+            self.signal_all(box, signal.SIGSTOP)
+            self.signal_all(box, signal.SIGKILL)
+        if box.init_fd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(box.init_fd, signal.SIGKILL)
+        if box.keeper_status is None:
+            os.kill(box.keeper.pid, signal.SIGKILL)
+
+    def kill_everything(self) -> None:
+        """The last act of a launcher: blocks until it has no children left."""
+        for box in self._boxes.values():
+            self.kill(box, Killed.ASKED)
+        process_table.kill_descendants(os.getpid())
+        for box in self._boxes.values():
+            if box.scratch is not None:
+                shutil.rmtree(box.scratch, ignore_errors=True)
+
+    # watching
+
+    async def watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            for box in list(self._boxes.values()):
+                if (why := self._exceeded(box)) is not None:
+                    self.kill(box, why)
+
+    def _exceeded(self, box: Box) -> Killed | None:
+        limits = box.spec.limits
+        usage = self.usage(box)
+        if usage.rss_mib > limits.memory_mib:
+            return Killed.MEMORY
+        if usage.threads > limits.tasks:
+            return Killed.TASKS
+        written = [str(path) for path in box.spec.writable] + ([box.scratch] if box.scratch else [])
+        if sum(map(_bytes_below, written)) > limits.disk_mib << 20:
+            return Killed.DISK
+        if any(_free_bytes(path) < _FREE_DISK_FLOOR for path in written):
+            return Killed.DISK
+        return None
+
+    # ending
+
+    def reap(self) -> None:
+        """Collect all children that ended; orphans that fell to the launcher have no box and are killed."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status, spent = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                for box in self._boxes.values():
+                    if pid in box.machinery:
+                        box.cpu_s += spent.ru_utime + spent.ru_stime
+                        box.peak_rss_mib = max(box.peak_rss_mib, spent.ru_maxrss / _KIB_PER_MIB)
+                    if pid == box.keeper.pid:
+                        box.keeper_status = status
+        known = {pid for box in self._boxes.values() for pid in box.machinery}
+        for stray in set(process_table.children(os.getpid())) - known:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stray, signal.SIGKILL)
+        for box in list(self._boxes.values()):
+            self._finish(box)
+
+    def _read_status(self, box: Box) -> None:
+        data = os.read(box.keeper.status_fd, 1 << 16)
+        box.status += data
+        if not data:
+            asyncio.get_running_loop().remove_reader(box.keeper.status_fd)
+            os.close(box.keeper.status_fd)
+            box.status_open = False
+            self.reap()
+        elif box.init is None and (init := _reported(box.status).get("child-pid")) is not None:
+            self._meet_init(box, int(init))
+
+    def _meet_init(self, box: Box, init: int) -> None:
+        process = process_table.read(init)
+        # The number may have been given to a stranger already if the box lived very briefly.
+        if process is not None and (init == box.keeper.pid or process.parent in (box.keeper.pid, os.getpid())):
+            with contextlib.suppress(ProcessLookupError):
+                box.init_fd = os.pidfd_open(init)
+                asyncio.get_running_loop().add_reader(box.init_fd, self._init_ended, box)
+        box.init = init
+        box.alive.set()
+        if box.killed is not None:
+            self.kill(box, box.killed)
+
+    def _init_ended(self, box: Box) -> None:
+        if box.init_fd is not None:
+            asyncio.get_running_loop().remove_reader(box.init_fd)
+            os.close(box.init_fd)
+            box.init_fd = None
+        self.reap()
+
+    def _finish(self, box: Box) -> None:
+        if box.keeper_status is None or box.init_fd is not None or box.status_open or box.over.done():
+            return
+        del self._boxes[box.number]
+        if box.deadline is not None:
+            box.deadline.cancel()
+        if box.scratch is not None:
+            shutil.rmtree(box.scratch, ignore_errors=True)
+        report = _reported(box.status)
+        code = os.waitstatus_to_exitcode(box.keeper_status)
+        message = Exit(
+            box=box.number,
+            returncode=int(report.get("exit-code", 128 - code if code < 0 else code)),
+            ran=box.killed is not None or code < 0 or ("exit-code" in report and "error" not in report),
+            detail=report.get("error", ""),
+            wall_s=time.monotonic() - box.started_s,
+            cpu_s=box.cpu_s,
+            peak_rss_mib=box.peak_rss_mib,
+            killed=box.killed,
+        )
+        box.over.set_result(message)
+        box.alive.set()
+        self._on_exit(message)
+
+
+def _reported(status: bytes) -> dict[str, str]:
+    """The members of all complete lines together."""
+    members: dict[str, str] = {}
+    for line in status.split(b"\n")[:-1]:
+        if line.strip():
+            members |= {name: str(value) for name, value in json.loads(line).items()}
+    return members
+
+
+def _bytes_below(path: str) -> int:
+    """On disk, links not followed; what vanishes meanwhile counts nothing."""
+    total = 0
+    folders = [path]
+    for folder in folders:  # grows while it is walked
+        with contextlib.suppress(OSError):
+            for entry in list(os.scandir(folder)):
+                with contextlib.suppress(OSError):
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+    return total
+
+
+def _free_bytes(path: str) -> int:
+    state = os.statvfs(path)
+    return state.f_bavail * state.f_frsize
