@@ -45,6 +45,8 @@ class Behaviour:
     """Requests queue, as in a server without batching."""
     model: str | None = None
     """Requests must name this model."""
+    port: int = 0
+    """0 = any that is free; on a given one it serves until it is killed."""
 
 
 @dataclass
@@ -55,9 +57,11 @@ class Server:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def serve(self) -> None:
-        server = await asyncio.start_server(self.connected, "127.0.0.1", 0, backlog=1024)
+        server = await asyncio.start_server(self.connected, "127.0.0.1", self.behaviour.port, backlog=1024)
         print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
         async with server:
+            if self.behaviour.port:
+                await server.serve_forever()
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

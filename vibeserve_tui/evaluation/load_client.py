@@ -7,14 +7,32 @@ import os
 import sys
 from pathlib import Path
 
-from vibeserve_tui.errors import MeasurementError
+from vibeserve_tui.errors import InputError, MeasurementError
 from vibeserve_tui.evaluation.load_plan import LoadPlan
 from vibeserve_tui.evaluation.load_report import LoadReport
+from vibeserve_tui.execution.launcher import BoxSpec, Limits, Pod
 
-IMPORT_ROOT = Path(__file__).parents[2]
+PACKAGE = Path(__file__).parents[1]
+IMPORT_ROOT = PACKAGE.parent
 COMMAND = (sys.executable, "-m", "vibeserve_tui.evaluation.load")
 GRACE_S = 30.0
 """To start, connect, parse and print, beside the plan's own deadline."""
+
+
+async def run_load(pod: Pod, plan: LoadPlan) -> LoadReport:
+    """In a box of its own beside the server: it sees the network of the pod and its own code, nothing else."""
+    spec = BoxSpec(
+        argv=COMMAND,
+        cwd=Path("/tmp"),  # noqa: S108  the box's own, empty
+        env={"PYTHONPATH": str(IMPORT_ROOT)},
+        read_only=(PACKAGE,),
+        limits=Limits(memory_mib=2048, tasks=16),
+        cores=pod.client_cores,
+    )
+    ended = await pod.run("load", spec, stdin=plan.to_bytes(), timeout_s=plan.deadline_s + GRACE_S)
+    if ended.killed is not None:
+        raise MeasurementError(f"the load generator was ended by the launcher: {ended.killed}")
+    return report_of(ended.returncode, ended.stdout, ended.stderr)
 
 
 async def run_load_here(plan: LoadPlan) -> LoadReport:
@@ -43,4 +61,7 @@ def report_of(returncode: int, stdout: bytes, stderr: bytes) -> LoadReport:
     if returncode != 0:
         last = stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit status {returncode}"]
         raise MeasurementError(f"the load generator failed: {last[0]}")
-    return LoadReport.from_bytes(stdout)
+    try:
+        return LoadReport.from_bytes(stdout)
+    except InputError as error:
+        raise MeasurementError(f"the load generator's report cannot be read: {error}") from error
