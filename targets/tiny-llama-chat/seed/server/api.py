@@ -44,6 +44,7 @@ def build_app(config: Config, engine: Engine, tokens: Tokens) -> FastAPI:
             "status": "ready" if engine.alive else "dead",
             "commit": config.commit,
             "dtype": engine.dtype,
+            **counters.notes(),
             "counters": counters.snapshot(),
         }
         return JSONResponse(state, 200 if engine.alive else 503)

@@ -1,8 +1,9 @@
-"""Monotone integers shown in /health: what this server has really done since it started."""
+"""What /health shows of this server: monotone integers, what it has done, and words, how it came up."""
 
 from collections import Counter
 
 _counts: Counter[str] = Counter()
+_notes: dict[str, str] = {}
 
 
 def add(name: str, amount: int = 1) -> None:
@@ -12,3 +13,11 @@ def add(name: str, amount: int = 1) -> None:
 
 def snapshot() -> dict[str, int]:
     return dict(_counts)
+
+
+def note(name: str, text: str) -> None:
+    _notes[name] = text
+
+
+def notes() -> dict[str, str]:
+    return dict(_notes)
