@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from tests.evaluation import mock_server
 from tests.evaluation.load_windows import calls, plan
 from tests.evaluation.mock_server import Behaviour
-from vibeserve_tui.evaluation.load import Window
+from vibeserve_tui.errors import MeasurementError
+from vibeserve_tui.evaluation.load import LoadGenerator
 from vibeserve_tui.evaluation.load_client import COMMAND, report_of
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, Fault, LoadReport
@@ -31,6 +33,24 @@ def run(planned: LoadPlan) -> LoadReport:
     """As a run does it: in a process of its own."""
     ended = subprocess.run(COMMAND, input=planned.to_bytes(), capture_output=True, timeout=60, check=False)
     return report_of(ended.returncode, ended.stdout, ended.stderr)
+
+
+def started(planned: LoadPlan) -> subprocess.Popen[bytes]:
+    """A client that is some tokens into its window."""
+    client = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdin is not None
+    client.stdin.write(planned.to_bytes())
+    client.stdin.close()
+    while not psutil.Process(client.pid).net_connections():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    return client
+
+
+def finished(client: subprocess.Popen[bytes]) -> LoadReport:
+    assert client.stdout is not None
+    with client, client.stdout:
+        return LoadReport.from_bytes(client.stdout.read())
 
 
 @pytest.fixture(scope="module")
@@ -176,12 +196,12 @@ def test_open_loop_sends_on_schedule_however_slow_the_server():
 
 
 def test_queue_time_appears_when_the_cap_bites():
-    with mock_server.running(Behaviour(ttft_s=0.05)) as (_, port):
+    with mock_server.running(Behaviour(ttft_s=0.1)) as (_, port):
         report = run(plan(*calls(6, max_tokens=1), port=port, mode=Mode.BURST, concurrency=2))
     assert report.client.peak_in_flight == 2
     queued = sorted(samples_ms(report)["client_queue_time_ms"])
-    assert queued[1] < 25
-    assert 50 <= queued[2] <= queued[3] < 100 <= queued[4]
+    assert queued[1] < 50
+    assert 100 <= queued[2] <= queued[3] < 200 <= queued[4]
 
 
 def test_a_trace_is_replayed_at_its_own_times(port: int):
@@ -207,15 +227,9 @@ def test_sending_stops_in_time_and_what_was_sent_is_finished():
 def test_a_dead_server_never_hangs_the_client(ending: signal.Signals, mode: Mode):
     with mock_server.running(Behaviour(ttft_s=0.05, gap_s=0.05)) as (server, port):
         planned = plan(*calls(6, max_tokens=200), port=port, mode=mode, concurrency=3, deadline_s=1.0)
-        client = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert client.stdin is not None
-        client.stdin.write(planned.to_bytes())
-        client.stdin.close()
-        time.sleep(0.6)
+        client = started(planned)
         server.send_signal(ending)
-        assert client.stdout is not None
-        report = LoadReport.from_bytes(client.stdout.read())
-        client.wait()
+        report = finished(client)
     assert report.client.wall_s < planned.deadline_s + 1.0
     dead = {Fault.RESET, Fault.EARLY_CLOSE, Fault.REFUSED, Fault.DROPPED}
     cut = {Fault.DEADLINE, Fault.NOT_SENT}
@@ -225,27 +239,21 @@ def test_a_dead_server_never_hangs_the_client(ending: signal.Signals, mode: Mode
 def test_a_client_that_was_stopped_says_so():
     with mock_server.running(Behaviour(ttft_s=0.01, gap_s=0.01)) as (_, port):
         planned = plan(*calls(1, max_tokens=80), port=port)
-        client = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert client.stdin is not None
-        client.stdin.write(planned.to_bytes())
-        client.stdin.close()
-        time.sleep(0.5)
+        client = started(planned)
         client.send_signal(signal.SIGSTOP)
         time.sleep(0.2)
         client.send_signal(signal.SIGCONT)
-        assert client.stdout is not None
-        report = LoadReport.from_bytes(client.stdout.read())
-        client.wait()
+        report = finished(client)
     assert report.client.loop_lag.max_ms > 100
     assert Reason.LOOP_LAG in {violation.reason for violation in violations(report, planned)}
 
 
 async def test_a_long_run_parses_early_rather_than_keep_every_byte(port: int):
     planned = plan(*calls(3), port=port)
-    window = Window(planned, raw_budget=0)
-    report = await window.run()
-    assert window._raw_bytes == 0
-    kept = await Window(planned).run()
+    generator = LoadGenerator(planned, raw_budget=0)
+    report = await generator.run()
+    assert generator._raw_bytes == 0
+    kept = await LoadGenerator(planned).run()
     assert [call.token_ids for call in report.calls] == [call.token_ids for call in kept.calls]
     assert [call.error for call in report.calls] == ["", "", ""]
 
@@ -253,7 +261,7 @@ async def test_a_long_run_parses_early_rather_than_keep_every_byte(port: int):
 async def test_idle_connections_are_not_raced_with_the_server(port: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("vibeserve_tui.evaluation.load_wire.MAX_IDLE_S", 0.05)
     apart = (replace(call, at_s=at_s) for call, at_s in zip(calls(2), (0.0, 0.3), strict=True))
-    report = await Window(plan(*apart, port=port, mode=Mode.TRACE, concurrency=None)).run()
+    report = await LoadGenerator(plan(*apart, port=port, mode=Mode.TRACE, concurrency=None)).run()
     assert [call.error for call in report.calls] == ["", ""]
     assert report.client.connections == 2
 
@@ -261,18 +269,16 @@ async def test_idle_connections_are_not_raced_with_the_server(port: int, monkeyp
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux pins processes")
 def test_the_client_can_be_pinned(port: int):
     core = min(os.sched_getaffinity(0))
-    pinned = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    assert pinned.stdin is not None
-    pinned.stdin.write(plan(*calls(1, max_tokens=600), port=port, cores=(core,)).to_bytes())
-    pinned.stdin.close()
-    time.sleep(0.4)
-    assert os.sched_getaffinity(pinned.pid) == {core}
-    assert pinned.wait() == 0
+    client = started(plan(*calls(1, max_tokens=300), port=port, cores=(core,)))
+    assert os.sched_getaffinity(client.pid) == {core}
+    assert finished(client).calls[0].ok
+    with pytest.raises(MeasurementError, match=r"cannot be pinned to cores \(4000,\)"):
+        run(plan(port=port, cores=(4000,)))
 
 
 async def test_a_cancelled_window_leaves_no_call_behind(port: int):
     before = asyncio.all_tasks()
-    running = asyncio.create_task(Window(plan(*calls(4, max_tokens=500), port=port, concurrency=2)).run())
+    running = asyncio.create_task(LoadGenerator(plan(*calls(4, max_tokens=500), port=port, concurrency=2)).run())
     await asyncio.sleep(0.1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

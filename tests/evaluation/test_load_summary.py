@@ -160,3 +160,13 @@ def test_a_constant_latency_is_no_saturation_but_a_growing_one_is():
     falling_behind = report(*(answered(f"r{i}", i / 10, i / 5 + 1) for i in range(20)), of=open_loop)
     assert is_saturated(falling_behind)
     assert not is_saturated(report(*falling_behind.calls))
+
+
+def test_one_slow_last_request_is_no_saturation():
+    open_loop = plan(*calls(20), mode=Mode.POISSON, rate=10.0)
+    ends = [i / 10 + 0.2 for i in range(19)] + [4.0]
+    window = report(*(answered(f"r{i}", i / 10, end) for i, end in enumerate(ends)), of=open_loop)
+    achieved = achieved_rate(window)
+    assert achieved is not None
+    assert achieved < 0.95 * 10
+    assert not is_saturated(window)

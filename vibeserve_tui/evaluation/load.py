@@ -33,8 +33,8 @@ CONNECT_S = 2.0
 """For the connections made ahead of the window."""
 
 
-class Window:
-    """One pass over a plan's calls."""
+class LoadGenerator:
+    """Carries out one plan, once."""
 
     def __init__(self, plan: LoadPlan, *, raw_budget: int = RAW_BUDGET) -> None:
         self._plan = plan
@@ -200,15 +200,22 @@ def distinct_prompts(calls: tuple[Call, ...]) -> int:
 
 def run(plan: LoadPlan) -> LoadReport:
     """Blocks; for a process of its own (it pins itself and freezes the collector)."""
-    if plan.cores and sys.platform == "linux":
-        os.sched_setaffinity(0, plan.cores)
+    _pin(plan.cores)
     _allow_connections(len(plan.calls))
-    window = Window(plan)
+    generator = LoadGenerator(plan)
     # What exists now lives to the end: the collector need not look at it within the window.
     gc.collect()
     gc.freeze()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(window.run())
+        return runner.run(generator.run())
+
+
+def _pin(cores: tuple[int, ...]) -> None:
+    if cores and sys.platform == "linux":
+        try:
+            os.sched_setaffinity(0, cores)
+        except OSError as error:
+            raise InputError(f"cannot be pinned to cores {cores}: {error.strerror}", where="load plan") from error
 
 
 def _allow_connections(count: int) -> None:

@@ -22,6 +22,7 @@ MIN_SAMPLES = {50: 1, 90: 20, 95: 200, 99: 1000}
 """Below, a tail percentile is one or two requests' luck. 95 and 99 have ten samples beyond them; 90 only two,
 which is enough for a guard that compares the same requests many times, and for nothing else."""
 SATURATED_BELOW = 0.95
+MIN_FOR_SATURATION = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +110,32 @@ def achieved_rate(report: LoadReport) -> float | None:
 
     Like this a constant latency does not count as a backlog, however short the window.
     """
-    ends = [call.chunk_t[-1] for call in report.calls if call.ok and call.chunk_t]
-    if len(ends) < 2 or max(ends) == min(ends):
-        return None
-    return (len(ends) - 1) / (max(ends) - min(ends))
+    return _pace([call.chunk_t[-1] for call in report.calls if call.ok and call.chunk_t])
 
 
 def is_saturated(report: LoadReport) -> bool:
-    """The server fell behind the requested rate: its latencies are then those of its queue."""
-    achieved = achieved_rate(report)
-    return report.rate is not None and achieved is not None and achieved < SATURATED_BELOW * report.rate
+    """The server fell behind the requested rate: its latencies are then those of its queue.
+
+    Two signs are asked for, because the ends of a short window are two requests' luck: fewer completions than
+    arrivals per second, and a latency that grew as that says.
+    """
+    finished = sorted((call.t_sched, call.chunk_t[-1]) for call in report.calls if call.ok and call.chunk_t)
+    achieved, offered = achieved_rate(report), _pace([t_sched for t_sched, _ in finished])
+    if report.rate is None or achieved is None or offered is None or len(finished) < MIN_FOR_SATURATION:
+        return False
+    half = len(finished) // 2
+    early, late = finished[:half], finished[-half:]
+    grown = _median_latency(late) - _median_latency(early)
+    elapsed = statistics.fmean(t for t, _ in late) - statistics.fmean(t for t, _ in early)
+    return achieved < SATURATED_BELOW * offered and grown > (1 / SATURATED_BELOW - 1) * elapsed
+
+
+def _pace(times: Sequence[float]) -> float | None:
+    return (len(times) - 1) / (max(times) - min(times)) if len(times) > 1 and max(times) > min(times) else None
+
+
+def _median_latency(finished: Sequence[tuple[float, float]]) -> float:
+    return statistics.median(end - t_sched for t_sched, end in finished)
 
 
 VLLM_QUANTITIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms", "client_queue_time_ms", "e2el_including_client_queue_ms")
