@@ -118,6 +118,7 @@ def test_shares_of_a_perturbed_profile_are_unknown() -> None:
         ("'\\x41'", "backslashes"),
         ("1 +", "not an expression"),
         ("x = 1", "not an expression"),
+        ("1or 2 > 1", "not an expression"),
         ("", "not an expression"),
         ("\0", "not an expression"),
         ("1" * (MAX_CHARACTERS + 1), "at most"),

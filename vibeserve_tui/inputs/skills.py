@@ -130,20 +130,20 @@ class SkillLibrary(Mapping[str, Skill]):
         return cls(found.values())
 
     def __getitem__(self, name: str) -> Skill:
-        try:
-            return self._skills[name]
-        except KeyError:
-            hint = did_you_mean(name, self._skills)
-            raise SkillError(f"no skill named {name!r}{hint}", fix="`vibeserve skills` lists them") from None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._skills
+        return self._skills[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._skills)
 
     def __len__(self) -> int:
         return len(self._skills)
+
+    def find(self, name: str) -> Skill:
+        """The skill a person named. Raises SkillError with a suggestion."""
+        if name not in self._skills:
+            hint = did_you_mean(name, self._skills)
+            raise SkillError(f"no skill named {name!r}{hint}", fix="`vibeserve skills` lists them")
+        return self._skills[name]
 
     def for_backend(
         self, backend_tags: Collection[str], modality: str, capabilities: Collection[str], hints: Collection[str] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -103,7 +104,9 @@ def _syntax_tree(source: str) -> ast.expr:
     if "\\" in source:
         raise ExpressionError("backslashes are not part of the language", where=source)
     try:
-        tree = ast.parse(source.strip(), mode="eval").body
+        # As errors: "1or 2" is legal Python with a warning, here it is a typing mistake.
+        with warnings.catch_warnings(action="error"):
+            tree = ast.parse(source.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ExpressionError(f"not an expression ({error})", where=source) from error
     nodes = 0
