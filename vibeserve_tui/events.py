@@ -108,6 +108,8 @@ class RunPlan(Value):
     """Seeds the planner's tie-breaks; never the judge's or the gate's draws."""
     metrics: tuple[MetricRef, ...] = ()
     use_experience: bool = True
+    forbids: tuple[str, ...] = ()
+    """What recipes may not do in this run, beyond what the target forbids."""
     model_dir: str = ""
     """Where the weights are, for targets that do not bring them."""
     allow_no_sandbox: bool = False
@@ -243,6 +245,8 @@ class Measured(Value):
     figures: tuple[Figure, ...] = ()
     evidence: str = ""
     """Blob of the evidence record from which the decision can be recomputed."""
+    fault: str = ""
+    """What the judge found wrong with the timed run's own answers; then the figures mean nothing."""
     provisional: bool = False
     checked_twice: bool = False
     took_s: float = 0.0

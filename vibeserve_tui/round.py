@@ -177,7 +177,9 @@ def _record(run: Run, outcome: ev.Outcome, reason: str, decided_by: str) -> ev.R
 
 
 def outcome_of(measured: ev.Measured, decision: Decision) -> ev.Outcome:
-    """How gate and operator together end a round: the operator may force either way, a void stays void."""
+    """How gate and operator together end a round: the operator may force either way, wrong and void stay what they are."""
+    if measured.fault:
+        return ev.Outcome.FAILED
     if decision.action == "approve":
         return ev.Outcome.KEPT
     if measured.outcome == "void":

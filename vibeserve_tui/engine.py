@@ -1,0 +1,297 @@
+"""The outer loop: measure the seed, then plan, play, decide and learn, until there is a reason to stop.
+
+`python -m vibeserve_tui.engine RUN_DIR` is the engine process of one run. It reads its order from the run directory,
+writes everything it does into the journal before relying on it, and can be killed at any moment: started again, it goes
+on with the step that was in flight. It never draws and never asks on a terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from vibeserve_tui import events as ev
+from vibeserve_tui.assembly import Workshop, open_workshop
+from vibeserve_tui.errors import MeasurementError, StateDamaged, VibeServeError
+from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.policies import Policy
+from vibeserve_tui.recipes.ablation import variants
+from vibeserve_tui.round import Work, play_round
+from vibeserve_tui.run_state import Status
+from vibeserve_tui.state.run import Run
+from vibeserve_tui.state.run_dir import RunDir
+from vibeserve_tui.state.workspace import Store, forget_git_variables
+from vibeserve_tui.steering import Desk, StepCancelled
+
+SEED_TASK = ev.TaskPlan(title="the target's seed server", kind="agent")
+
+
+async def synthesize(shop: Workshop, policy: Policy, desk: Desk) -> None:
+    """From a seed server to a proved, faster one. This is the whole story; every verb in it is a function below."""
+    await measure_baseline(shop)
+    reason = await search(shop, policy, desk)
+    if not desk.wishes.stop_now:
+        await simplify(shop, policy, desk)
+        await confirm(shop)
+    shop.run.emit(ev.RunFinished(reason=reason, champion=shop.run.state.champion))
+
+
+async def measure_baseline(shop: Workshop) -> None:
+    """Round 0: the seed is judged and measured like any other candidate; its noise against itself sets the floor."""
+    run = shop.run
+    if run.state.baseline is not None:
+        return
+    if run.state.in_flight is None:
+        run.emit(ev.PhaseStarted(phase=ev.Phase.BASELINE, round=0, detail=SEED_TASK.title))
+        run.emit(ev.RoundPlanned(number=0, task=SEED_TASK), ev.AttemptStarted(round=0, attempt=1))
+    here = run.state.in_flight
+    assert here is not None
+    if here.committed is None:
+        run.emit(await asyncio.to_thread(commit_seed, run, shop.seed))
+    assert here.committed is not None
+    if here.verdict is None:
+        run.emit(ev.PhaseStarted(phase=ev.Phase.JUDGE, round=0, detail=SEED_TASK.title))
+        verdict = await shop.judge.judge(Work(0, 1, SEED_TASK, here.committed.commit), here.committed.commit)
+        run.emit(ev.AttemptJudged(round=0, attempt=1, verdict=verdict))
+        if not verdict.passed:
+            raise MeasurementError(f"the seed itself fails the judge: {verdict.reason}", fix="vibeserve target check")
+    run.emit(ev.PhaseStarted(phase=ev.Phase.MEASURE, round=0, detail="the seed against itself"))
+    measured = await shop.evaluator.baseline(here.committed.commit)
+    run.emit(ev.MeasurementFinished(round=0, measured=measured, purpose="baseline"))
+    finish_baseline(run, here.committed, measured)
+
+
+async def search(shop: Workshop, policy: Policy, desk: Desk) -> str:
+    """Rounds, one after the other, until a stop rule, the policy or the operator ends them; returns the reason."""
+    run = shop.run
+    while True:
+        await desk.boundary()
+        task = run.state.in_flight.task if run.state.in_flight else None
+        if task is None and (reason := reason_to_stop(shop, desk)):
+            return reason
+        if task is None:
+            run.emit(ev.PhaseStarted(phase=ev.Phase.PLAN))
+            planned = await policy.plan(rounds_left=shop.rounds_left(), seconds_left=shop.seconds_left())
+            if isinstance(planned, str):
+                return planned
+            task = planned
+        await one_round(shop, policy, desk, task)
+
+
+async def one_round(shop: Workshop, policy: Policy, desk: Desk, task: ev.TaskPlan) -> ev.RoundRecord:
+    """Play one task to its end, however it ends, and record what became of it."""
+    run = shop.run
+    if run.state.in_flight is None:
+        run.emit(ev.RoundPlanned(number=max(run.state.rounds) + 1, task=task))
+    here = run.state.in_flight
+    assert here is not None
+    attempts = 1 if task.skill else shop.profile.attempts
+    try:
+        record = await desk.interruptible(play_round(run, shop.crew(desk), here.number, task, attempts=attempts))
+    except StepCancelled:
+        record = shop.cancelled(here)
+    record = policy.fate(record)
+    await asyncio.to_thread(mark_round, run.store, record)
+    moved = [ev.ChampionMoved(round=record.number, commit=record.commit)] if record.outcome is ev.Outcome.KEPT else []
+    run.emit(ev.RoundFinished(record=record), *moved)
+    policy.observe(record)
+    shop.remember(record)
+    if moved:
+        await shop.evaluator.profile(record.number, record.commit)
+    return record
+
+
+def reason_to_stop(shop: Workshop, desk: Desk) -> str:
+    """The first stop rule that holds, in words; "" when the search may go on."""
+    state = shop.run.state
+    if desk.wishes.stop:
+        return "stopped by the operator"
+    if shop.rounds_left() <= 0:
+        return f"all {state.max_rounds} rounds are played"
+    if shop.seconds_left() <= 0:
+        return f"the {state.max_minutes:g} minutes are used up, but for the final confirmation"
+    played = [state.rounds[number] for number in sorted(state.rounds) if number]
+    plateau = shop.profile.plateau
+    if plateau and len(played) >= plateau and all(r.outcome is not ev.Outcome.KEPT for r in played[-plateau:]):
+        return f"a plateau: the last {plateau} rounds brought nothing"
+    goal = shop.target.spec.goal_speedup
+    if goal and shop.speedup_so_far() >= goal:
+        return f"the goal of ×{goal:g} is reached"
+    return ""
+
+
+async def simplify(shop: Workshop, policy: Policy, desk: Desk) -> None:
+    """Backward ablation: leave out each kept recipe once; what is not measurably slower without it stays out."""
+    run = shop.run
+    tried = {
+        name for record in run.state.rounds.values() for name in record.task.dropped if record.task.kind == "ablation"
+    }
+    while shop.seconds_left() > 0 and not desk.wishes.stop:
+        left = [v for v in variants(shop.book, shop.situation()) if v.dropped not in tried and v.recipes]
+        if not left:
+            return
+        tried.add(left[0].dropped)
+        task = ev.TaskPlan(
+            title=f"without {left[0].dropped}",
+            kind="ablation",
+            parent=run.state.champion,
+            rebuild=tuple(ev.RecipeChoice(skill=c.recipe, params=dict(c.params)) for c in left[0].recipes),
+            dropped=(left[0].dropped,),
+        )
+        run.emit(ev.PhaseStarted(phase=ev.Phase.ABLATE, detail=task.title))
+        record = await one_round(shop, policy, desk, task)
+        run.emit(shop.ablation_event(record, left[0].dropped))
+
+
+async def confirm(shop: Workshop) -> None:
+    """Champion against the original baseline, all levels, on a new seed: the only figures that may be quoted."""
+    run = shop.run
+    if run.state.champion == 0:
+        return
+    run.emit(ev.PhaseStarted(phase=ev.Phase.CONFIRM, detail=f"round {run.state.champion} against the seed"))
+    confirmed = await shop.evaluator.confirm(run.state.champion_commit, run.state.rounds[0].commit)
+    run.emit(confirmed)
+    headline = next((figure for figure in confirmed.figures if figure.headline), None)
+    if headline is None or headline.ci_low is None or headline.ci_low <= 1:
+        run.emit(ev.Warned(text="the gain was not confirmed against the seed: the seed is the champion again"))
+        run.emit(ev.ChampionMoved(round=0, commit=run.state.rounds[0].commit, reason="not confirmed"))
+
+
+# ---- bookkeeping --------------------------------------------------------------------------------------------------
+
+
+def commit_seed(run: Run, seed: Path) -> ev.AttemptCommitted:
+    when = int(run.state.started_wall)
+    message = "round 0: the target's seed server\n\nVibeServe-Round: 0"
+    commit = run.store.snapshot(seed, ref="attempts/000/1", parent=None, message=message, when=when)
+    files = len(run.store.files(commit.sha))
+    return ev.AttemptCommitted(
+        round=0,
+        attempt=1,
+        commit=commit.sha,
+        tree=commit.tree,
+        parent="",
+        ref="refs/attempts/000/1",
+        files_changed=files,
+    )
+
+
+def finish_baseline(run: Run, committed: ev.AttemptCommitted, measured: ev.Measured) -> None:
+    here = run.state.in_flight
+    assert here is not None
+    record = ev.RoundRecord(
+        number=0,
+        task=SEED_TASK,
+        outcome=ev.Outcome.KEPT,
+        reason="the baseline",
+        commit=committed.commit,
+        tree=committed.tree,
+        verdict=here.verdict,
+        measured=measured,
+        fate="baseline",
+        files_changed=committed.files_changed,
+        took_s=round(run.state.ts_wall - here.started_wall, 1),
+    )
+    mark_round(run.store, record)
+    run.emit(ev.RoundFinished(record=record), ev.ChampionMoved(round=0, commit=committed.commit))
+
+
+def mark_round(store: Store, record: ev.RoundRecord) -> None:
+    """The round's ref and its figures as a note: written before the record that speaks of them."""
+    if record.commit:
+        store.set_ref(f"rounds/{record.number:03d}", record.commit)
+        store.note(record.commit, record.model_dump_json(indent=1, include={"number", "outcome", "reason", "measured"}))
+
+
+# ---- the process --------------------------------------------------------------------------------------------------
+
+
+async def work(run: Run, order: ev.RunPlan, launcher: Launcher) -> int:
+    """Work on the run until it ends, is paused or is interrupted; returns the exit code."""
+    main_task = asyncio.current_task()
+    assert main_task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, main_task.cancel)
+    watching: asyncio.Task[None] | None = None
+    try:
+        async with open_workshop(run, order, launcher) as shop:
+            desk = Desk(run, approval_timeout_s=None if order.asks else shop.approval_timeout_s)
+            watching = asyncio.create_task(desk.watch())
+            watching.add_done_callback(lambda task: _fail_with(task, main_task))
+            await synthesize(shop, shop.policy(), desk)
+        return 0
+    except asyncio.CancelledError:
+        if watching is not None and watching.done() and not watching.cancelled():
+            raise watching.exception() or RuntimeError("the inbox is not watched any more") from None
+        run.emit(ev.RunPausedEvent(reason="interrupted; nothing recorded is lost", by="signal"))
+        return 4
+    except StateDamaged:
+        raise
+    except VibeServeError as error:
+        run.emit(ev.RunFailed(reason=str(error)))
+        print(f"vibeserve: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        run.emit(ev.RunFailed(reason=f"{type(error).__name__}: {error}", detail=traceback.format_exc()))
+        raise
+    finally:
+        if watching is not None:
+            watching.cancel()
+        with contextlib.suppress(Exception):
+            await launcher.close()
+
+
+def _fail_with(task: asyncio.Task[None], main_task: asyncio.Task[object]) -> None:
+    """A desk that died must end the engine: a run that cannot hear its operator is out of control."""
+    if not task.cancelled() and task.exception() is not None:
+        main_task.cancel()
+
+
+def begin(run: Run) -> None:
+    """Say that work goes on, if it went on before."""
+    if run.state.status is not Status.NEW:
+        run.emit(ev.RunResumed(after_crash=run.state.status is Status.RUNNING))
+        if run.cut_bytes:
+            run.emit(ev.Warned(text=f"{run.cut_bytes} bytes of an unfinished record were cut off the journal"))
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 1:
+        print("usage: python -m vibeserve_tui.engine RUN_DIR", file=sys.stderr)
+        return 2
+    directory = RunDir(Path(arguments[0]).resolve())
+    forget_git_variables()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+    try:
+        order = ev.RunPlan.model_validate_json(directory.order.read_bytes())
+        with directory.owned():
+            launcher = Launcher.start(directory.name)
+            run = Run(directory)
+            try:
+                if run.state.is_over:
+                    return 0
+                begin(run)
+                return asyncio.run(work(run, order, launcher))
+            finally:
+                run.close()
+    except (OSError, ValidationError) as error:
+        print(f"vibeserve: {directory.order}: the run's order cannot be read: {error}".splitlines()[0], file=sys.stderr)
+        return 2
+    except VibeServeError as error:
+        print(f"vibeserve: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

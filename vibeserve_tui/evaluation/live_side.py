@@ -1,0 +1,186 @@
+"""One side of a comparison on real servers: windows of load, their figures, and whether their answers were right.
+
+Answers of the timed run itself are compared with the reference (J9), so a server cannot be honest when checked and
+otherwise when timed. The comparison of answers takes place between windows, never inside one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import SystemRandom
+
+from vibeserve_tui.errors import MeasurementError
+from vibeserve_tui.evaluation.blocks import Window
+from vibeserve_tui.evaluation.gaps import GapStatistics
+from vibeserve_tui.evaluation.load_level import Address, plan_of
+from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
+from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
+from vibeserve_tui.evaluation.load_summary import figures, samples_ms, summarise
+from vibeserve_tui.evaluation.load_validity import ValidityRules, violations
+from vibeserve_tui.evaluation.reference import ReferenceService
+from vibeserve_tui.evaluation.testbed import LiveServer, Testbed
+from vibeserve_tui.evaluation.workload import PlannedRequest, Workload, calls_of
+from vibeserve_tui.execution.box import Usage
+from vibeserve_tui.inputs.workload_spec import ClosedLevel, Level
+
+DEADLINE_S = 120.0
+WARM_CONCURRENCY = 16
+WARM_REQUESTS = 400
+AGREEMENT = 0.10
+LEAST_VERIFIED = 17
+"""Answers checked per window: over an evaluation's six windows or more that is at least a hundred."""
+
+
+class WrongAnswers(MeasurementError):
+    """The timed run's own answers were wrong: the candidate fails the judge, whatever its speed."""
+
+
+@dataclass(slots=True)
+class LiveSide:
+    """A commit to be measured. `reference` is set for a side whose answers are not proved yet."""
+
+    label: str
+    commit: str
+    testbed: Testbed
+    workload: Workload
+    passes: Mapping[str, int]
+    """Level id to the passes over its request list that one window takes."""
+    reference: ReferenceService | None = None
+    verified: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+    """What the server said about itself after its first window."""
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[LiveRun]:
+        async with self.testbed.serve(self.commit) as server:
+            yield LiveRun(self, server)
+
+    def level(self, level_id: str | None) -> Level:
+        spec = self.testbed.target.spec
+        return spec.levels[0] if level_id is None else spec.level(level_id)
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """A side that is up."""
+
+    side: LiveSide
+    server: LiveServer
+    _random: SystemRandom = field(default_factory=SystemRandom)
+
+    @property
+    def _address(self) -> Address:
+        return Address(self.server.served.host, self.server.served.port, self._path)
+
+    @property
+    def _path(self) -> str:
+        return self.side.testbed.target.spec.endpoints[0].path
+
+    async def warm(self, seconds: float) -> bool:
+        """Load it for a while with requests of their own; whether its two halves went equally fast."""
+        requests = self.side.workload.draw(self._random.getrandbits(48), WARM_REQUESTS // 4)
+        plan = LoadPlan(
+            host=self._address.host,
+            port=self._address.port,
+            mode=Mode.CLOSED,
+            calls=calls_of(requests, self._path),
+            concurrency=WARM_CONCURRENCY,
+            deadline_s=DEADLINE_S,
+            send_for_s=seconds,
+        )
+        report = await self.server.run(plan)
+        return _halves_agree(report)
+
+    async def window(self, level: str | None, seed: int, index: int) -> Window:
+        declared = self.side.level(level)
+        requests = self._requests(declared, seed, index)
+        plan = plan_of(declared, requests, self._address, deadline_s=DEADLINE_S, seed=seed)
+        before = await self.server.usage()
+        report = await self.server.run(plan)
+        after = await self.server.usage()
+        await self._verify(requests, report)
+        if self.side.reference is not None and not self.side.counters:
+            self.side.counters = await self.server.counters()
+        return self._window(plan, report, before, after)
+
+    def _requests(self, level: Level, seed: int, index: int) -> tuple[PlannedRequest, ...]:
+        count = getattr(level, "requests", None) or 16
+        return self.side.workload.slice(seed, index, count * self.side.passes.get(level.id, 1))
+
+    async def _verify(self, requests: Sequence[PlannedRequest], report: LoadReport) -> None:
+        reference = self.side.reference
+        if reference is None:
+            return
+        share = self.side.testbed.target.spec.accuracy.timed_share
+        count = min(len(requests), max(LEAST_VERIFIED, math.ceil(share * len(requests))))
+        chosen = self._random.sample(range(len(requests)), count)
+        pairs = [(requests[i], report.calls[i]) for i in chosen if report.calls[i].ok]
+        for request, call in pairs:
+            if fault := _short_answer(request, call):
+                raise WrongAnswers(f"J9 answers of the timed run: {fault}")
+        gaps = await reference.gaps_many([(request.prompt_ids, call.token_ids) for request, call in pairs])
+        beyond = GapStatistics.of(gaps).beyond(self.side.testbed.target.spec.accuracy.gap_limits) if pairs else ""
+        if beyond:
+            raise WrongAnswers(f"J9 answers of the timed run: {beyond}")
+        self.side.verified += len(pairs)
+
+    def _window(self, plan: LoadPlan, report: LoadReport, before: Usage, after: Usage) -> Window:
+        spec = self.side.testbed.target.spec
+        table = figures(summarise(report))
+        tokens = sum(call.output_tokens or 0 for call in report.calls if call.ok)
+        cpu_ms = 1000 * (after.cpu_s - before.cpu_s)
+        rules = ValidityRules(spec.accuracy.error_budget, spec.endpoints[0].max_tokens_per_chunk)
+        pooled = samples_ms(report)
+        return Window(
+            values=table,
+            cpu_ms_per_token=cpu_ms / tokens if tokens else None,
+            peak_rss_mib=after.peak_rss_mib,
+            violations=tuple(f"{v.reason}: {v.detail}" for v in violations(report, plan, rules)),
+            failed=max(0, sum(not call.ok for call in report.calls) - spec.accuracy.error_budget),
+            samples={name: tuple(pooled.get(name, ())) for name in ("ttft_ms", "tpot_ms")},
+            slice_sha256=hashlib.sha256("".join(str(call.body) for call in plan.calls).encode()).hexdigest(),
+            took_s=report.client.wall_s,
+        )
+
+    async def suspend(self) -> None:
+        await self.server.served.suspend()
+
+    async def resume(self) -> None:
+        await self.server.served.resume()
+        (request,) = self.side.workload.draw(self._random.getrandbits(48), 1)
+        await self.server.send(calls_of([request], self._path), concurrency=1)
+
+
+
+def passes_for(level: Level, tokens_per_s: float | None, tokens_per_request: float, window_s: float) -> int:
+    """The smallest whole number of passes over a level's request list that takes the champion `window_s`."""
+    if not isinstance(level, ClosedLevel) or not tokens_per_s:
+        return 1
+    return max(1, math.ceil(window_s * tokens_per_s / (level.requests * tokens_per_request)))
+
+
+def mean_output_tokens(workload: Workload) -> float:
+    requests = workload.draw(1, 64)
+    return sum(request.max_tokens for request in requests) / len(requests)
+
+
+def _short_answer(request: PlannedRequest, call: CallReport) -> str:
+    n = len(call.token_ids)
+    return (
+        f"{n} tokens where {request.max_tokens} were asked for"
+        if request.ignore_eos and n != request.max_tokens
+        else ""
+    )
+
+
+def _halves_agree(report: LoadReport) -> bool:
+    times = [t for call in report.calls for t in call.chunk_t]
+    if len(times) < 2:
+        return True
+    middle = (min(times) + max(times)) / 2
+    first = sum(t < middle for t in times)
+    return abs(2 * first - len(times)) <= AGREEMENT * len(times)

@@ -1,0 +1,153 @@
+"""Where candidates of one run are started: fresh checkout, own pod, and the load generator beside them in its own box.
+
+Judge and gate get their servers here and nowhere else, so what is checked and what is timed are started alike. Every
+checkout lives exactly as long as its server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vibeserve_tui.errors import MeasurementError
+from vibeserve_tui.evaluation.load_client import IMPORT_ROOT, report_of
+from vibeserve_tui.evaluation.load_plan import Call, LoadPlan, Mode
+from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
+from vibeserve_tui.evaluation.side import ServerDied
+from vibeserve_tui.execution.box import BoxSpec, Limits, Usage
+from vibeserve_tui.execution.candidate import Candidate, CandidateError, Served, Timeouts, build, serve
+from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.inputs.target import LoadedTarget
+from vibeserve_tui.state.run_dir import RunDir
+from vibeserve_tui.state.workspace import Store
+
+CLIENT_LIMITS = Limits(memory_mib=1024, tasks=32)
+GRACE_S = 30.0
+"""For the client to start, connect, parse and print, beside its plan's own deadline."""
+CALL_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveServer:
+    """A candidate that is up, and the ways to talk to it."""
+
+    served: Served
+
+    @property
+    def health(self) -> Mapping[str, object]:
+        """What it said when it became ready."""
+        return self.served.health
+
+    async def run(self, plan: LoadPlan) -> LoadReport:
+        """One window of load. Raises ServerDied when the server is gone afterwards."""
+        pod = self.served.pod
+        spec = BoxSpec(
+            argv=(sys.executable, "-m", "vibeserve_tui.evaluation.load"),
+            cwd=Path("/"),
+            env={"PYTHONPATH": str(IMPORT_ROOT)},
+            read_only=(IMPORT_ROOT / "vibeserve_tui",),
+            limits=CLIENT_LIMITS,
+            cores=pod.client_cores,
+        )
+        result = await pod.run("load", spec, stdin=plan.to_bytes(), timeout_s=plan.deadline_s + GRACE_S)
+        if self.served.process.returncode is not None:
+            raise ServerDied(f"the server ended while it was under load: {_last_line(self.served.log_tail())}")
+        if result.killed is not None:
+            raise MeasurementError(f"the load generator was killed ({result.killed})")
+        return report_of(result.returncode, result.stdout, result.stderr)
+
+    async def send(self, calls: Sequence[Call], *, concurrency: int) -> list[CallReport]:
+        plan = LoadPlan(
+            host=self.served.host,
+            port=self.served.port,
+            mode=Mode.CLOSED,
+            calls=tuple(calls),
+            concurrency=concurrency,
+            deadline_s=CALL_S,
+            timeout_s=CALL_S,
+        )
+        return list((await self.run(plan)).calls)
+
+    async def counters(self) -> dict[str, int]:
+        """The candidate's own counters, as it states them now."""
+        (reply,) = await self.send([Call("health", "/health", method="GET", stream=False)], concurrency=1)
+        body = reply.body if isinstance(reply.body, dict) else {}
+        stated = body.get("counters")
+        return {n: v for n, v in stated.items() if isinstance(v, int)} if isinstance(stated, dict) else {}
+
+    async def usage(self) -> Usage:
+        return await self.served.usage()
+
+
+@dataclass(slots=True)
+class Testbed:
+    launcher: Launcher
+    store: Store
+    directory: RunDir
+    target: LoadedTarget
+    backend: str
+    env: Mapping[str, str]
+    devices: tuple[Path, ...] = ()
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _built: set[str] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def serve(self, commit: str, model_dir: Path | None = None) -> AsyncIterator[LiveServer]:
+        """Start the commit from a fresh checkout. Raises ServerDied, with the last log line, when it does not get ready."""
+        number = next(self._numbers)
+        checkout = self.directory.checkouts / f"{commit[:12]}-{number}"
+        log = self.directory.path / "logs" / f"{commit[:12]}-{number}.log"
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        await asyncio.to_thread(self.store.checkout, commit, checkout)
+        try:
+            candidate = self._candidate(commit, checkout, model_dir or self.target.model_dir, log)
+            await self._build_once(candidate)
+            async with serve(self.launcher, candidate) as served:
+                yield LiveServer(served)
+        except CandidateError as error:
+            raise ServerDied(f"{error.what}: {_last_line(error.log_tail)}") from error
+        finally:
+            await asyncio.to_thread(shutil.rmtree, checkout, ignore_errors=True)
+
+    def _candidate(self, commit: str, checkout: Path, model_dir: Path, log: Path) -> Candidate:
+        serving, limits = self.target.spec.serve, self.target.spec.limits
+        build_dir = self.directory.path / "builds" / commit
+        build_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Candidate(
+            commit=commit,
+            checkout=checkout,
+            command=serving.command,
+            build_command=serving.build,
+            model_dir=model_dir,
+            build_dir=build_dir,
+            log=log,
+            backend=self.backend,
+            env={**self.env, **serving.env},
+            devices=self.devices,
+            limits=Limits(memory_mib=limits.memory_mib, disk_mib=limits.disk_mib),
+            timeouts=Timeouts(build_s=serving.timeout_s.build, ready_s=serving.timeout_s.ready),
+        )
+
+    async def _build_once(self, candidate: Candidate) -> None:
+        if candidate.commit not in self._built:
+            await build(self.launcher, candidate)
+            self._built.add(candidate.commit)
+
+    async def probe_compiler(self) -> bool:
+        """Does a C++ compiler in the candidate's box produce a program that runs?"""
+        source = "#include <cmath>\nint main() { return std::sqrt(4.0) == 2.0 ? 0 : 1; }"
+        script = f"printf '%s' {json.dumps(source)} > /tmp/p.cpp; for c in c++ g++ clang++; do $c -O1 -o /tmp/p /tmp/p.cpp && /tmp/p && exit 0; done; exit 1"
+        spec = BoxSpec(argv=("/bin/sh", "-c", script), cwd=Path("/"), env=dict(self.env), limits=CLIENT_LIMITS)
+        return (await self.launcher.run(spec, timeout_s=30.0)).returncode == 0
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "its log is empty"

@@ -1,0 +1,331 @@
+"""The Performance Evaluator: measures candidate and champion beside one another, and looks where the time goes.
+
+The gate decides; this role only brings real servers to it and turns its answer into journal facts. A profile is taken in
+a run of its own and never enters a figure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from asyncio.subprocess import DEVNULL, PIPE
+from typing import Literal
+
+from vibeserve_tui import events as ev
+from vibeserve_tui.agents.protocol import AgentRequest, PerfFacts, Role, Voice
+from vibeserve_tui.agents.replies import PerfReport
+from vibeserve_tui.backend import Backend, Device, ProfilePlan, Profiler
+from vibeserve_tui.errors import AgentError, MeasurementError
+from vibeserve_tui.evaluation import block_run, measure
+from vibeserve_tui.evaluation.blocks import Arm
+from vibeserve_tui.evaluation.evidence import Evidence, noise_of
+from vibeserve_tui.evaluation.gate_config import GateConfig, Noise
+from vibeserve_tui.evaluation.live_side import LiveSide, WrongAnswers, mean_output_tokens, passes_for
+from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
+from vibeserve_tui.evaluation.measure import MeasurePlan
+from vibeserve_tui.evaluation.reference import ReferenceService
+from vibeserve_tui.evaluation.testbed import LiveServer, Testbed
+from vibeserve_tui.evaluation.workload import Workload, calls_of
+from vibeserve_tui.metrics import Comparison, Figure
+from vibeserve_tui.metrics import Role as MetricRole
+from vibeserve_tui.profile_report import ProfileReport
+from vibeserve_tui.recipes.expressions import Scope
+from vibeserve_tui.roles.briefing import Briefing
+from vibeserve_tui.roles.conversation import ask
+from vibeserve_tui.state.run import Run
+
+Purpose = Literal["baseline", "round", "ablation", "confirmation", "noise"]
+PROFILE_SEED = 11
+"""Any will do: a profile is not a measurement."""
+PROFILE_S = 3.0
+PROFILE_REQUESTS = 4000
+
+
+class Evaluator:
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a laboratory
+        self,
+        run: Run,
+        testbed: Testbed,
+        workload: Workload,
+        reference: ReferenceService,
+        briefing: Briefing,
+        backend: Backend,
+        voice: Voice,
+        gate: GateConfig,
+    ) -> None:
+        self._run = run
+        self._testbed = testbed
+        self._workload = workload
+        self._reference = reference
+        self._briefing = briefing
+        self._backend = backend
+        self._voice = voice
+        self._gate = gate
+        self._mean_tokens = mean_output_tokens(workload)
+
+    # ---- what the engine asks for -------------------------------------------------------------------------------
+
+    async def baseline(self, commit: str, blocks: int = 2) -> ev.Measured:
+        """The seed against itself: its figures, and the noise that any gain has to stand out from."""
+        self._announce(0, "seed", "seed", "noise")
+        side = self._side("seed", commit)
+        done = await measure.noise(side, blocks, self._plan(), self._told(0))
+        return self._measured(done.evidence, done.comparison)
+
+    async def evaluate(self, number: int, champion: str, candidate: str) -> ev.Measured:
+        """Candidate against champion; for an ablation, whether the simpler tree is as good."""
+        here = self._run.state.in_flight
+        task = here.task if here else ev.TaskPlan(title="")
+        label = f"r{self._run.state.champion}"
+        self._announce(number, label, f"r{number}", "ablation" if task.kind == "ablation" else "round")
+        try:
+            if task.kind == "ablation":
+                return await self._is_as_good(number, champion, candidate, label)
+            return await self._is_faster(number, champion, candidate, label)
+        except WrongAnswers as wrong:
+            return ev.Measured(outcome="rejected", reason=str(wrong), blocks=0, fault=str(wrong))
+
+    async def confirm(self, champion: str, baseline: str) -> ev.Confirmed:
+        """All levels, champion against the seed, on a new seed of requests."""
+        number = self._run.state.champion
+        self._announce(number, "seed", f"r{number}", "confirmation")
+        seed, best = self._side("seed", baseline), self._side(f"r{number}", champion, prove=True)
+        done = await measure.confirm(best, seed, self._plan(), self._told(number))
+        measured = self._measured(done.baseline.evidence, done.baseline.comparison)
+        self._run.emit(ev.MeasurementFinished(round=number, measured=measured, purpose="confirmation"))
+        return ev.Confirmed(
+            champion=number,
+            baseline=0,
+            figures=measured.figures,
+            blocks=measured.blocks,
+            evidence=measured.evidence,
+        )
+
+    async def profile(self, number: int, commit: str) -> None:
+        """Where the champion's time goes, under load, in a run apart from any measurement."""
+        profilers = [p for p in self._backend.profilers(self._device) if p.availability().usable]
+        if not profilers:
+            return
+        self._run.emit(ev.PhaseStarted(phase=ev.Phase.PROFILE, round=number, detail=profilers[0].title))
+        try:
+            async with self._testbed.serve(commit) as server:
+                report = await self._sampled(server, profilers[0])
+        except (ValueError, MeasurementError) as error:
+            self._run.emit(ev.Warned(text=f"no profile of round {number}: {error}"))
+            return
+        taken = ev.ProfileTaken(
+            round=number,
+            tool=report.tool,
+            quality=report.quality.value,
+            phases=report.phases,
+            operations=report.operations,
+            hints=report.hints,
+        )
+        self._run.emit(taken)
+        request = AgentRequest(Role.EVALUATOR, PerfFacts(taken), PerfReport)
+        try:
+            await ask(self._run, self._voice, request, PerfReport, task="read the profile")
+        except AgentError as error:
+            self._run.emit(ev.Warned(text=f"the profile of round {number} was not read: {error}"))
+
+    # ---- measuring ----------------------------------------------------------------------------------------------
+
+    async def _is_faster(self, number: int, champion: str, candidate: str, label: str) -> ev.Measured:
+        new = self._side(f"r{number}", candidate, prove=True)
+        done = await measure.measure(self._side(label, champion), new, self._plan(), self._told(number))
+        if done.comparison.outcome == "accepted" and (idle := self._inactive(new)):
+            done_reason = f"not active: {idle} does not hold under load"
+            return self._measured(done.evidence, done.comparison).model_copy(
+                update={"outcome": "void", "reason": done_reason}
+            )
+        measured = self._measured(done.evidence, done.comparison)
+        if done.comparison.too_good:
+            measured = measured.model_copy(update={"checked_twice": True})
+        return measured
+
+    async def _is_as_good(self, number: int, champion: str, simpler: str, label: str) -> ev.Measured:
+        """The gate the other way round: only a recipe that is measurably faster than its absence stays."""
+        without = self._side(f"r{number}", simpler, prove=True)
+        done = await measure.measure(without, self._side(label, champion), self._plan(), self._told(number, swap=True))
+        measured = self._measured(done.evidence, done.comparison, swap=True)
+        match done.comparison.outcome:
+            case "accepted":
+                update = {"outcome": "rejected", "reason": f"the recipe still pays: {_ratio(done.comparison)} with it"}
+            case "rejected" | "indecisive":
+                update = {"outcome": "accepted", "reason": f"not measurably faster with it: {_ratio(done.comparison)}"}
+            case _:
+                update = {}
+        return measured.model_copy(update=update)
+
+    def _side(self, label: str, commit: str, *, prove: bool = False) -> LiveSide:
+        return LiveSide(
+            label=label,
+            commit=commit,
+            testbed=self._testbed,
+            workload=self._workload,
+            passes=self._passes(),
+            reference=self._reference if prove else None,
+        )
+
+    def _passes(self) -> dict[str, int]:
+        """Windows long enough for the present champion, by level."""
+        record = self._run.state.champion_record
+        figures = record.measured.figures if record and record.measured else ()
+        speed = {figure.level: figure.b for figure in figures if figure.metric == "output_throughput"}
+        return {
+            level.id: passes_for(level, speed.get(level.id), self._mean_tokens, self._gate.window_s)
+            for level in self._testbed.target.spec.levels
+        }
+
+    def _plan(self) -> MeasurePlan:
+        spec = self._testbed.target.spec
+        return MeasurePlan(
+            metrics=(*(metric.spec for metric in spec.metrics), *(guard.spec for guard in spec.guards)),
+            config=self._gate,
+            workload_sha256=self._workload.sha256,
+            device_fingerprint=self._device.fingerprint,
+            noise=self._noise(),
+            mechanism_declared=True,
+            cpu_proxy=False,
+        )
+
+    def _noise(self) -> Noise:
+        """Pooled over every evaluation of this run so far."""
+        state = self._run.state
+        blobs = [r.measured.evidence for r in state.rounds.values() if r.measured and r.measured.evidence]
+        return noise_of(Evidence.model_validate_json(self._run.dir.get_blob(blob)) for blob in blobs)
+
+    def _inactive(self, side: LiveSide) -> str:
+        """The activation check of the task's recipe, if the candidate's counters say that it never ran."""
+        here = self._run.state.in_flight
+        recipe = self._briefing.book.get(here.task.skill) if here else None
+        expression = recipe.spec.verify.activation if recipe else None
+        if expression is None:
+            return ""
+        scope = Scope(self._briefing.facts(self._run.state), counters=side.counters)
+        return "" if expression.holds(scope) is True else str(expression)
+
+    @property
+    def _device(self) -> Device:
+        return self._briefing.device
+
+    # ---- telling ------------------------------------------------------------------------------------------------
+
+    def _announce(self, number: int, a: str, b: str, purpose: Purpose) -> None:
+        level = next(m.level for m in self._testbed.target.spec.metrics if m.headline) or ""
+        self._run.emit(ev.MeasurementStarted(round=number, label_a=a, label_b=b, level=level, purpose=purpose))
+
+    def _told(self, number: int, *, swap: bool = False) -> block_run.OnEvent:
+        """Journal the measurement's progress; `swap` when the sides were exchanged."""
+
+        def tell(event: block_run.MeasureEvent) -> None:
+            match event:
+                case block_run.WindowMeasured():
+                    side: Literal["A", "B"] = "A" if (event.arm is Arm.A) is not swap else "B"
+                    self._run.emit(
+                        ev.WindowMeasured(
+                            round=number, side=side, block=event.block, pair=event.pair, level=event.level or "",
+                            values={k: v for k, v in event.values.items() if k in self._shown}, ttft_ms=event.ttft_ms,
+                            tpot_ms=event.tpot_ms,
+                        )
+                    )  # fmt: skip
+                    if event.void:
+                        self._run.emit(ev.PhaseProgress(detail=f"window void: {event.void}"))
+                case block_run.BlockFinished(block=block, d=d, void=note):
+                    signed = -d if swap and d is not None else d
+                    self._run.emit(ev.BlockFinished(round=number, block=block, d=signed, note=note))
+                case _:
+                    pass
+
+        return tell
+
+    @property
+    def _shown(self) -> frozenset[str]:
+        spec = self._testbed.target.spec
+        return frozenset({m.name for m in spec.metrics} | {g.name for g in spec.guards} | {"output_throughput"})
+
+    def _measured(self, evidence: Evidence, comparison: Comparison, *, swap: bool = False) -> ev.Measured:
+        """The gate's answer as a journal fact; its evidence goes into a blob."""
+        blob = self._run.dir.put_blob(evidence.model_dump_json().encode())
+        return ev.Measured(
+            outcome=comparison.outcome.value,
+            reason=comparison.reason,
+            blocks=comparison.used,
+            figures=tuple(_figure(figure, swap=swap) for figure in comparison.figures),
+            evidence=blob,
+            provisional=comparison.provisional,
+            took_s=round(comparison.took_s, 1),
+        )
+
+    # ---- profiling ----------------------------------------------------------------------------------------------
+
+    async def _sampled(self, server: LiveServer, profiler: Profiler) -> ProfileReport:
+        out = self._run.dir.path / "profiles"
+        await asyncio.to_thread(shutil.rmtree, out, ignore_errors=True)
+        out.mkdir(mode=0o700)
+        path = self._testbed.target.spec.endpoints[0].path
+        requests = self._workload.draw(PROFILE_SEED, PROFILE_REQUESTS)
+        plan = LoadPlan(
+            host=server.served.host,
+            port=server.served.port,
+            mode=Mode.CLOSED,
+            calls=calls_of(requests, path),
+            concurrency=max(getattr(level, "concurrency", None) or 1 for level in self._testbed.target.spec.levels),
+            deadline_s=60.0,
+            send_for_s=PROFILE_S + 1.0,
+        )
+        load = asyncio.create_task(server.run(plan))
+        try:
+            await self._run_profiler(profiler.plan(server.served.process.pid, out, PROFILE_S))
+            await load
+        finally:
+            load.cancel()
+        return await asyncio.to_thread(profiler.parse, out)
+
+    async def _run_profiler(self, plan: ProfilePlan) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *plan.argv, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, env={"PATH": os.defpath}
+        )
+        try:
+            async with asyncio.timeout(plan.timeout_s):
+                _, stderr = await process.communicate()
+        except TimeoutError as error:
+            raise MeasurementError("the profiler did not end in time") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            lines = stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+            raise MeasurementError(f"the profiler failed: {lines[-1]}")
+
+
+def _figure(figure: Figure, *, swap: bool) -> ev.Figure:
+    a, b = (figure.b, figure.a) if swap else (figure.a, figure.b)
+    low, high = (figure.ci_high, figure.ci_low) if swap else (figure.ci_low, figure.ci_high)
+    turn = _inverse if swap else (lambda ratio: ratio)
+    return ev.Figure(
+        metric=figure.spec.name,
+        level=figure.spec.level or "",
+        unit=figure.spec.unit,
+        direction=figure.spec.direction.value,
+        a=a,
+        b=b,
+        ratio=turn(figure.ratio),
+        ci_low=turn(low),
+        ci_high=turn(high),
+        headline=figure.spec.role is MetricRole.HEADLINE,
+        guard=figure.spec.role is MetricRole.GUARD,
+    )
+
+
+def _inverse(ratio: float | None) -> float | None:
+    return 1 / ratio if ratio else None
+
+
+def _ratio(comparison: Comparison) -> str:
+    if comparison.ratio is None:
+        return "not measured"
+    interval = "" if comparison.ci_low is None else f" [{comparison.ci_low:.2f}, {comparison.ci_high:.2f}]"
+    return f"×{comparison.ratio:.2f}{interval}"
