@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation import reference_worker
+from vibeserve_tui.execution.launcher import BoxSpec, Launcher, Limits
 from vibeserve_tui.inputs.target import LoadedTarget
 
 TokenIds = Sequence[int]
@@ -28,6 +29,8 @@ ANSWER_S = 300.0
 """Deadline of one request to the reference, loading a model included."""
 _MAX_LINE = 1 << 26  # the log-probabilities of a vocabulary of 256 k are 5 MB of JSON
 _LOG_TAIL_LINES = 20
+# Half-precision weights double in fp32 and are read beside their copy; activations of one prompt are small to that.
+_FRAMEWORK_MIB = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class WorkerCommand:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     read_only: tuple[Path, ...]
+    memory_mib: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,21 @@ def reference_command(target: LoadedTarget, *, swaps: Path, device: str = "cpu")
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     return WorkerCommand(
-        # -P: the worker's own folder is not on the path, so no module of ours can shadow one of the framework's.
+        # -P: the worker's own folder is not on the path, so no module of ours can shadow one of the framework's;
+        # -u: what it prints is in the log when it dies.
         argv=(
-            *(sys.executable, "-P", "-B", str(path)),
+            *(sys.executable, "-P", "-B", "-u", str(path)),
             *("--reference", f"{target.file(file)}:{name}"),
             *("--device", device, "--dtype", target.spec.model.dtype),
         ),
         env=threads | offline,
         read_only=(path, target.root, target.model_dir, swaps),
+        memory_mib=_FRAMEWORK_MIB + 5 * _weights_mib(target.model_dir),
     )
+
+
+def _weights_mib(model_dir: Path) -> int:
+    return sum(path.stat().st_size for path in model_dir.iterdir() if path.is_file()) >> 20
 
 
 async def spawn_plain(command: WorkerCommand, log: Path) -> WorkerProcess:
@@ -92,6 +102,24 @@ async def spawn_plain(command: WorkerCommand, log: Path) -> WorkerProcess:
         await process.wait()
 
     return WorkerProcess(process.stdin, process.stdout, stop)
+
+
+def spawn_boxed(launcher: Launcher) -> Spawn:
+    """Starts the worker in a box without any network, which shows it the target, the weights and its own file."""
+
+    async def spawn(command: WorkerCommand, log: Path) -> WorkerProcess:
+        spec = BoxSpec(
+            argv=command.argv,
+            cwd=Path("/tmp"),  # noqa: S108  the box's own, empty
+            env=command.env,
+            read_only=command.read_only,
+            limits=Limits(memory_mib=command.memory_mib),
+            log=log,
+        )
+        talk = await launcher.converse(spec, longest_line=_MAX_LINE)
+        return WorkerProcess(talk.requests, talk.replies, talk.process.kill)
+
+    return spawn
 
 
 class _Reply(BaseModel):

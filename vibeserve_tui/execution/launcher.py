@@ -14,10 +14,22 @@ from vibeserve_tui.execution.box import BoxResult, BoxSpec, Killed, Limits, List
 from vibeserve_tui.execution.connection import Connection
 from vibeserve_tui.execution.ladder import LADDER, SandboxReport, Tier
 from vibeserve_tui.execution.pod import Pod
-from vibeserve_tui.execution.process import Place, Process
+from vibeserve_tui.execution.process import Conversation, Place, Process
 from vibeserve_tui.execution.wire import OpenPod
 
-__all__ = ["BoxResult", "BoxSpec", "Killed", "Launcher", "Limits", "Listener", "Pod", "Process", "ProcessInfo", "Usage"]
+__all__ = [
+    "BoxResult",
+    "BoxSpec",
+    "Conversation",
+    "Killed",
+    "Launcher",
+    "Limits",
+    "Listener",
+    "Pod",
+    "Process",
+    "ProcessInfo",
+    "Usage",
+]
 
 
 class Launcher:
@@ -40,6 +52,11 @@ class Launcher:
         """One command in a box without any network (unless trusted); its tree is killed in the end."""
         place = Place(self._connection, self._connection.number())
         return await process.run(place, spec, stdin, timeout_s)
+
+    async def converse(self, spec: BoxSpec, *, longest_line: int) -> Conversation:
+        """A box without any network that is talked to over its stdin and stdout, until it ends or is killed."""
+        place = Place(self._connection, self._connection.number())
+        return await process.converse(place, spec, longest_line)
 
     async def open_pod(self) -> Pod:
         number = self._connection.number()

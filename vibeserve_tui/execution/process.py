@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,6 +68,31 @@ async def start(place: Place, spec: BoxSpec) -> Process:
     """A box that runs until it ends; its output goes to the spec's log, or nowhere."""
     with _file_of(b"") as nothing, _appending(spec.log or Path(os.devnull)) as log:
         return await _start(place, spec, (nothing, log, log))
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A running box that is talked to; the end of `replies` means that it ended."""
+
+    process: Process
+    replies: asyncio.StreamReader
+    requests: asyncio.StreamWriter
+
+
+async def converse(place: Place, spec: BoxSpec, longest_line: int) -> Conversation:
+    """A box whose stdin and stdout are streams of ours; its stderr goes to the spec's log, or nowhere.
+
+    Both are one end of a socket pair, which is connected for good: unlike a listener it leads nowhere else.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs, _appending(spec.log or Path(os.devnull)) as log:
+            process = await _start(place, spec, (theirs.fileno(), theirs.fileno(), log))
+        replies, requests = await asyncio.open_connection(sock=ours, limit=longest_line)
+    except BaseException:
+        ours.close()
+        raise
+    return Conversation(process, replies, requests)
 
 
 async def run(place: Place, spec: BoxSpec, stdin: bytes, timeout_s: float) -> BoxResult:
