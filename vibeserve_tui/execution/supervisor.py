@@ -65,6 +65,9 @@ class Box:
     keeper_status: int | None = None
     killed: Killed | None = None
     cpu_s: float = 0.0
+    """Of its machinery and what that reaped."""
+    seen_cpu_s: float = 0.0
+    """Of the command's tree when last looked at: the time of a killed tree is reaped by nobody."""
     peak_rss_mib: float = 0.0
 
     @property
@@ -165,12 +168,13 @@ class Supervisor:
         return process_table.descendants(box.init)
 
     def usage(self, box: Box) -> Usage:
-        """Of a tree that may change meanwhile; updates the box's peak."""
+        """Of a tree that may change meanwhile; updates what the box has been seen to use."""
         tree = process_table.read_tree(box.keeper.pid)
         # Of keepers and inits only the time of the orphans they reaped is the command's.
         cpu_s = sum(process.reaped_cpu_s for process in tree)
         own = [process for process in tree if process.pid not in box.machinery]
         cpu_s += sum(process.own_cpu_s for process in own)
+        box.seen_cpu_s = max(box.seen_cpu_s, cpu_s)
         box.peak_rss_mib = max(box.peak_rss_mib, sum(process.high_water_mib for process in own))
         return Usage(
             cpu_s=cpu_s,
@@ -196,10 +200,14 @@ class Supervisor:
         """The kernel ends a pid namespace with its init; without one the tree is stopped, then killed."""
         if box.over.done():
             return
-        box.killed = box.killed or why
-        if box.scratch is not None:
-            self.signal_all(box, signal.SIGSTOP)
-            self.signal_all(box, signal.SIGKILL)
+        if box.killed is None:
+            box.killed = why
+            self.usage(box)
+        if self._shares_network and process_table.children(box.keeper.pid):
+            # The keeper stays to collect its orphans: when it ends, nothing of the tree is left.
+            process_table.signal_descendants(box.keeper.pid, signal.SIGSTOP)
+            process_table.signal_descendants(box.keeper.pid, signal.SIGKILL)
+            return
         if box.init_fd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(box.init_fd, signal.SIGKILL)
@@ -306,7 +314,7 @@ class Supervisor:
             ran=box.killed is not None or code < 0 or ("exit-code" in report and "error" not in report),
             detail=report.get("error", ""),
             wall_s=time.monotonic() - box.started_s,
-            cpu_s=box.cpu_s,
+            cpu_s=max(box.cpu_s, box.seen_cpu_s),
             peak_rss_mib=box.peak_rss_mib,
             killed=box.killed,
         )

@@ -1,0 +1,92 @@
+"""A real launcher for each tier of the ladder, shared by all tests that do not end it."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from vibeserve_tui.execution.box import BoxSpec, Limits
+from vibeserve_tui.execution.ladder import LADDER, Tier
+from vibeserve_tui.execution.launcher import Launcher
+
+SHARED_RUN = f"test-{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session", params=LADDER, ids=str)
+def tier(request: pytest.FixtureRequest) -> Tier:
+    return request.param
+
+
+@pytest.fixture
+def run_id() -> str:
+    """For a launcher of the test's own."""
+    return f"test-{uuid.uuid4().hex}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def launcher(tier: Tier) -> AsyncIterator[Launcher]:
+    """A tier that does not hold on this machine fails here: it must not pass by being skipped."""
+    started = Launcher.start(f"{SHARED_RUN}-{tier}", tiers=(tier,))
+    yield started
+    await started.close()
+    assert marked(f"{SHARED_RUN}-{tier}") == []
+
+
+def left_over(launcher: Launcher) -> list[int]:
+    """Boxed processes of the shared launcher."""
+    run = f"{SHARED_RUN}-{launcher.report.tier}"
+    return [pid for pid in marked(run) if b"launcher_process" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def python(source: str, *arguments: object) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-c", source, *map(str, arguments))
+
+
+def spec(argv: tuple[str, ...], folder: Path, **changes: object) -> BoxSpec:
+    """A box that may write its folder."""
+    return BoxSpec(argv, cwd=folder, **{"writable": (folder,), "limits": Limits(), **changes})
+
+
+def marked(run_id: str) -> list[int]:
+    """Processes that carry the run's mark in their environment, the launcher among them."""
+    mark = f"VIBESERVE_RUN={run_id}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def eventually(condition: Callable[[], bool], within_s: float) -> bool:
+    """For things that end in processes of their own, beyond any event loop."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return condition()
+
+
+# Three generations that leave their session, ignore signals and would live for a minute.
+DAEMONS = """
+import os, signal, sys, time
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(60)
+        os._exit(0)
+print("ready", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
