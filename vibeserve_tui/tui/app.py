@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,16 +60,20 @@ class VibeServeApp(App[int]):
         self.call_after_refresh(_freeze)
 
     def action_leave(self) -> None:
-        self.exit()
+        """A screen over a run asks what should become of it."""
+        if isinstance(self.screen, Steering):
+            self.screen.action_leave()
+        else:
+            self.exit()
 
     def action_interrupt(self) -> None:
         """Ctrl+C asks as `q` does; a second one within two seconds detaches at once."""
         now = time.monotonic()
-        if now - self._interrupted < DETACH_WITHIN_S or not isinstance(self.screen, Steering):
+        if now - self._interrupted < DETACH_WITHIN_S:
             self.exit()
             return
         self._interrupted = now
-        self.screen.action_leave()
+        self.action_leave()
 
     def action_next_theme(self) -> None:
         names = self._theme_names
@@ -93,10 +96,8 @@ def run_app(services: Services, client: RunClient | None = None, ui: Ui | None =
         os.environ.pop(name, None)
     if os.environ.get("SSH_CONNECTION"):
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
-    try:
-        os.nice(10)
-    except OSError:
-        print("the app keeps its priority: it could not be lowered", file=sys.stderr)
+    # A benchmark on the same cores must not feel the app.
+    os.nice(10)
     app = VibeServeApp(services, client, ui)
     result = app.run()
     # Textual exits with 0 after an exception unless its own code is asked for.

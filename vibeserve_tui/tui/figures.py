@@ -41,7 +41,12 @@ class Reading(StrEnum):
     UNKNOWN = ""
 
 
-READING_INKS = {Reading.BETTER: Ink.GOOD, Reading.WORSE: Ink.BAD, Reading.UNCLEAR: Ink.MUTED, Reading.UNKNOWN: Ink.MUTED}
+READING_INKS = {
+    Reading.BETTER: Ink.GOOD,
+    Reading.WORSE: Ink.BAD,
+    Reading.UNCLEAR: Ink.MUTED,
+    Reading.UNKNOWN: Ink.MUTED,
+}
 
 
 @dataclass(frozen=True, slots=True)

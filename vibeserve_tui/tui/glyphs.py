@@ -1,7 +1,8 @@
 """Every sign the screens use, and what each becomes where a terminal shows ASCII only.
 
 Status is never shown by colour alone: the sign carries it, the ink only repeats it. Each sign is one cell wide and
-not an emoji (`⏸` or `⚙` may be drawn two cells wide), and so is its ASCII twin, so that no column ever moves.
+not an emoji (`⏸` or `⚙` may be drawn two cells wide), and so is its ASCII twin, so that no column ever moves; only `⏎`,
+which stands in running text, becomes a word.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ ISSUES = {
 
 _ASCII = {
     "●": "*", "◆": "@", "≈": "~", "↺": "<", "✗": "x", "∅": "0", "◐": ">", "‖": "?", "★": "^", "○": "o", "■": "#", "✓": "v",
-    "–": "-", "—": "-", "›": "$", "▌": "|", "◇": "+", "…": "~", "←": "<", "→": ">", "┊": ":", "⋯": ".", "╌": "-", "▓": "#", "░": ".",
-    "−": "-", "×": "x", "·": "-", "Δ": "d", "δ": "d", "≥": ">", "≤": "<", "±": "~", "⏎": "^", "↑": "^", "↓": "v", "’": "'",
-    "─": "-", "│": "|", "┤": "|", "├": "|", "┼": "+", "└": "+", "┴": "+", "┬": "+", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
+    "–": "-", "—": "-", "›": "$", "▌": "=", "◇": "+", "…": "~", "←": "<", "→": ">", "┊": ":", "⋯": ".", "╌": "-", "▓": "#", "░": ".",
+    "−": "-", "×": "x", "·": "-", "Δ": "d", "δ": "d", "≥": ">", "≤": "<", "±": "~", "⏎": "RET", "↑": "^", "↓": "v", "’": "'",
+    "▐": "|", "─": "-", "│": "|", "┤": "|", "├": "|", "┼": "+", "└": "+", "┴": "+", "┬": "+", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
     "◂": "<", "▸": ">", "█": "#", "▏": " ", "▎": " ", "▍": "-", "▋": "=", "▊": "=", "▉": "#",
     "▁": "_", "▂": ".", "▃": "-", "▄": "~", "▅": "=", "▆": "+", "▇": "*", "⠀": " ",
 }  # fmt: skip

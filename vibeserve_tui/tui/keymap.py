@@ -123,7 +123,8 @@ TABLE: dict[str, tuple[Key, ...]] = {
 SCREENS: dict[str, tuple[str, ...]] = {
     "run": ("run", "replay", "lines", "diff", "app"),
     "review": ("review", "lines", "diff"),
-    "confirm": ("confirm", "lines"),
+    "confirm": ("confirm",),
+    "leave": ("leave",),
     "reader": ("reader", "lines"),
 }
 """Scopes that are active together."""
@@ -167,8 +168,12 @@ def with_user_keys(user: Mapping[str, str]) -> dict[str, tuple[Key, ...]]:
     known = {key.id for keys in TABLE.values() for key in keys if key.action}
     for name in user:
         if name not in known:
-            raise ProfileError(f"no key binding is called {name!r}{did_you_mean(name, known)}", where="[keymap]", fix="? lists them")
-    table = {scope: tuple(replace(key, keys=user.get(key.id, key.keys)) for key in keys) for scope, keys in TABLE.items()}
+            raise ProfileError(
+                f"no key binding is called {name!r}{did_you_mean(name, known)}", where="[keymap]", fix="? lists them"
+            )
+    table = {
+        scope: tuple(replace(key, keys=user.get(key.id, key.keys)) for key in keys) for scope, keys in TABLE.items()
+    }
     for screen in SCREENS:
         if clash := clash_in(screen, table):
             raise ProfileError(clash, where="[keymap]", fix="give one of them another key")

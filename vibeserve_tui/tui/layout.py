@@ -18,6 +18,9 @@ TICKER_FROM_ROWS, TICKER_ROWS = 24, 6
 MID_RIGHT = 54
 """Columns of the right half at 120; the chart needs no more, the rounds gain from the rest."""
 
+FIGURES_ROWS = 11
+"""Five metrics with their head, the state of the gate in two lines, and the border."""
+
 PANES = ("rounds", "live", "diff", "board", "memory", "agents", "logs", "trend", "hotspots")
 """In the order of their digits, 1 to 9."""
 TABS_MID = ("live", "diff", "memory", "logs", "trend", "hotspots")
@@ -88,6 +91,6 @@ def _with_figures(pane: str, region: Region) -> dict[str, Region]:
     """The live chart shares its place with the table of figures: figures say more, so they get their rows first."""
     if pane != "live" or region.height < 12:
         return {pane: region}
-    chart = max(7, min(17, round(region.height * 0.6)))
+    chart = max(7, min(18, region.height - FIGURES_ROWS))
     upper, lower = region.split_horizontal(chart)
     return {"live": upper, "figures": lower}

@@ -89,9 +89,15 @@ class AgentsPane(Pane):
         if view.filter:
             self.entries = [entry for entry in feed if view.filter in f"{entry.role} {entry.text}".lower()]
         if not self.entries:
-            text = "What the roles say and do appears here." if not view.filter else f'Nothing matches "{view.filter}". esc clears.'
+            text = (
+                "What the roles say and do appears here."
+                if not view.filter
+                else f'Nothing matches "{view.filter}". esc clears.'
+            )
             return Drawing(empty(text), "Agents")
-        cursor = len(self.entries) - 1 if self.follow or self.cursor is None else min(self.cursor, len(self.entries) - 1)
+        cursor = (
+            len(self.entries) - 1 if self.follow or self.cursor is None else min(self.cursor, len(self.entries) - 1)
+        )
         foot = f"{glyphs.FOLD} f follows" if not self.follow else self._counts()
         lines = FeedLines(self.entries, self.text_width)
         return Drawing(lines, self._title(view), foot, cursor=cursor, to_end=self.follow)

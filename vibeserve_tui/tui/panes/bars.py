@@ -60,4 +60,5 @@ class Footer(LineView, can_focus=False):
     has_thumb = False
 
     def show(self, keys: Sequence[Key], tail: tuple[Span, ...] = ()) -> None:
-        self.set_lines([draw_hints(keys, self.text_width, tail)])
+        spare = 2 if self.app.has_class("-ascii") else 0  # `⏎` is spelled out there
+        self.set_lines([draw_hints(keys, self.text_width - spare, tail)])

@@ -39,8 +39,10 @@ class DiffPane(Pane):
             self._rows = None
             return Drawing(empty(self._why_empty), self._title)
         self._rows = self.diff.rows(self.style_of_diff, self.text_width)
-        foot = f"{self.diff.summary} · n/N hunk · d split"
-        return Drawing(self._rows, self._title, foot if len(foot) < self.size.width - 4 else self.diff.summary)
+        keys = f"{self.diff.summary} · n/N hunk · {{ }} file · d split"
+        if self.has_class("-bare"):  # only an upper border, so the figures stand in the title
+            return Drawing(self._rows, f"{self._title} · {keys}")
+        return Drawing(self._rows, self._title, keys if len(keys) < self.size.width - 4 else self.diff.summary)
 
     def action_hunk(self, direction: int) -> None:
         self._jump(Kind.HUNK, direction)

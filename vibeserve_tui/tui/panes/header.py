@@ -17,7 +17,7 @@ from vibeserve_tui.tui.widgets.line_view import LineView
 def draw_header(view: RunView, width: int) -> list[Line]:
     """Left is what, right is state; the longest form that fits wins."""
     return [
-        _fitting(_what(view), _progress(view), width),
+        _fitting(_what(view)[-2 if _alarm(view) else 0 :], _progress(view), width),
         _fitting(_result(view), _budget(view), width),
     ]
 
@@ -42,7 +42,9 @@ def _what(view: RunView) -> list[Line]:
         return [line(("vibeserve", Ink.BOLD))]
     name = (plan.target, Ink.BOLD)
     agents = ", ".join(sorted(set(plan.agents.values()))) or "playbook"
-    ask = {"each-round": "ask each round", "on-regression": "ask on regression"}.get(view.state.approval_mode, "auto-approve")
+    ask = {"each-round": "ask each round", "on-regression": "ask on regression"}.get(
+        view.state.approval_mode, "auto-approve"
+    )
     short = f"   {plan.backend} · {agents}"
     long = f"{short} · {plan.policy} policy · {ask}"
     return [
@@ -63,12 +65,20 @@ def _progress(view: RunView) -> list[Line]:
         waited = fig.clock(view.now - state.phase_since)
         words = f"round {state.approval.round} waits for you"
         sign = (f"{glyphs.WAITING} ", Ink.WARN)
-        return [line(sign, (f"{words}, a opens it", Ink.BOLD), f"   {waited}"), line(sign, (words, Ink.BOLD), f"  {waited}")]
+        return [
+            line(sign, (f"{words}, a opens it", Ink.BOLD), f"   {waited}"),
+            line(sign, (words, Ink.BOLD), f"  {waited}"),
+        ]
     if state.status is Status.PAUSED:
-        return [line((f"{glyphs.WAITING} paused", Ink.WARN), f" · {state.status_reason}"), line((f"{glyphs.WAITING} paused", Ink.WARN))]
+        return [
+            line((f"{glyphs.WAITING} paused", Ink.WARN), f" · {state.status_reason}"),
+            line((f"{glyphs.WAITING} paused", Ink.WARN)),
+        ]
     sign = (f"{glyphs.RUNNING} ", Ink.ACCENT)
     phase = PHASE_WORDS[state.phase]
-    number = state.phase_round if state.phase_round is not None else (state.in_flight.number if state.in_flight else None)
+    number = (
+        state.phase_round if state.phase_round is not None else (state.in_flight.number if state.in_flight else None)
+    )
     here = "" if number is None else f"round {number} of {state.max_rounds} · "
     tight = "" if number is None else f"round {number}/{state.max_rounds} · "
     detail = state.progress.detail if state.progress else state.phase_detail
@@ -114,7 +124,10 @@ def _result(view: RunView) -> list[Line]:
     full = f"{name} {metric.level}   "
     first, best = _levels(view)
     if first is None:
-        return [line(full, ("no figure yet: round 0 measures the target's own seed server", Ink.MUTED)), line(full, fig.UNKNOWN)]
+        return [
+            line(full, ("no figure yet: round 0 measures the target's own seed server", Ink.MUTED)),
+            line(full, fig.UNKNOWN),
+        ]
     places = fig.column_places(metric.unit, first, best)
     if best is None or best == first:
         return [line(full, (f"{fig.number(first, places)} {metric.unit}", Ink.BOLD), ("   the baseline", Ink.MUTED))]

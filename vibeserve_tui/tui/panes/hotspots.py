@@ -32,7 +32,9 @@ def _shares(title: str, shares: Mapping[str, float], width: int) -> list[Line]:
     cells = max(0, min(30, width - name - 9))
     rows = [
         line(
-            fit(text, name), (right(f"{100 * share:.1f} %", 8), Ink.PLAIN), (" " + bar(share, max(shares.values()), cells), Ink.MUTED)
+            fit(text, name),
+            (right(f"{100 * share:.1f} %", 8), Ink.PLAIN),
+            (" " + bar(share, max(shares.values()), cells), Ink.MUTED),
         )
         for text, share in shares.items()
     ]
@@ -49,4 +51,6 @@ class HotspotsPane(Pane):
             return Drawing(empty("A profile of its own run follows each measurement; it never is one."), "Hotspots")
         number = view.selected if view.selected in profiles else max(profiles)
         profile = profiles[number]
-        return Drawing(draw_profile(profile, self.text_width), f"Hotspots · r{number}", f"{profile.tool} · {profile.quality}")
+        return Drawing(
+            draw_profile(profile, self.text_width), f"Hotspots · r{number}", f"{profile.tool} · {profile.quality}"
+        )

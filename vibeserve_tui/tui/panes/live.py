@@ -14,7 +14,9 @@ from vibeserve_tui.tui.view import RunView, live_figures
 from vibeserve_tui.tui.widgets.chart import Window, window_chart
 from vibeserve_tui.tui.widgets.figure_table import draw_figures
 
-NOTHING_MEASURED = "Nothing is measured yet.\nRound 0 measures the target's own seed server; the chart fills window by window."
+NOTHING_MEASURED = (
+    "Nothing is measured yet.\nRound 0 measures the target's own seed server; the chart fills window by window."
+)
 
 
 def windows_of(live: LiveMeasurement, metric: ev.MetricRef) -> list[Window]:

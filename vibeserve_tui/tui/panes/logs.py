@@ -23,7 +23,11 @@ class LogsPane(Pane):
         for entry in state.feed:
             if entry.ok is False:
                 lines.append(draw_feed_line(entry, self.text_width))
-                lines += [line((f"    {row}", Ink.MUTED)) for row in clean(entry.detail).rstrip().split("\n")[-OUTPUT_LINES:] if row]
+                lines += [
+                    line((f"    {row}", Ink.MUTED))
+                    for row in clean(entry.detail).rstrip().split("\n")[-OUTPUT_LINES:]
+                    if row
+                ]
         refused = [reason for reason in state.answered.values() if reason != "accepted"]
         lines += [line((f"{glyphs.FAILED} ", Ink.BAD), f"a command was refused: {reason}") for reason in refused]
         if not lines:

@@ -44,5 +44,7 @@ class MemoryPane(Pane):
     def draw(self, view: RunView) -> Drawing:
         text = view.state.memory
         if not text.strip():
-            return Drawing(empty("Empty. Rounds write what worked and what did not. e edits."), "Memory · progress.md", "e edit")
+            return Drawing(
+                empty("Empty. Rounds write what worked and what did not. e edits."), "Memory · progress.md", "e edit"
+            )
         return Drawing(draw_markdown(text, self.text_width), "Memory · progress.md", "e edit")

@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual.events import Resize
 
 from vibeserve_tui.tui.content import content
-from vibeserve_tui.tui.ink import Ink, Line, line
+from vibeserve_tui.tui.ink import Ink, Line, fit, line
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.line_view import LineView
 
@@ -49,7 +49,7 @@ class Pane(LineView):
             return
         try:
             drawing = self.draw(view)
-        except Exception as error:  # noqa: BLE001 -- one pane's border; the fault is shown and logged
+        except Exception as error:  # one pane's border: the fault is shown and logged
             log.exception("pane %s", self.id)
             drawing = Drawing(error_card(error), self.label)
         self._set_titles(drawing)
@@ -61,8 +61,9 @@ class Pane(LineView):
 
     def _set_titles(self, drawing: Drawing) -> None:
         digit = "" if self.view.compact or not self.digit else f"{self.digit} "
-        self.border_title = content(f"{digit}{drawing.title}", self)
-        self.border_subtitle = content(drawing.foot, self)
+        room = max(0, self.size.width - 4)
+        self.border_title = content(fit(f"{digit}{drawing.title}", room).rstrip(), self)
+        self.border_subtitle = content(fit(drawing.foot, room).rstrip(), self)
 
     def on_resize(self, event: Resize) -> None:
         super().on_resize(event)

@@ -50,7 +50,9 @@ def _headline(view: RunView, number: int, measured: ev.Measured, width: int) -> 
     if figure.a is None or number == 0:
         return [line(name, (fig.level(figure.b, figure.unit), Ink.BOLD), ("   the baseline", Ink.MUTED))]
     pair = f"{fig.number(figure.a, places)} → {fig.number(figure.b, places)} {figure.unit}"
-    left = line(name, (pair, Ink.BOLD), (f"   {fig.percent(change.delta)} %", change.ink), (f"   {_ci(change)}", Ink.MUTED))
+    left = line(
+        name, (pair, Ink.BOLD), (f"   {fig.percent(change.delta)} %", change.ink), (f"   {_ci(change)}", Ink.MUTED)
+    )
     approval = view.state.approval
     would = ""
     if approval and approval.round == number:
@@ -90,7 +92,9 @@ def _judge_lines(view: RunView, number: int, width: int) -> list[Line]:
             words += f", class {verdict.accuracy_class}"
         return _labelled("judge", line((f"{glyphs.OK} PASS   ", Ink.GOOD), words), width)
     word = "FAIL" if verdict.outcome == "fail" else "VOID"
-    return _labelled("judge", line((f"{glyphs.FAILED} {word}   ", Ink.BAD), verdict.reason or verdict.first_failure), width)
+    return _labelled(
+        "judge", line((f"{glyphs.FAILED} {word}   ", Ink.BAD), verdict.reason or verdict.first_failure), width
+    )
 
 
 def _decision_lines(view: RunView, number: int, width: int) -> list[Line]:
@@ -99,7 +103,9 @@ def _decision_lines(view: RunView, number: int, width: int) -> list[Line]:
         return _policy_line(view, number, width)
     by = "" if record.decided_by == "gate" else f" by {record.decided_by}"
     words = f"{record.outcome}{by}"
-    return _labelled("outcome", line((f"{glyphs.OUTCOMES[record.outcome]} {words}", Ink.BOLD), f"   {record.reason}"), width)
+    return _labelled(
+        "outcome", line((f"{glyphs.OUTCOMES[record.outcome]} {words}", Ink.BOLD), f"   {record.reason}"), width
+    )
 
 
 def _policy_line(view: RunView, number: int, width: int) -> list[Line]:
@@ -145,5 +151,8 @@ def draw_judge(view: RunView, number: int, width: int) -> list[Line]:
         lines.append(line(("The judge has not spoken about this round.", Ink.MUTED)))
     if task and task.why:
         lines += [BLANK, line(("why this task", Ink.BOLD))]
-        lines += [cut((Span(f"{row.what}  "), Span(row.value, Ink.BOLD), Span(f"  {row.source}", Ink.MUTED)), width) for row in task.why]
+        lines += [
+            cut((Span(f"{row.what}  "), Span(row.value, Ink.BOLD), Span(f"  {row.source}", Ink.MUTED)), width)
+            for row in task.why
+        ]
     return lines

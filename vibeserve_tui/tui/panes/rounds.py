@@ -126,7 +126,10 @@ def draw_rows(rows: list[Row], metric: ev.MetricRef, width: int) -> list[Line]:
     label = f"{fig.metric_label(metric.name)}, {metric.unit}"
     columns = columns_for(rows, figures, label, width)
     highest = max((row.value for row in rows if row.value is not None), default=0.0)
-    return [_head(label, columns), *(_row(row, text, columns, highest) for row, text in zip(rows, figures, strict=True))]
+    return [
+        _head(label, columns),
+        *(_row(row, text, columns, highest) for row, text in zip(rows, figures, strict=True)),
+    ]
 
 
 def _value_text(row: Row, places: int) -> str:
@@ -144,9 +147,17 @@ def _head(label: str, columns: Columns) -> Line:
 
 def _row(row: Row, value: str, columns: Columns, highest: float) -> Line:
     quiet = Ink.MUTED if row.superseded else Ink.PLAIN
-    spans = [Span(row.sign, row.sign_ink), Span(f" {fit(row.name, columns.name)} "), Span(right(value, columns.value), quiet)]
+    spans = [
+        Span(row.sign, row.sign_ink),
+        Span(f" {fit(row.name, columns.name)} "),
+        Span(right(value, columns.value), quiet),
+    ]
     if columns.bar:
-        cells = fit(glyphs.REMAINING * 2, columns.bar) if row.provisional and row.value is not None else bar(row.value, highest, columns.bar)
+        cells = (
+            fit(glyphs.REMAINING * 2, columns.bar)
+            if row.provisional and row.value is not None
+            else bar(row.value, highest, columns.bar)
+        )
         spans.append(Span(f" {cells}", quiet))
     if columns.delta:
         text = fig.percent(row.change.delta) if row.change.delta is not None else ""

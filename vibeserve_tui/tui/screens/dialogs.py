@@ -20,6 +20,10 @@ from vibeserve_tui.tui.widgets.line_view import LineView
 Leaving = Literal["detach", "pause", "stop", "kill", ""]
 
 
+class Question(LineView, can_focus=False):
+    """Lines that take no keys: the list keys would hide the dialog's own."""
+
+
 class Confirm(ModalScreen[bool]):
     """A question with consequences; Enter alone never says yes."""
 
@@ -31,7 +35,7 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box dialog"):
-            yield LineView(id="question")
+            yield Question(id="question")
 
     def on_mount(self) -> None:
         box = self.query_one(".dialog", Vertical)
@@ -41,7 +45,6 @@ class Confirm(ModalScreen[bool]):
         lines = [*draw_markdown(self._text, 60), (), keys]
         view.styles.height = len(lines)
         view.set_lines(lines)
-        view.focus()
 
     def action_answer(self, answer: int) -> None:
         self.dismiss(bool(answer))
@@ -59,13 +62,12 @@ class Prompt(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box dialog"):
             yield Input(self._value, max_length=4000)
-            yield LineView(id="question")
+            yield Question(id="question")
 
     def on_mount(self) -> None:
         box = self.query_one(".dialog", Vertical)
         box.border_title = content(self._title, self)
         view = self.query_one(LineView)
-        view.can_focus = False
         view.styles.height = 1
         view.set_lines([line((self._hint, Ink.MUTED))])
         self.query_one(Input).focus()
@@ -118,7 +120,7 @@ class Leave(ModalScreen[Leaving]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box dialog"):
-            yield LineView(id="question")
+            yield Question(id="question")
 
     def on_mount(self) -> None:
         self.query_one(".dialog", Vertical).border_title = content("Leave", self)
@@ -132,7 +134,6 @@ class Leave(ModalScreen[Leaving]):
         view = self.query_one(LineView)
         view.styles.height = len(lines)
         view.set_lines(lines)
-        view.focus()
 
     def action_choose(self, choice: Leaving) -> None:
         self.dismiss(choice)

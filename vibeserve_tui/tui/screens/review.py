@@ -40,13 +40,11 @@ class ReviewScreen(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("review")
 
-    def __init__(
-        self, view: RunView, number: int, send: Callable[[Command, str], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, view: RunView, number: int, diff: str, send: Callable[[Command, str], None]) -> None:
         super().__init__()
         self.view, self.number = view, number
-        self._send, self._clock = send, clock
-        self._opened = clock()
+        self._diff, self._send, self._clock = diff, send, time.monotonic
+        self._opened = self._clock()
         self.tab = "metrics"
 
     @property
@@ -73,19 +71,22 @@ class ReviewScreen(ModalScreen[str]):
         self.query_one("#page", Vertical).border_title = content(title_of(self.view, self.number), self)
         self.query_one("#comment-box", Vertical).border_title = content("comment (t)", self)
         self.query_one("#review-tabs", LineView).can_focus = False
-        self.query_one(DiffPane).add_class("-bare")
+        diff = self.query_one(DiffPane)
+        diff.add_class("-bare")
+        diff.view = RunView(compact=True)
+        parent = self.view.parent_of(self.number)
+        title = "Diff" if parent is None else f"Diff r{parent}..r{self.number}"
+        diff.set_diff(self._diff, title, "This round changed nothing.")
         self._focus_tab()
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width >= ROOMY_COLUMNS and event.size.height >= ROOMY_ROWS, "-roomy")
         self.call_after_refresh(self.show_run)
 
-    def set_diff(self, text: str) -> None:
-        self.query_one(DiffPane).set_diff(text, "Diff", "This round changed nothing.")
-        self.show_run()
-
     def show_run(self) -> None:
-        """Draw the round as the run now knows it."""
+        """Draw the round as the run now knows it; before the page is composed there is nothing to draw on."""
+        if not self.is_mounted:
+            return
         metrics, judge = self.query_one("#metrics", LineView), self.query_one("#judge", LineView)
         lines = draw_review(self.view, self.number, metrics.text_width)
         metrics.set_lines(lines)
@@ -99,9 +100,16 @@ class ReviewScreen(ModalScreen[str]):
 
     def _show_bars(self) -> None:
         diff = self.query_one(DiffPane).diff
-        labels = {"metrics": "1 Metrics", "diff": f"2 Diff {diff.summary}" if diff.lines else "2 Diff", "judge": "3 Judge"}
+        labels = {
+            "metrics": "1 Metrics",
+            "diff": f"2 Diff {diff.counts}" if diff.lines else "2 Diff",
+            "judge": "3 Judge",
+        }
         active = self.tab
-        parts = [(f"[{labels[name]}]", Ink.ACCENT_BOLD) if name == active else (f" {labels[name]} ", Ink.MUTED) for name in TABS]
+        parts = [
+            (f"[{labels[name]}]", Ink.ACCENT_BOLD) if name == active else (f" {labels[name]} ", Ink.MUTED)
+            for name in TABS
+        ]
         self.query_one("#review-tabs", LineView).set_lines([line(*parts)])
         self.query_one("#page", Vertical).border_subtitle = content(self._foot(), self)
         keys = [key for key in TABLE["review"] if self.waits or key.action not in DECISIONS]

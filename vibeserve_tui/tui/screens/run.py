@@ -18,8 +18,6 @@ from textual.widgets import Input, Static
 
 from vibeserve_tui.client import Liveness, ReplayClient, RunClient
 from vibeserve_tui.errors import VibeServeError
-from vibeserve_tui.tui import figures as fig
-from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import Ink, Span, text_of
 from vibeserve_tui.tui.keymap import TABLE, bindings
 from vibeserve_tui.tui.layout import PANES, Layout, arrange
@@ -98,10 +96,15 @@ class RunScreen(Steering):
         self.refresh_view()
         self.outbox.settle()
         self._announce()
-        if self.is_current:
+        if self.is_on_top:
             self.repaint()
         elif isinstance(self.app.screen, ReviewScreen):
             self.app.screen.show_run()
+
+    @property
+    def is_on_top(self) -> bool:
+        """Whether no dialog covers this screen; Textual calls a covered screen current as well."""
+        return self.app.screen is self
 
     def refresh_view(self) -> None:
         """Bring the view up to the client's state, time and liveness."""
@@ -135,7 +138,7 @@ class RunScreen(Steering):
             return
         self._asked.add(approval.id)
         self.app.bell()
-        if self.is_current and not isinstance(self.focused, Input) and self.view.liveness is not Liveness.REPLAY:
+        if self.is_on_top and not isinstance(self.focused, Input) and self.view.liveness is not Liveness.REPLAY:
             self.action_review()
         else:
             self.tell(f"round {approval.round} waits for you: a opens it", False)
@@ -287,9 +290,7 @@ class RunScreen(Steering):
         if self.view.task_of(number) is None:
             self.tell("no round to review yet", True)
             return
-        screen = ReviewScreen(self.view, number, self.send)
-        self.app.push_screen(screen, self._reviewed)
-        screen.call_after_refresh(screen.set_diff, self.diff_text(number))
+        self.app.push_screen(ReviewScreen(self.view, number, self.diff_text(number), self.send), self._reviewed)
 
     def _reviewed(self, result: str | None) -> None:
         self.place()

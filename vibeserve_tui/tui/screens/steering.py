@@ -32,7 +32,9 @@ class Steering(Screen[str]):
 
     def action_pause(self) -> None:
         state = self.view.state
-        if self.view.liveness is Liveness.CRASHED or (self.view.liveness is Liveness.PAUSED and state.status is Status.PAUSED):
+        if self.view.liveness is Liveness.CRASHED or (
+            self.view.liveness is Liveness.PAUSED and state.status is Status.PAUSED
+        ):
             self.resume_run()
         elif state.is_over:
             self.tell("the run is over", True)
@@ -128,7 +130,9 @@ class Steering(Screen[str]):
             case "stop":
                 self.send(Stop(), "stop after this round")
             case "kill":
-                self._confirm("Stop now", "Stop at once? The round in flight is discarded.", "stop", Stop(now=True), leave=True)
+                self._confirm(
+                    "Stop now", "Stop at once? The round in flight is discarded.", "stop", Stop(now=True), leave=True
+                )
                 return
             case "detach":
                 pass

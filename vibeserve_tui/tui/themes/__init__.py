@@ -68,7 +68,9 @@ def _read(path: Path) -> Theme:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "theme"
-        raise ProfileError(f"{field}: {first['msg']}", where=str(path), fix="copy the names from an own theme") from error
+        raise ProfileError(
+            f"{field}: {first['msg']}", where=str(path), fix="copy the names from an own theme"
+        ) from error
     return Theme(
         name=path.stem, dark=given.dark, primary=given.primary, foreground=given.foreground, background=given.background,
         surface=given.background, panel=given.background, accent=given.accent, success=given.success,

@@ -107,7 +107,7 @@ def _with_counts(lines: list[DiffLine]) -> list[DiffLine]:
 
 
 def _with_words(lines: list[DiffLine]) -> list[DiffLine]:
-    """Mark changed words in runs of removed lines that a run of as many added lines follows."""
+    """Mark changed words where removed lines are followed by added ones, pair by pair as far as both go."""
     marked = list(lines)
     index = 0
     while index < len(lines):
@@ -116,9 +116,8 @@ def _with_words(lines: list[DiffLine]) -> list[DiffLine]:
             continue
         middle = _run_end(lines, index, Kind.REMOVED)
         end = _run_end(lines, middle, Kind.ADDED)
-        if end - middle == middle - index:
-            for removed, added in zip(range(index, middle), range(middle, end), strict=True):
-                _mark_pair(marked, removed, added)
+        for removed, added in zip(range(index, middle), range(middle, end), strict=False):
+            _mark_pair(marked, removed, added)
         index = end
     return marked
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import overload
 
 from rich.cells import cell_len
 
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.tui import glyphs
-from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line, spread
+from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line
 from vibeserve_tui.tui.widgets.diff_text import DiffLine, Kind, parse_diff
 
 NUMBER_CELLS = 4
@@ -47,12 +48,15 @@ class Diff:
         return [entry for entry in self.lines if entry.kind is Kind.FILE]
 
     @property
+    def counts(self) -> str:
+        """`+41 −6`."""
+        return f"+{sum(entry.added for entry in self.files)} −{sum(entry.removed for entry in self.files)}"
+
+    @property
     def summary(self) -> str:
         """`2 files +41 −6`."""
-        added = sum(entry.added for entry in self.files)
-        removed = sum(entry.removed for entry in self.files)
         count = len(self.files)
-        return f"{count} file{'' if count == 1 else 's'} +{added} −{removed}"
+        return f"{count} file{'' if count == 1 else 's'} {self.counts}"
 
     def rows(self, style: DiffStyle, width: int) -> DiffRows:
         split = style.split and width >= SPLIT_FROM
@@ -88,7 +92,9 @@ class DiffRows(Sequence[Line]):
         head = row.left
         if head and head.kind is Kind.FILE:
             counts = f"+{head.added} −{head.removed}" if head.added or head.removed else ""
-            return spread((Span(clean_line(head.text), Ink.FILE),), (Span(counts, Ink.FILE),), self._width)
+            name = clean_line(head.text)
+            gap = max(1, self._width - cell_len(name) - len(counts))
+            return cut((Span(name + " " * gap + counts, Ink.FILE),), self._width)
         if head and head.kind is Kind.HUNK:
             return line((f"{' ' * NUMBER_CELLS}{glyphs.FOLD} {clean_line(head.text)}"[: self._width], Ink.MUTED))
         if self._split:
@@ -162,10 +168,7 @@ def _split_rows(lines: list[DiffLine]) -> list[Row]:
     added: list[DiffLine] = []
 
     def flush() -> None:
-        for index in range(max(len(removed), len(added))):
-            rows.append(
-                Row(removed[index] if index < len(removed) else None, added[index] if index < len(added) else None)
-            )
+        rows.extend(Row(left, right) for left, right in zip_longest(removed, added))
         removed.clear()
         added.clear()
 

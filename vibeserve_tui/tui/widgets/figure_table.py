@@ -32,7 +32,9 @@ class Columns:
     verdict: int
 
 
-def draw_figures(figures: Sequence[Figure], labels: tuple[str, str], width: int, *, provisional: bool = False) -> list[Line]:
+def draw_figures(
+    figures: Sequence[Figure], labels: tuple[str, str], width: int, *, provisional: bool = False
+) -> list[Line]:
     """A head and one line a metric, the headline first."""
     ordered = sorted(figures, key=lambda figure: not figure.headline)
     if not ordered:
@@ -45,7 +47,8 @@ def draw_figures(figures: Sequence[Figure], labels: tuple[str, str], width: int,
     span = span_for(changes)
     lines = [_head(labels, columns, span)]
     for figure, name, pair, change in zip(ordered, names, cells, changes, strict=True):
-        lines.append(cut(_row(figure, name, pair, change, columns, span), width))
+        row = (*_values_of(figure, name, pair, columns), *_change_of(figure, change, columns, span))
+        lines.append(cut(row, width))
     return lines
 
 
@@ -91,13 +94,16 @@ def _head(labels: tuple[str, str], columns: Columns, span: float) -> Line:
     return line((text, Ink.MUTED))
 
 
-def _row(figure: Figure, name: str, pair: tuple[str, str], change: fig.Change, columns: Columns, span: float) -> Line:
-    spans = [
-        Span(fit(name, columns.name) + " ", Ink.BOLD if figure.headline else Ink.PLAIN),
-        Span(fit(figure.unit, columns.unit) + " ", Ink.MUTED),
-        Span(right(pair[0], columns.a) + " " + right(pair[1], columns.b)),
-        Span(right(fig.percent(change.delta), DELTA_CELLS + 1), change.ink),
-    ]
+def _values_of(figure: Figure, name: str, pair: tuple[str, str], columns: Columns) -> Line:
+    return line(
+        (fit(name, columns.name) + " ", Ink.BOLD if figure.headline else Ink.PLAIN),
+        (fit(figure.unit, columns.unit) + " ", Ink.MUTED),
+        right(pair[0], columns.a) + " " + right(pair[1], columns.b),
+    )
+
+
+def _change_of(figure: Figure, change: fig.Change, columns: Columns, span: float) -> Line:
+    spans = [Span(right(fig.percent(change.delta), DELTA_CELLS + 1), change.ink)]
     if columns.whisker:
         spans.append(Span(" " + whisker(change, span, columns.whisker), change.ink))
     if columns.interval:

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.tui import journals
+from tests.tui.stage import assert_snapshot, stage
+from vibeserve_tui import commands as cmd
+from vibeserve_tui import events as ev
+from vibeserve_tui.client import Liveness
+from vibeserve_tui.tui.app import Ui
+from vibeserve_tui.tui.layout import PANES
+from vibeserve_tui.tui.panes.agents import AgentsPane
+from vibeserve_tui.tui.panes.pane import Drawing
+from vibeserve_tui.tui.panes.trend import TrendPane
+from vibeserve_tui.tui.screens.review import ReviewScreen
+from vibeserve_tui.tui.view import RunView
+
+SIZES = ((80, 24), (120, 40), (200, 60))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("journal", ["running", "finished"])
+async def test_run_screen_looks_as_stored(journal: str, size: tuple[int, int]) -> None:
+    async with stage(journal, size) as opened:
+        assert_snapshot(f"run-{journal}-{size[0]}x{size[1]}", opened.text)
+
+
+@pytest.mark.parametrize("journal", ["empty", "failed"])
+async def test_run_screen_without_much_to_show_says_what_comes(journal: str) -> None:
+    async with stage(journal, (80, 24)) as opened:
+        assert_snapshot(f"run-{journal}-80x24", opened.text)
+
+
+async def test_a_lost_engine_is_named_with_the_key_that_brings_it_back() -> None:
+    async with stage("engine_lost", (80, 24), liveness=Liveness.CRASHED) as opened:
+        assert "crashed" in opened.text.splitlines()[0]
+        assert "space resumes" in opened.text.splitlines()[0]
+
+
+async def test_a_silent_engine_is_named_with_the_time_since_its_last_word() -> None:
+    async with stage("running", liveness=Liveness.NOT_RESPONDING) as opened:
+        assert "engine not responding   00:42" in opened.text
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_every_digit_opens_its_pane(size: tuple[int, int]) -> None:
+    async with stage("finished", size) as opened:
+        for digit, name in enumerate(PANES, 1):
+            await opened.press(str(digit))
+            assert opened.app.screen.focused is opened.screen.query_one(f"#{name}")
+            assert opened.screen.query_one(f"#{name}").region.area > 0
+
+
+async def test_zoom_gives_a_pane_the_whole_body_and_escape_takes_it_back() -> None:
+    async with stage("running", (120, 40)) as opened:
+        await opened.press("4", "z")
+        assert opened.screen.query_one("#board").region.size == (120, 37)
+        await opened.press("escape")
+        assert opened.screen.query_one("#board").region.width == 66
+
+
+async def test_selection_and_pane_survive_a_storm_of_sizes() -> None:
+    async with stage("finished", (120, 40)) as opened:
+        await opened.press("left_square_bracket", "left_square_bracket", "8")
+        for size in ((80, 24), (5, 2), (200, 60), (60, 16), (59, 16), (100, 32), (160, 30), (120, 40)):
+            await opened.pilot.resize_terminal(*size)
+        await opened.settle()
+        assert opened.screen.view.selected == 10
+        assert "8 Trend" in opened.text
+
+
+async def test_a_terminal_that_is_too_small_says_so() -> None:
+    async with stage("running", (50, 10)) as opened:
+        assert "the run goes on" in opened.text
+
+
+async def test_panes_that_did_not_change_are_not_drawn() -> None:
+    async with stage("running") as opened:
+        drawn: list[str] = []
+        for pane in opened.screen.query(AgentsPane):
+            pane.draw = lambda view: drawn.append("agents") or Drawing([], "Agents")  # type: ignore[method-assign,func-returns-value]
+        record = ev.Record(
+            seq=100_000, ts_wall=opened.screen.view.now, ts_mono=0, boot_id="boot", event=ev.Warned(text="hot")
+        )
+        opened.client.feed(record)
+        await opened.settle()
+        assert drawn == []
+
+
+async def test_a_fault_in_one_pane_leaves_the_others_alone() -> None:
+    def broken(view: RunView) -> Drawing:
+        raise ZeroDivisionError("no rounds")
+
+    async with stage("running", (200, 60)) as opened:
+        opened.screen.query_one(TrendPane).draw = broken  # type: ignore[method-assign]
+        opened.screen.repaint(everything=True)
+        await opened.pilot.pause()
+        assert "this pane failed" in opened.text
+        assert "continuous batching" in opened.text
+
+
+async def test_while_the_engine_measures_every_other_tick_draws_nothing() -> None:
+    async with stage("running") as opened:
+        seen: list[bool] = []
+        opened.screen.repaint = lambda **_: seen.append(True)  # type: ignore[method-assign]
+        for _ in range(8):
+            opened.screen.tick()
+        assert len(seen) == 4
+
+
+async def test_ascii_signs_draw_nothing_else() -> None:
+    for journal in ("running", "finished"):
+        async with stage(journal, (200, 60), ui=Ui(glyphs="ascii")) as opened:
+            assert opened.text.isascii(), {c for c in opened.text if not c.isascii()}
+
+
+async def test_filter_keeps_matching_rounds_and_escape_clears_it() -> None:
+    async with stage("finished") as opened:
+        await opened.press("slash", *"prefix", "enter")
+        assert "prefix cache" in opened.text
+        assert "uvloop" not in opened.text
+        await opened.press("escape")
+        assert "uvloop" in opened.text
+
+
+async def test_a_waiting_round_opens_its_review_once() -> None:
+    async with stage("waiting") as opened:
+        assert isinstance(opened.app.screen, ReviewScreen)
+        await opened.press("escape")
+        await opened.settle()
+        assert opened.app.screen is opened.screen
+
+
+async def test_a_waiting_round_never_opens_over_a_text_field() -> None:
+    async with stage("running") as opened:
+        await opened.press("slash")
+        request = ev.ApprovalRequested(id="r9", round=9, default="approve")
+        opened.client.feed(
+            ev.Record(seq=100_000, ts_wall=opened.screen.view.now, ts_mono=0, boot_id="boot", event=request)
+        )
+        await opened.settle()
+        assert opened.app.screen is opened.screen
+
+
+async def test_each_steering_key_sends_its_command() -> None:
+    back = ("left_square_bracket",) * 3
+    async with stage("running") as opened:
+        for keys, expected in (
+            (("space",), cmd.Pause),
+            (("s", *"mind p99", "enter"), cmd.Steer),
+            (("x", "y"), cmd.CancelStep),
+            (("i", *"try flash", "enter"), cmd.NewIssue),
+            (("p",), cmd.Pin),
+            ((*back, "v", "y"), cmd.RevertTo),
+            (("4", "j", "plus"), cmd.EditIssue),
+            (("b",), cmd.EditIssue),
+            (("e", *" now", "enter"), cmd.EditIssue),
+        ):
+            opened.client.sent.clear()
+            await opened.press(*keys)
+            assert [type(command) for command in opened.client.sent] == [expected], keys
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"), [("p", cmd.Pause()), ("s", cmd.Stop()), ("ky", cmd.Stop(now=True))], ids=["p", "s", "ky"]
+)
+async def test_leaving_can_pause_or_stop_the_run(keys: str, expected: cmd.Command) -> None:
+    async with stage("running") as opened:
+        for key in ("q", *keys):
+            await opened.pilot.press(key)
+            await opened.pilot.pause()
+        assert [c.model_dump(exclude={"id"}) for c in opened.client.sent] == [expected.model_dump(exclude={"id"})]
+        assert opened.app._exit
+
+
+async def test_a_question_answered_with_no_sends_nothing() -> None:
+    async with stage("running") as opened:
+        for keys in (("x", "n"), ("q", "k", "escape"), ("q", "escape"), ("s", "escape"), ("v",)):
+            await opened.press(*keys)
+            assert opened.client.sent == [], keys
+            assert opened.app.screen is opened.screen
+        assert opened.app.is_running
+
+
+async def test_detaching_leaves_the_run_alone() -> None:
+    async with stage("running") as opened:
+        await opened.pilot.press("q", "d")
+        assert opened.client.sent == []
+        assert opened.app._exit
+
+
+async def test_a_refused_command_is_told_with_its_reason() -> None:
+    async with stage("running") as opened:
+        await opened.press("p")
+        rejected = ev.CommandRejected(id=opened.client.sent[0].id, command="pin", reason="round 9 is not finished")
+        opened.client.feed(
+            ev.Record(seq=100_000, ts_wall=opened.screen.view.now, ts_mono=0, boot_id="boot", event=rejected)
+        )
+        await opened.settle()
+        await opened.until("refused, round 9 is not finished")
+
+
+async def test_a_hostile_task_title_cannot_reach_the_terminal() -> None:
+    async with stage("running") as opened:
+        task = journals.task_of(journals.ROUNDS[8]).model_copy(
+            update={"title": "x\x1b[2J\x1b]0;owned\x07\u202egnp[bold]"}
+        )
+        planned = ev.RoundPlanned(number=9, task=task)
+        opened.client.feed(
+            ev.Record(seq=100_000, ts_wall=opened.screen.view.now, ts_mono=0, boot_id="boot", event=planned)
+        )
+        await opened.settle()
+        assert "xgnp[bold]" in opened.text
+        assert "\x1b" not in opened.text
+        assert "\u202e" not in opened.text
