@@ -25,6 +25,7 @@ class ModelShape:
     kv_heads: int
     head_dim: int
     ffn: int
+    """Of a mixture of experts: the active experts together."""
     vocab: int
     tied: bool = False
     """The embedding is also the head."""
@@ -141,11 +142,11 @@ def speculative_cycle(verify_s: float, draft_s: float, drafted: int, accepted: f
 def throughput_bound(shape: ModelShape, storage: Storage, roof: Roof, load: Load) -> float | None:
     """Output tokens per second that nothing honest exceeds; None if no ceiling is known.
 
-    Per output token a server must at least do its own arithmetic and its share of the prompt's, and read the weights
-    once per pass over all running sequences. Attention over the output and reading the KV cache are left out, so the
-    bound errs on the safe side.
+    Every token but the last passes all layers and every output token passes the head; a pass over the weights serves at
+    most all running sequences. Attention and the reading of the KV cache are left out, so the bound errs on the safe
+    side.
     """
-    work = 2 * shape.read_per_step * load.output_tokens + 2 * shape.body * load.prompt_tokens
+    work = 2 * shape.body * (load.prompt_tokens + load.output_tokens - 1) + 2 * shape.head * load.output_tokens
     seconds = [] if roof.compute is None else [work / load.output_tokens / roof.compute]
     if roof.bandwidth is not None and load.tokens_per_pass is not None:
         moved = shape.read_per_step * storage.bytes_per_weight / (load.concurrency * load.tokens_per_pass)
