@@ -141,6 +141,8 @@ class Market:
         last = tried[-1]
         if last.reason.startswith("operator"):
             return f"the operator turned it down in round {last.round}"
+        if last.outcome is Outcome.FAILED and recipe.spec.risk is Risk.NUMERICS:
+            return f"was tried in round {last.round}; its arithmetic was refused, and no other tree changes that"
         if len(tried) > 1:
             return f"was tried in rounds {', '.join(str(trial.round) for trial in tried)}"
         elsewhere = not last.saw(self.situation.base.capabilities)
@@ -184,11 +186,11 @@ class Market:
         for link in chain:
             expected.append(self.expectation(link, self.setting(link), above))
             above = link.after(above)
-        gain = sum(each.mean for each in expected)
-        total = NormalDist(gain, math.hypot(*(each.sd for each in expected)))
+        total = NormalDist(sum(each.mean for each in expected), math.hypot(*(each.sd for each in expected)))
+        gain = improvement(total)
         unlocks, unlocked = self._best_unlocked(chain[0], above) if len(chain) == 1 else (None, None)
         if unlocked is not None:
-            gain += UNLOCKED_SHARE * unlocked.mean
+            gain += UNLOCKED_SHARE * improvement(NormalDist(unlocked.mean, unlocked.sd))
             total += NormalDist(unlocked.mean, unlocked.sd)
         penalty = sum(RISK_PENALTY[link.spec.risk] for link in chain)
         seconds = sum(self.seconds(link, each.mean) for link, each in zip(chain, expected, strict=True))
@@ -214,6 +216,16 @@ class Market:
             if expected.mean > (best[1].mean if best[1] else 0.0):
                 best = (recipe, expected)
         return best
+
+
+def improvement(gain: NormalDist) -> float:
+    """Expected log gain when a loss can be turned down: E[max(gain, 0)].
+
+    A trial that loses costs its time and nothing else, so a wide guess around nothing is worth more than a sure nothing.
+    """
+    standard = NormalDist()
+    z = gain.mean / gain.stdev
+    return gain.mean * standard.cdf(z) + gain.stdev * standard.pdf(z)
 
 
 def _after(chain: tuple[Recipe, ...], capabilities: frozenset[str]) -> frozenset[str]:

@@ -81,7 +81,9 @@ def _proposal(market: Market) -> Plan | None:
     candidates = market.candidates()
     likely = [candidate for candidate in candidates if candidate.chance > LIKELY]
     if likely:
-        chosen = _pick(likely, market.situation)
+        # A second try waits until nothing new is likely: the first one was the better guess.
+        fresh = [candidate for candidate in likely if not market.situation.selections_of(candidate.recipe.id)]
+        chosen = _pick(fresh or likely, market.situation)
         return recipe_plan(market, chosen, [other for other in likely if other is not chosen])
     exchanges = swaps(market)
     if exchanges and exchanges[0].chance > LIKELY:

@@ -23,8 +23,8 @@ LAYER_SD = 0.05
 """How far the gains of one layer may all lie beside their priors; small, so that one surprise moves little."""
 OTHER_CONTEXT_SD = 0.05
 """Added to a trial made on a tree with other capabilities."""
-OTHER_PARAMS_SD = 0.05
-"""Added to a trial made with other parameters."""
+OTHER_PARAMS_SD = 0.02
+"""Added to a trial made with other parameters; a knob moves a gain less than the tree around it does."""
 FAILED_BEFORE_SD = 0.1
 """An earlier run's failure counts as an observation of no gain, this loosely: the reason may be gone."""
 
