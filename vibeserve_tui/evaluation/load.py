@@ -148,6 +148,9 @@ class LoadGenerator:
             reply.fail(Fault.STALL if reply.reads else Fault.TIMEOUT)
         except ConnectionRefusedError as error:
             reply.fail(Fault.REFUSED, str(error))
+        except ConnectionError as error:
+            # A listener that dies resets the connections that it had not accepted yet.
+            reply.fail(Fault.RESET, str(error))
         except OSError as error:
             reply.fail(Fault.UNREACHABLE, str(error))
         except asyncio.CancelledError:
