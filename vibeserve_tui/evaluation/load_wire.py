@@ -82,7 +82,7 @@ class ReplyDecoder:
         self._held = b""
         status_line, *lines = head.decode("latin-1").split("\r\n")
         version, _, status = status_line.partition(" ")
-        if not version.startswith("HTTP/1.") or not status[:3].isdigit():
+        if not version.startswith("HTTP/1.") or not status[:3].isdecimal():
             raise HttpSyntaxError(f"no status line: {status_line[:60]!r}")
         for line in lines:
             name, colon, value = line.partition(":")
