@@ -167,6 +167,16 @@ def test_new_parameters_do_not_bring_back_what_a_later_recipe_superseded(workspa
     assert "engine.kv.static" not in result.capabilities
 
 
+def test_applied_again_a_recipe_sees_the_tree_as_it_was_below_it(workspace: Path, skills: Path) -> None:
+    alone = SET_THREADS + "when = \"not provides('x.z') and not provides('x.y')\"\n"
+    capabilities = 'provides = ["x.y"], supersedes = ["x.z"]'
+    text = recipe_text("base", apply=alone, capabilities=capabilities, tail=THREADS)
+    recipe = make_recipe(skills / "base", text, {})
+    apply(recipe, {}, workspace, FACTS)
+    apply(recipe, {"threads": 3}, workspace, FACTS)
+    assert json.loads((workspace / "server/config.json").read_text())["threads"] == 3
+
+
 SET_THREADS = """
 [[apply]]
 op = "set_config"

@@ -126,3 +126,8 @@ def test_a_conflict_holds_both_ways_whoever_declares_it() -> None:
     )
     assert found["b"].conflicts == {"x.a"}
     assert found["c"].conflicts == frozenset()
+
+
+def test_what_a_recipe_supersedes_does_not_keep_it_out() -> None:
+    found = book(a={"provides": ["x.a"], "supersedes": ["x.b"]}, b={"provides": ["x.b"], "conflicts": ["x.a"]})
+    assert found["a"].conflicts == frozenset()

@@ -112,14 +112,14 @@ def edit(
         record = read_record(tree)
         previous = record.of(recipe.id)
         capabilities = _capabilities_below(recipe, record, previous)
-        if reason := why_not_on(recipe, capabilities):
-            return NotApplicable(reason)
         here = replace(facts, capabilities=capabilities)
         values = resolve(recipe, params, here)
         if isinstance(values, Unknown):
             return NotApplicable(f"{values} in its parameters")
         if previous and previous.version == recipe.spec.version and previous.params == values:
             return Applied((), "", frozenset(record.capabilities), values)
+        if reason := why_not_on(recipe, capabilities):
+            return NotApplicable(reason)
         editor = _Editor(recipe, tree, Scope(here, values), previous, tuple(protected))
         return editor.result(record)
     except _NotKnown as unknown:
@@ -133,7 +133,7 @@ def edit(
 def _capabilities_below(recipe: Recipe, record: TreeRecord, previous: AppliedRecipe | None) -> frozenset[str]:
     """What the tree provides to this recipe; for one that is in it already, without its own effect."""
     present = frozenset(record.capabilities)
-    return (present - recipe.provides) | recipe.supersedes if previous else present
+    return (present - recipe.provides).union(previous.superseded) if previous else present
 
 
 class _NotKnown(Exception):
@@ -164,6 +164,7 @@ class _Editor:
             version=self.recipe.spec.version,
             params={name: value for name, value in self.scope.params.items() if not isinstance(value, tuple)},
             parts=self.parts,
+            superseded=tuple(sorted(self.recipe.supersedes & (self.scope.facts.capabilities or frozenset()))),
             merged=tuple(self.merged),
         )
         after = record.with_applied(self.recipe, entry)

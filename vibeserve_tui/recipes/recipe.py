@@ -465,7 +465,7 @@ def _with_all_conflicts(recipe: Recipe, all_recipes: Collection[Recipe]) -> Reci
     for other in all_recipes:
         if other.conflicts & recipe.provides:
             shared = frozenset().union(*(third.provides for third in all_recipes if third is not other))
-            marks |= other.provides - shared
+            marks |= other.provides - shared - recipe.supersedes  # what it supersedes, it may replace
     return replace(recipe, named_by_others=frozenset(marks))
 
 

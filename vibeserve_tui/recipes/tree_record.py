@@ -30,6 +30,8 @@ class AppliedRecipe(_Strict):
     params: dict[str, bool | int | float | str] = {}
     parts: dict[str, str] = {}
     """`file#region` or `file` to the digest of the text that was put there."""
+    superseded: tuple[str, ...] = ()
+    """Capabilities that were there before and that it took away."""
     merged: tuple[str, ...] = ()
     """Parts whose text was merged with a change made by somebody else."""
 
