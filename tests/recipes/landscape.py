@@ -17,7 +17,8 @@ from vibeserve_tui.recipes.chain import fits_together
 from vibeserve_tui.recipes.facts import Facts, ProfileFacts
 from vibeserve_tui.recipes.planner import Stop, decide, fate
 from vibeserve_tui.recipes.plans import Plan
-from vibeserve_tui.recipes.recipe import SEED_CAPABILITIES, Recipe, RecipeBook, RecipeSpec
+from vibeserve_tui.recipes.recipe import SEED_CAPABILITIES, Recipe, RecipeBook
+from vibeserve_tui.recipes.recipe_spec import RecipeSpec
 from vibeserve_tui.recipes.situation import Choice, Composition, Situation
 from vibeserve_tui.recipes.trials import Trial
 

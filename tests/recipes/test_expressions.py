@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vibeserve_tui.recipes.expressions import (
-    FUNCTIONS,
-    MAX_CHARACTERS,
-    NAMES,
-    Expression,
-    ExpressionError,
-    Scope,
-    Unknown,
-    parse,
-)
+from vibeserve_tui.recipes.expression_syntax import FUNCTIONS, MAX_CHARACTERS, NAMES, ExpressionError
+from vibeserve_tui.recipes.expressions import Expression, Scope, Unknown, parse
 from vibeserve_tui.recipes.facts import (
     ATTRIBUTES,
     DeviceFacts,

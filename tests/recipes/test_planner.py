@@ -11,6 +11,7 @@ from vibeserve_tui.recipes.candidates import Market
 from vibeserve_tui.recipes.facts import Facts, ProfileFacts
 from vibeserve_tui.recipes.planner import Stop, decide, fate
 from vibeserve_tui.recipes.plans import Plan
+from vibeserve_tui.recipes.reach import Reach
 from vibeserve_tui.recipes.recipe import Recipe, RecipeBook
 from vibeserve_tui.recipes.situation import Situation
 from vibeserve_tui.recipes.trials import Step, Trial
@@ -61,7 +62,7 @@ def test_chains_are_at_most_three_long() -> None:
     links += [recipe(f"l{i}", 0.0, sd=0.01, capabilities=caps(f"l{i}", needs=[f"cap.l{i - 1}"])) for i in (2, 3)]
     goal = recipe("goal", 3.0, capabilities=caps("goal", needs=["cap.l3"]))
     market = Market(RecipeBook([*links, goal]), Situation(FACTS))
-    assert market.refusals() == {"goal": "needs cap.l3"}
+    assert market.reach.refusals() == {"goal": "needs cap.l3"}
     near = recipe("goal", 3.0, capabilities=caps("goal", needs=["cap.l2"]))
     best = Market(RecipeBook([*links, near]), Situation(FACTS)).candidates()[0]
     assert [link.id for link in best.chain] == ["l1", "l2", "goal"]
@@ -110,11 +111,11 @@ def test_a_failed_recipe_returns_once_when_its_surroundings_changed() -> None:
     book = RecipeBook([recipe("r"), recipe("other", capabilities=caps("other"))])
     failed = trial("r", Outcome.FAILED)
     situation = Situation(FACTS, trials=(failed,))
-    assert "nothing around it has changed" in Market(book, situation).refusals()["r"]
+    assert "nothing around it has changed" in Reach(book, situation).refusals()["r"]
     changed = replace(situation, champion=compose(book, {"other"}, 2))
     assert planned(book, changed).recipe == "r"
     twice = replace(changed, trials=(failed, replace(failed, capabilities=changed.champion.capabilities, round=3)))
-    assert "was tried in rounds 1, 3" in Market(book, twice).refusals()["r"]
+    assert "was tried in rounds 1, 3" in Reach(book, twice).refusals()["r"]
 
 
 def test_a_measured_recipe_may_return_with_other_parameters_a_wrong_one_may_not() -> None:
@@ -130,7 +131,7 @@ def test_what_the_operator_turned_down_does_not_return() -> None:
     book = RecipeBook([recipe("r"), recipe("other", capabilities=caps("other"))])
     turned_down = trial("r", Outcome.REVERTED, 1.2, reason="operator: not that one")
     situation = Situation(FACTS, trials=(turned_down,), champion=compose(book, {"other"}))
-    assert Market(book, situation).refusals()["r"] == "the operator turned it down in round 1"
+    assert Reach(book, situation).refusals()["r"] == "the operator turned it down in round 1"
 
 
 def test_a_void_trial_is_repeated() -> None:
@@ -295,11 +296,13 @@ def test_every_recipe_is_either_in_the_backlog_or_refused_with_a_reason() -> Non
             recipe("gpu", requires={"backends": ["cuda"]}),
             recipe("unknown", requires={"backends": ["cpu"], "model": "model.layers > 1"}),
             recipe("rival", capabilities=caps("rival", conflicts=["http.sse"])),
+            recipe("faulty", evidence=[{"expr": "backend > 1"}]),
         ]
     )
     market = Market(book, Situation(FACTS, champion=compose(book, {"tree"})))
     assert {candidate.goal.id for candidate in market.backlog()} == {"door", "room"}
-    assert market.refusals() == {
+    assert market.reach.refusals() == {
+        "faulty": "is faulty: backend > 1: 'cpu' is not a number",
         "gpu": "is for cuda, not cpu",
         "rival": "conflicts with http.sse",
         "tree": "is in the tree",
@@ -311,11 +314,11 @@ def test_the_reasons_of_a_plan_can_be_checked() -> None:
     evidence = [{"expr": "share('kv') > 0.05", "bound": "share('kv')"}, {"expr": "model.layers > 1"}]
     profile = ProfileFacts(usable=True, shares={"kv": 0.2})
     book = RecipeBook([recipe("r", 0.4, evidence=evidence), recipe("next", 0.01)])
-    past = trial("r", Outcome.INDECISIVE, 1.01, weight=0.3, reason="no decision")
+    past = trial("r", Outcome.INDECISIVE, 1.3, weight=0.3, reason="no decision")
     plan = planned(book, Situation(replace(FACTS, profile=profile), experience=(past,)))
     rows = {row.what: (row.value, row.source) for row in plan.why}
     assert rows["share('kv') > 0.05"][0] == "holds; at most 20% of the time can be saved"
     assert rows["model.layers > 1"] == ("unknown", "not known: model.layers")
     assert rows["prior"] == ("×1.49 (+0.40 ± 0.10)", "a test")
-    assert rows["tried in an earlier run"] == ("×1.010 [0.990, 1.030], indecisive", "no decision")
+    assert rows["tried in an earlier run"] == ("×1.300 [1.275, 1.326], indecisive", "no decision")
     assert rows["expected log gain per minute"][1].startswith("next best: next")

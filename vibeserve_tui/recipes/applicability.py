@@ -6,23 +6,30 @@ change the tree but nothing changes the environment during a run.
 
 from __future__ import annotations
 
+from vibeserve_tui.recipes.expression_syntax import ExpressionError
 from vibeserve_tui.recipes.expressions import Scope, Unknown
 from vibeserve_tui.recipes.facts import Facts
 from vibeserve_tui.recipes.params import domains
-from vibeserve_tui.recipes.recipe import Recipe, Requires
+from vibeserve_tui.recipes.recipe import Recipe
+from vibeserve_tui.recipes.recipe_spec import Requires
 
 
 def why_not_here(recipe: Recipe, facts: Facts) -> str | None:
     """Why this recipe can never be applied in this run, or None."""
-    requires = recipe.spec.requires
     if facts.backend is None:
         return "unknown: backend"
-    if facts.backend not in requires.backends:
-        return f"is for {', '.join(requires.backends)}, not {facts.backend}"
-    if reason := _why_not_with(requires, facts):
-        return reason
-    parameters = domains(recipe, facts)
-    return f"{parameters} in its parameters" if isinstance(parameters, Unknown) else None
+    if facts.backend not in recipe.spec.requires.backends:
+        return f"is for {', '.join(recipe.spec.requires.backends)}, not {facts.backend}"
+    try:
+        for evidence in recipe.spec.evidence:
+            evidence.expr.holds(Scope(facts))
+            if evidence.bound is not None:
+                evidence.bound.number(Scope(facts))
+        reason = _why_not_with(recipe.spec.requires, facts)
+        parameters = None if reason else domains(recipe, facts)
+    except ExpressionError as error:
+        return f"is faulty: {error}"
+    return f"{parameters} in its parameters" if isinstance(parameters, Unknown) else reason
 
 
 def _why_not_with(requires: Requires, facts: Facts) -> str | None:

@@ -22,7 +22,8 @@ from vibeserve_tui.recipes.expressions import Expression, Scope, Unknown, Value
 from vibeserve_tui.recipes.facts import Facts
 from vibeserve_tui.recipes.merge import merged
 from vibeserve_tui.recipes.params import Params, resolve
-from vibeserve_tui.recipes.recipe import AddFile, DeleteFile, Operation, Recipe, ReplaceRegion, SetConfig
+from vibeserve_tui.recipes.recipe import Recipe
+from vibeserve_tui.recipes.recipe_spec import AddFile, DeleteFile, Operation, ReplaceRegion, SetConfig
 from vibeserve_tui.recipes.regions import digest, regions, replaced
 from vibeserve_tui.recipes.tree import FileChange, Tree, unified_diff, write_changes
 from vibeserve_tui.recipes.tree_record import AppliedRecipe, TreeRecord, read_record, write_record

@@ -12,7 +12,8 @@ from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vibeserve_tui.errors import SkillError
-from vibeserve_tui.recipes.expressions import ExpressionError, Scope, Unknown, parse
+from vibeserve_tui.recipes.expression_syntax import ExpressionError
+from vibeserve_tui.recipes.expressions import Scope, Unknown, parse
 from vibeserve_tui.recipes.facts import ATTRIBUTES
 from vibeserve_tui.recipes.recipe import Recipe
 from vibeserve_tui.recipes.regions import whole_lines

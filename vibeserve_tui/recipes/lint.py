@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from vibeserve_tui.errors import SkillError, WorkspaceError, did_you_mean
 from vibeserve_tui.inputs.skills import SkillLibrary
+from vibeserve_tui.recipes.applicability import why_not_here
 from vibeserve_tui.recipes.apply import Applied, Conflict, edit
 from vibeserve_tui.recipes.chain import apply_chain, closure, explain
 from vibeserve_tui.recipes.expressions import Expression
@@ -93,6 +94,9 @@ def _capabilities_named_by(recipe: Recipe) -> Iterator[tuple[str, frozenset[str]
 
 
 def _trial_faults(recipe: Recipe, book: RecipeBook, seed: Path | None) -> Iterator[str]:
+    if (reason := why_not_here(recipe, SPECIMEN)) and reason.startswith("is faulty"):
+        yield reason
+        return
     yield from _golden_faults(recipe)
     if seed is None:
         return

@@ -13,7 +13,8 @@ from random import Random
 from vibeserve_tui.errors import SkillError, did_you_mean
 from vibeserve_tui.recipes.expressions import Scope, Unknown, Value
 from vibeserve_tui.recipes.facts import Facts
-from vibeserve_tui.recipes.recipe import BoolParam, EnumParam, NumberParam, Recipe
+from vibeserve_tui.recipes.recipe import Recipe
+from vibeserve_tui.recipes.recipe_spec import BoolParam, EnumParam, NumberParam
 
 Params = Mapping[str, Value]
 

@@ -47,7 +47,6 @@ class Plan:
 def recipe_plan(market: Market, chosen: Candidate, others: Sequence[Candidate], *, long_shot: bool = False) -> Plan:
     situation = market.situation
     tried = (*situation.trials, *situation.experience)
-    expected = NormalDist(chosen.posterior.mean, chosen.posterior.sd)
     return Plan(
         step=Step.RECIPE,
         recipe=chosen.recipe.id,
@@ -55,7 +54,7 @@ def recipe_plan(market: Market, chosen: Candidate, others: Sequence[Candidate], 
         parent=situation.base.round,
         recipes=situation.base.with_choice(Choice(chosen.recipe.id, chosen.params)),
         title=chosen.recipe.spec.title,
-        hypothesis=hypothesis(chosen.recipe, expected, situation.minimum_effect),
+        hypothesis=hypothesis(chosen.recipe, chosen.posterior.gain, situation.minimum_effect),
         why=(*why_candidate(chosen, tried, others[0] if others else None), *_said(long_shot)),
         seconds=chosen.seconds,
         chain=tuple(link.id for link in chosen.chain[1:]),

@@ -52,11 +52,11 @@ class Posterior:
     """The mean was held at or below this, because the profile leaves no more to save."""
 
     @property
-    def ratio(self) -> float:
-        return math.exp(self.mean)
+    def gain(self) -> NormalDist:
+        return NormalDist(self.mean, self.sd)
 
     def chance_above(self, log_gain: float) -> float:
-        return 1 - NormalDist(self.mean, self.sd).cdf(log_gain)
+        return 1 - self.gain.cdf(log_gain)
 
 
 def posterior(recipe: Recipe, params: Params, facts: Facts, book: RecipeBook, trials: Sequence[Trial]) -> Posterior:

@@ -9,8 +9,8 @@ from vibeserve_tui.errors import SkillError
 from vibeserve_tui.recipes.applicability import why_not_here
 from vibeserve_tui.recipes.candidates import WORTHWHILE, Market
 from vibeserve_tui.recipes.chain import closure, fits_together
-from vibeserve_tui.recipes.recipe import Recipe, RecipeBook
-from vibeserve_tui.recipes.situation import Choice
+from vibeserve_tui.recipes.recipe import SEED_CAPABILITIES, Recipe, RecipeBook
+from vibeserve_tui.recipes.situation import Choice, Composition
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,41 +33,42 @@ class Swap:
 def swaps(market: Market) -> tuple[Swap, ...]:
     """Every recipe never tried in this run that only a conflict keeps out, the likeliest gain first."""
     situation = market.situation
-    found = [
-        swap
-        for recipe in market.book.values()
-        if not situation.champion.has(recipe.id)
-        and not situation.selections_of(recipe.id)
-        and why_not_here(recipe, situation.facts) is None
-        and (swap := _swap_in(market, recipe)) is not None
-    ]
+    found: list[Swap] = []
+    for recipe in market.book.values():
+        tried = situation.champion.has(recipe.id) or situation.selections_of(recipe.id)
+        if tried or why_not_here(recipe, situation.facts):
+            continue
+        choice = Choice(recipe.id, market.reach.setting(recipe))
+        recipes = after_swap(market.book, situation.champion, choice, situation.seed_capabilities)
+        if recipes is not None:
+            kept = {c.recipe for c in recipes}
+            dropped = tuple(c.recipe for c in situation.champion.recipes if c.recipe not in kept)
+            found.append(Swap(recipe, choice, dropped, recipes, _gain(market, recipe, choice, dropped)))
     return tuple(sorted(found, key=lambda swap: (-swap.chance, swap.recipe.id)))
 
 
-def _swap_in(market: Market, recipe: Recipe) -> Swap | None:
-    book, champion, seed = market.book, market.situation.champion, market.situation.seed_capabilities
-    present = {choice.recipe: choice for choice in champion.recipes}
+def after_swap(
+    book: RecipeBook, champion: Composition, choice: Choice, seed: frozenset[str] = SEED_CAPABILITIES
+) -> tuple[Choice, ...] | None:
+    """The champion's set with this recipe instead of its rivals, in the order of application.
+
+    What was built on the rivals goes with them, what the new one needs comes with it. None when it has no rival there
+    or cannot be built.
+    """
+    present = {old.recipe: old for old in champion.recipes}
     if not present.keys() <= book.keys():
         return None  # made by a recipe that is no longer installed: it cannot be built again
-    rivals = {name for name in present if book[name].clashes_with(recipe)}
+    rivals = {name for name in present if book[name].clashes_with(book[choice.recipe])}
     if not rivals:
         return None
     try:
-        names = closure(book, {*_standing(book, set(present) - rivals, seed), recipe.id}, seed)
+        names = closure(book, {*_standing(book, set(present) - rivals, seed), choice.recipe}, seed)
         if names & rivals or fits_together(book, names, seed):
             return None
-        order = book.in_order(names)
+        choices = {**{name: Choice(name, {}) for name in names}, **present, choice.recipe: choice}
+        return tuple(choices[link.id] for link in book.in_order(names))
     except SkillError:
         return None
-    dropped = tuple(name for name in present if name not in names)
-    choices = {name: present.get(name) or Choice(name, market.setting(book[name])) for name in names}
-    return Swap(
-        recipe=recipe,
-        choice=choices[recipe.id],
-        dropped=dropped,
-        recipes=tuple(choices[link.id] for link in order),
-        total=_gain(market, recipe, choices[recipe.id], dropped),
-    )
 
 
 def _standing(book: RecipeBook, names: set[str], seed: frozenset[str]) -> set[str]:
@@ -82,10 +83,8 @@ def _standing(book: RecipeBook, names: set[str], seed: frozenset[str]) -> set[st
 
 def _gain(market: Market, recipe: Recipe, choice: Choice, dropped: tuple[str, ...]) -> NormalDist:
     capabilities = market.situation.champion.capabilities
-    new = market.expectation(recipe, choice.params, capabilities)
-    total = NormalDist(new.mean, new.sd)
-    for name in dropped:
-        old = next(c for c in market.situation.champion.recipes if c.recipe == name)
-        lost = market.expectation(market.book[name], old.params, capabilities)
-        total -= NormalDist(lost.mean, lost.sd)
+    total = market.expectation(recipe, choice.params, capabilities).gain
+    for old in market.situation.champion.recipes:
+        if old.recipe in dropped:
+            total -= market.expectation(market.book[old.recipe], old.params, capabilities).gain
     return total
