@@ -173,6 +173,24 @@ def test_the_chain_goes_on_from_the_spared_tree_and_is_dropped_with_it() -> None
     assert planned(book, after).parent == 0
 
 
+def test_a_chain_of_three_survives_two_neutral_links() -> None:
+    links = [
+        recipe("a", 0.0, sd=0.01, capabilities=caps("a")),
+        recipe("b", 0.0, sd=0.01, capabilities=caps("b", needs=["cap.a"])),
+        recipe("c", 1.0, capabilities=caps("c", needs=["cap.b"])),
+    ]
+    book = RecipeBook(links)
+    situation, tried = Situation(FACTS), list[str]()
+    for number in (1, 2):
+        plan = planned(book, situation)
+        tried.append(plan.recipe)
+        neutral = trial(plan.recipe, Outcome.INDECISIVE, 1.0, capabilities=situation.base.capabilities, round=number)
+        assert fate(book, situation, neutral) == "prerequisite"
+        spared = compose(book, {choice.recipe for choice in plan.recipes}, number)
+        situation = replace(situation, prerequisite=spared, trials=(*situation.trials, neutral))
+    assert [*tried, planned(book, situation).recipe] == ["a", "b", "c"]
+
+
 WINNER = recipe("winner", 0.3, capabilities=caps("winner", conflicts=["cap.loser"]))
 
 

@@ -73,7 +73,7 @@ def fate(book: RecipeBook, situation: Situation, trial: Trial) -> Literal["champ
 def _upon_prerequisite(market: Market) -> Plan | None:
     """The best of what only the spared tree makes possible; nothing else may start from a tree that did not win."""
     proven = market.situation.champion.capabilities
-    unlocked = [c for c in market.candidates() if c.recipe.needs - proven and c.posterior.mean >= PREREQUISITE_GAIN]
+    unlocked = [c for c in market.candidates() if c.recipe.needs - proven and c.total.mean >= PREREQUISITE_GAIN]
     return recipe_plan(market, unlocked[0], unlocked[1:]) if unlocked else None
 
 
