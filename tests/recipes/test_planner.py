@@ -11,7 +11,6 @@ from vibeserve_tui.recipes.candidates import Market
 from vibeserve_tui.recipes.facts import Facts, ProfileFacts
 from vibeserve_tui.recipes.planner import Stop, decide, fate
 from vibeserve_tui.recipes.plans import Plan
-from vibeserve_tui.recipes.reach import Reach
 from vibeserve_tui.recipes.recipe import Recipe, RecipeBook
 from vibeserve_tui.recipes.situation import Situation
 from vibeserve_tui.recipes.trials import Step, Trial
@@ -62,7 +61,7 @@ def test_chains_are_at_most_three_long() -> None:
     links += [recipe(f"l{i}", 0.0, sd=0.01, capabilities=caps(f"l{i}", needs=[f"cap.l{i - 1}"])) for i in (2, 3)]
     goal = recipe("goal", 3.0, capabilities=caps("goal", needs=["cap.l3"]))
     market = Market(RecipeBook([*links, goal]), Situation(FACTS))
-    assert market.reach.refusals() == {"goal": "needs cap.l3"}
+    assert market.refusals() == {"goal": "needs cap.l3"}
     near = recipe("goal", 3.0, capabilities=caps("goal", needs=["cap.l2"]))
     best = Market(RecipeBook([*links, near]), Situation(FACTS)).candidates()[0]
     assert [link.id for link in best.chain] == ["l1", "l2", "goal"]
@@ -111,11 +110,11 @@ def test_a_failed_recipe_returns_once_when_its_surroundings_changed() -> None:
     book = RecipeBook([recipe("r"), recipe("other", capabilities=caps("other"))])
     failed = trial("r", Outcome.FAILED)
     situation = Situation(FACTS, trials=(failed,))
-    assert "nothing around it has changed" in Reach(book, situation).refusals()["r"]
+    assert "nothing around it has changed" in Market(book, situation).refusals()["r"]
     changed = replace(situation, champion=compose(book, {"other"}, 2))
     assert planned(book, changed).recipe == "r"
     twice = replace(changed, trials=(failed, replace(failed, capabilities=changed.champion.capabilities, round=3)))
-    assert "was tried in rounds 1, 3" in Reach(book, twice).refusals()["r"]
+    assert "was tried in rounds 1, 3" in Market(book, twice).refusals()["r"]
 
 
 def test_a_measured_recipe_may_return_with_other_parameters_a_wrong_one_may_not() -> None:
@@ -131,7 +130,7 @@ def test_what_the_operator_turned_down_does_not_return() -> None:
     book = RecipeBook([recipe("r"), recipe("other", capabilities=caps("other"))])
     turned_down = trial("r", Outcome.REVERTED, 1.2, reason="operator: not that one")
     situation = Situation(FACTS, trials=(turned_down,), champion=compose(book, {"other"}))
-    assert Reach(book, situation).refusals()["r"] == "the operator turned it down in round 1"
+    assert Market(book, situation).refusals()["r"] == "the operator turned it down in round 1"
 
 
 def test_a_void_trial_is_repeated() -> None:
@@ -157,7 +156,9 @@ ROOM = recipe("room", 0.6, capabilities=caps("room", needs=["cap.door"]))
     ids=lambda value: value if isinstance(value, str) else f"{value.outcome.value} {value.reason}",
 )
 def test_a_neutral_recipe_is_spared_only_for_what_it_makes_possible(tried: Trial, becomes: str) -> None:
-    assert fate(RecipeBook([DOOR, ROOM]), Situation(FACTS), tried) == becomes
+    situation = Situation(FACTS)
+    assert fate(RecipeBook([DOOR, ROOM]), situation, tried) == becomes
+    assert fate(RecipeBook([DOOR, ROOM]), replace(situation, trials=(tried,)), tried) == becomes
 
 
 def test_the_chain_goes_on_from_the_spared_tree_and_is_dropped_with_it() -> None:
@@ -319,7 +320,7 @@ def test_every_recipe_is_either_in_the_backlog_or_refused_with_a_reason() -> Non
     )
     market = Market(book, Situation(FACTS, champion=compose(book, {"tree"})))
     assert {candidate.goal.id for candidate in market.backlog()} == {"door", "room"}
-    assert market.reach.refusals() == {
+    assert market.refusals() == {
         "faulty": "is faulty: backend > 1: 'cpu' is not a number",
         "gpu": "is for cuda, not cpu",
         "rival": "conflicts with http.sse",

@@ -91,6 +91,10 @@ class Market:
             best.setdefault(candidate.recipe.id, candidate)
         return tuple(best.values())
 
+    def refusals(self) -> Mapping[str, str]:
+        """Every recipe out of reach, with the one reason that a person should read."""
+        return self.reach.refusals()
+
     def expectation(self, recipe: Recipe, params: Params, capabilities: frozenset[str]) -> Posterior:
         return posterior(recipe, params, self.situation.facts_on(capabilities), self.book, self._trials)
 

@@ -57,7 +57,7 @@ def decide(book: RecipeBook, situation: Situation) -> Plan | Stop:
 
 
 def fate(book: RecipeBook, situation: Situation, trial: Trial) -> Literal["champion", "prerequisite", "discarded"]:
-    """What becomes of a trial's checkpoint. `situation` is the one it was planned in."""
+    """What becomes of a trial's checkpoint. `situation` is the one it was planned in; the trial may be in it already."""
     if trial.was_kept:
         return "champion"
     measured_neutral = (
@@ -65,7 +65,8 @@ def fate(book: RecipeBook, situation: Situation, trial: Trial) -> Literal["champ
     )
     if not measured_neutral or trial.reason.startswith("operator") or "guard" in trial.reason:
         return "discarded"
-    chains = [c for c in Market(book, situation).backlog() if len(c.chain) > 1 and c.recipe.id == trial.recipe]
+    before = replace(situation, trials=tuple(other for other in situation.trials if other.round != trial.round))
+    chains = [c for c in Market(book, before).backlog() if len(c.chain) > 1 and c.recipe.id == trial.recipe]
     opened = max((c.total.mean - c.posterior.mean for c in chains), default=0.0)
     return "prerequisite" if opened >= PREREQUISITE_GAIN else "discarded"
 
