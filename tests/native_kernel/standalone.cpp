@@ -1,7 +1,8 @@
 // Runs the kernel without Python, for instruction sets and sanitizers that cannot be loaded into the interpreter.
 //
-// standalone FILE: packed weights, rotary tables, tokens and expected logits as blobs of (int64 size, bytes), in the order in which
-// test_standalone.py writes them. Prefills one slot, copies a prefix to another, decodes both as one batch. Prints the largest error.
+// standalone FILE: packed weights, rotary tables, tokens and expected logits as blobs of (int64 size, bytes), in the
+// order in which test_standalone.py writes them. Prefills one slot, copies a prefix to another, decodes both as one
+// batch. Prints the largest error.
 #include <cstdio>
 #include <cstdlib>
 #include <vector>

@@ -85,11 +85,26 @@ def test_two_threads_give_what_one_gives(tmp_path: Path, open_native: Callable[.
 
 @pytest.mark.parametrize(
     ("slot", "token", "position"),
-    [(4, 0, 0), (-1, 0, 0), (0, 97, 0), (0, -1, 0), (0, 0, 128), (0, 0, -1)],
+    [
+        pytest.param(4, 0, 0, id="no such slot"),
+        pytest.param(-1, 0, 0, id="negative slot"),
+        pytest.param(1, 97, 0, id="no such token"),
+        pytest.param(1, -1, 0, id="negative token"),
+        pytest.param(1, 0, 128, id="beyond the last position"),
+        pytest.param(1, 0, -1, id="negative position"),
+        pytest.param(0, 0, 5, id="the slot's own position again"),
+        pytest.param(0, 0, 4, id="going back in a slot"),
+    ],
 )
-def test_a_row_outside_of_the_model_is_refused(model: Any, slot: int, token: int, position: int) -> None:
-    with pytest.raises(ValueError, match="row 1 is outside of the model"):
-        model.decode([0, slot], [0, token], [0, position])
+def test_a_row_that_would_read_or_write_elsewhere_is_refused(model: Any, slot: int, token: int, position: int) -> None:
+    with pytest.raises(ValueError, match="row 1 cannot be run"):
+        model.decode([0, slot], [0, token], [5, position])
+
+
+@pytest.mark.parametrize(("source", "target", "length"), [(4, 0, 1), (0, 4, 1), (-1, 0, 1), (0, 1, 129), (0, 1, -1)])
+def test_a_prefix_is_not_copied_out_of_bounds(model: Any, source: int, target: int, length: int) -> None:
+    with pytest.raises(ValueError, match="no prefix"):
+        model.copy_prefix(source, target, length)
 
 
 def test_the_last_position_can_be_used(model: Any) -> None:

@@ -5,7 +5,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.config import Config
+from server import counters
+from server.config import Config, ConfigError
 from server.native.build import choose_variant, cpu_features, library
 from server.native.checkpoint import Checkpoint
 from server.native.kernel import Kernel, Room
@@ -13,6 +14,10 @@ from server.native.runner import NativeModel
 from server.native.self_test import check
 from server.native.shape import Shape, Unavailable
 from server.native.weights import Weights
+
+
+TORCH_KNOBS = ("dtype", "length_bucket", "row_buckets")
+"""Knobs of the torch model, which stays in the tree as the fallback."""
 
 
 @dataclass(frozen=True)
@@ -27,26 +32,32 @@ class Settings:
 
     @classmethod
     def read(cls, config: Config) -> "Settings":
+        weights = config.text("kernel_weights")
+        if weights not in {"lossless", "int8"}:
+            raise ConfigError(f"config.json: kernel_weights is {weights!r}, must be lossless or int8")
         return cls(
             threads=config.integer("threads"),
             slots=config.integer("max_batch") + config.integer("spare_slots"),
             max_len=config.integer("max_len"),
-            weights=config.text("kernel_weights"),
+            weights=weights,
             variant=os.environ.get("VIBE_KERNEL", ""),
         )
 
 
 def open_model(config: Config):
-    """The native model, or the torch model with the reason in its `kernel`, which /health shows."""
+    """The native model, or the torch model and the reason in /health."""
     settings = Settings.read(config)
     try:
         model = open_native(config.model_dir, config.build_dir, settings)
     except Unavailable as reason:
         from server.model import Model
 
-        model = Model(config)
-        model.kernel = f"torch ({reason})"
-    print(f"server: kernel: {model.kernel}", file=sys.stderr, flush=True)
+        model, kernel = Model(config), f"torch ({reason})"
+    else:
+        config.excuse(*TORCH_KNOBS)
+        kernel = model.kernel
+    counters.note("kernel", kernel)
+    print(f"server: kernel: {kernel}", file=sys.stderr, flush=True)
     return model
 
 
@@ -60,4 +71,5 @@ def open_native(model_dir: Path, build_dir: Path, settings: Settings) -> NativeM
     defines = (*shape.defines, f"-DMAX_LEN={room.max_len}", f"-DTHREADS={settings.threads}", f"-DWEIGHT={storage}")
     kernel = Kernel(library(build_dir, variant, defines), shape, weights, room)
     check(kernel, shape, weights, room)
-    return NativeModel(kernel, f"native-{variant.name}", shape, room)
+    name = f"native-{variant.name}-int8" if storage == "int8_t" else f"native-{variant.name}"
+    return NativeModel(kernel, name, shape, room)

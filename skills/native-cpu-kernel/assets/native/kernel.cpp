@@ -1,11 +1,11 @@
 // The forward pass of one Llama-shaped model: every size is a compile-time constant, all arithmetic is fp32.
 //
-// A weight matrix is packed in panels, [outputs / WIDTH][inputs][WIDTH]: one vector load gives one input's weights for WIDTH
-// outputs. The KV cache has the same form (keys: the outputs are positions; values: they are head dimensions), so attention runs
-// through the same register-blocked multiplication as the layers.
+// A weight matrix is packed in panels, [outputs / WIDTH][inputs][WIDTH]: one vector load gives one input's weights for
+// WIDTH outputs. The KV cache has the same form (keys: the outputs are positions; values: they are head dimensions), so
+// attention runs through the same register-blocked multiplication as the layers.
 //
-// All memory belongs to the caller, and one model runs one step at a time. -D gives LAYERS HIDDEN HEADS KV_HEADS HEAD_DIM FFN VOCAB
-// MAX_LEN RMS_EPS THREADS and WEIGHT, one of bf16, float and int8_t.
+// All memory belongs to the caller, and one model runs one step at a time. -D gives LAYERS HIDDEN HEADS KV_HEADS
+// HEAD_DIM FFN VOCAB MAX_LEN RMS_EPS THREADS and WEIGHT, one of bf16, float and int8_t.
 #include <algorithm>
 #include <cstddef>
 #include <type_traits>
@@ -121,9 +121,9 @@ INLINE void multiply_input(const W* panels, size_t panel_size, const float* x, v
   }
 }
 
-// ROWS rows of x times PANELS panels, all sums in registers; then done(row, sums of the panels).
-template <int ROWS, int PANELS, int STRIDE, class W, class Done>
-INLINE void multiply_block(const W* panels, size_t panel_size, int inputs, const float* x, Done done) {
+// ROWS rows of x times PANELS panels, all sums in registers; then write(row, sums of the panels).
+template <int ROWS, int PANELS, int STRIDE, class W, class Write>
+INLINE void multiply_block(const W* panels, size_t panel_size, int inputs, const float* x, Write write) {
   // A sum waits for its own previous addition: a small block needs a second set to keep the multipliers busy.
   constexpr int SETS = ROWS * PANELS <= 4 ? 2 : 1;
   vec sums[SETS][ROWS][PANELS] = {};
@@ -135,35 +135,37 @@ INLINE void multiply_block(const W* panels, size_t panel_size, int inputs, const
   for (int r = 0; r < ROWS; r++) {
 #pragma GCC unroll 8
     for (int p = 0; SETS == 2 && p < PANELS; p++) sums[0][r][p] += sums[1][r][p];
-    done(r, sums[0][r]);
+    write(r, sums[0][r]);
   }
 }
 
-template <int PANELS, int STRIDE, int ROWS = BLOCK_ROWS, class W, class Done>
-INLINE void multiply_rows(int rows, const W* panels, size_t panel_size, int inputs, const float* x, Done done) {
+template <int PANELS, int STRIDE, int ROWS = BLOCK_ROWS, class W, class Write>
+INLINE void multiply_rows(int rows, const W* panels, size_t panel_size, int inputs, const float* x, Write write) {
   if constexpr (ROWS > 1) {
-    if (rows < ROWS) return multiply_rows<PANELS, STRIDE, ROWS - 1>(rows, panels, panel_size, inputs, x, done);
+    if (rows < ROWS) return multiply_rows<PANELS, STRIDE, ROWS - 1>(rows, panels, panel_size, inputs, x, write);
   }
-  multiply_block<ROWS, PANELS, STRIDE>(panels, panel_size, inputs, x, done);
+  multiply_block<ROWS, PANELS, STRIDE>(panels, panel_size, inputs, x, write);
 }
 
-// Rows of x (STRIDE apart) times panels [share), PANELS at a time; then done(row, first panel, sums). `inputs` is even.
-template <int PANELS, int STRIDE, class W, class Done>
-INLINE void multiply(const W* panels, size_t panel_size, Share share, int inputs, const float* x, int rows, Done done) {
+// Rows of x (STRIDE apart) times panels [share), PANELS at a time; then write(row, first panel, sums). `inputs` is
+// even.
+template <int PANELS, int STRIDE, class W, class Write>
+INLINE void multiply(const W* panels, size_t panel_size, Share share, int inputs, const float* x, int rows,
+                     Write write) {
   const int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
   for (int p = share.begin; p < share.end; p += PANELS)
     for (int block = 0; block < blocks; block++) {
       const int first = rows * block / blocks, last = rows * (block + 1) / blocks;
       multiply_rows<PANELS, STRIDE>(last - first, panels + p * panel_size, panel_size, inputs, x + first * STRIDE,
-                                    [&](int r, const vec(&sums)[PANELS]) { done(first + r, p, sums); });
+                                    [&](int r, const vec(&sums)[PANELS]) { write(first + r, p, sums); });
     }
 }
 
 using Sums = vec[BLOCK_PANELS];
 
-// One thread's share of a layer's matrix; done(row, first output, sums).
-template <int INPUTS, int OUTPUTS, int STRIDE, class Done>
-INLINE void multiply(const Matrix& matrix, int thread, const float* x, int rows, Done done) {
+// One thread's share of a layer's matrix; write(row, first output, sums).
+template <int INPUTS, int OUTPUTS, int STRIDE, class Write>
+INLINE void multiply(const Matrix& matrix, int thread, const float* x, int rows, Write write) {
   const Share blocks = share_of(padded(OUTPUTS) / (WIDTH * BLOCK_PANELS), thread);
   const Share panels = {blocks.begin * BLOCK_PANELS, blocks.end * BLOCK_PANELS};
   multiply<BLOCK_PANELS, STRIDE>(matrix.panels, size_t{even(INPUTS)} * WIDTH, panels, even(INPUTS), x, rows,
@@ -172,9 +174,9 @@ INLINE void multiply(const Matrix& matrix, int thread, const float* x, int rows,
                                      Sums scaled;
                                      for (int i = 0; i < BLOCK_PANELS; i++)
                                        scaled[i] = sums[i] * load(matrix.scales + (panel + i) * WIDTH);
-                                     done(row, panel * WIDTH, scaled);
+                                     write(row, panel * WIDTH, scaled);
                                    } else {
-                                     done(row, panel * WIDTH, sums);
+                                     write(row, panel * WIDTH, sums);
                                    }
                                  });
 }
@@ -230,9 +232,12 @@ int argmax(const float* logits) {
   return id < VOCAB ? id : 0;  // only NaNs: nothing equals the top
 }
 
+// Whether a row may be run: all within the model, and after the row before it in the same slot.
 bool fits(const Model& model, int row) {
   const auto in = [](int value, int end) { return 0 <= value && value < end; };
-  return in(model.tokens[row], VOCAB) && in(model.positions[row], MAX_LEN) && in(model.slots[row], model.slot_count);
+  const bool follows = row > 0 && model.slots[row] == model.slots[row - 1];
+  return in(model.tokens[row], VOCAB) && in(model.positions[row], MAX_LEN) && in(model.slots[row], model.slot_count) &&
+         !(follows && model.positions[row] <= model.positions[row - 1]);
 }
 
 constexpr int largest_divisor(int n, int limit) {
@@ -240,26 +245,28 @@ constexpr int largest_divisor(int n, int limit) {
   return limit;
 }
 
-// One thread's part of a step over at most TILE_ROWS rows. Whatever several threads write is divided between two barriers.
+// One thread's part of a step over at most TILE_ROWS rows. Whatever several threads write is divided between two
+// barriers.
 class Tile {
   const Model& model;
   Scratch& shared;
   ThreadScratch& own;
-  const int thread, first, rows;
+  const int thread, first;
+  int rows;
 
  public:
   Tile(const Model& m, int thread_, int first_, int rows_)
       : model(m), shared(*m.scratch), own(m.scratch->threads[thread_]), thread(thread_), first(first_), rows(rows_) {}
 
-  // Returns the number of rows of logits, which start at row `done`.
-  int run(int done) {
+  // Returns the number of rows of logits, which start at `logits_row`.
+  int run(int logits_row) {
     embed();
     barrier();
     for (int layer = 0; layer < LAYERS; layer++) {
       attention(model.layers[layer], layer);
       ffn(model.layers[layer]);
     }
-    return logits(done);
+    return logits(logits_row);
   }
 
  private:
@@ -283,9 +290,9 @@ class Tile {
 
   void attention(const Layer& weights, int layer) {
     normalise(weights.attention_norm);
-    multiply<HIDDEN, QKV, padded(HIDDEN)>(weights.qkv, thread, own.normed[0], rows, [&](int row, int output, const Sums& sums) {
-      for (int i = 0; i < BLOCK_PANELS; i++) store(shared.qkv[row] + output + i * WIDTH, sums[i]);
-    });
+    multiply<HIDDEN, QKV, padded(HIDDEN)>(
+        weights.qkv, thread, own.normed[0], rows,
+        [&](int row, int output, const Sums& sums) { store(shared.qkv[row] + output, sums); });
     barrier();
     const int32_t* slots = model.slots + first;
     int item = 0;
@@ -295,8 +302,24 @@ class Tile {
         if (item++ % THREADS == thread) attend(model.cache[slots[begin]][layer][head], head, begin, end);
     }
     barrier();
+    if (layer == LAYERS - 1) keep_wanted();
     multiply<ATTENTION, HIDDEN, ATTENTION>(weights.out, thread, shared.attention[0], rows,
                                            [&](int row, int output, const Sums& sums) { add_to_x(row, output, sums); });
+    barrier();
+  }
+
+  // Once the last layer has its keys and values, only rows whose logits are asked for matter.
+  void keep_wanted() {
+    int kept = 0;
+    for (int r = 0; r < rows; r++) {
+      if (!model.wanted[first + r]) continue;
+      if (thread == 0 && kept < r) {
+        std::memcpy(shared.x[kept], shared.x[r], sizeof shared.x[r]);
+        std::memcpy(shared.attention[kept], shared.attention[r], sizeof shared.attention[r]);
+      }
+      kept++;
+    }
+    rows = kept;
     barrier();
   }
 
@@ -325,7 +348,8 @@ class Tile {
     const int at = position(row);
     const float scale = 1 / std::sqrt(float{HEAD_DIM});
     for (int g = 0; g < GROUP; g++)
-      rotate(shared.qkv[row] + (head * GROUP + g) * HEAD_DIM, model.cos[at], model.sin[at], scale, queries + g * HEAD_DIM);
+      rotate(shared.qkv[row] + (head * GROUP + g) * HEAD_DIM, model.cos[at], model.sin[at], scale,
+             queries + g * HEAD_DIM);
   }
 
   // Queries [q, q + count) of the rows from `begin` on; query q belongs to row begin + q / GROUP.
@@ -333,48 +357,47 @@ class Tile {
     constexpr int KEY_PANELS = 2, VALUE_PANELS = largest_divisor(HEAD_PADDED / WIDTH, BLOCK_PANELS);
     const int length = position(begin + (q + count - 1) / GROUP) + 1;
     const Share key_panels = {0, round_up(length, KEY_PANELS * WIDTH) / WIDTH};
-    multiply<KEY_PANELS, HEAD_DIM>(kv.keys[0][0], HEAD_DIM * WIDTH, key_panels, HEAD_DIM, own.queries[q], count,
-                                   [&](int r, int panel, const vec(&sums)[KEY_PANELS]) {
-                                     for (int i = 0; i < KEY_PANELS; i++) store(own.scores[r] + (panel + i) * WIDTH, sums[i]);
-                                   });
+    multiply<KEY_PANELS, HEAD_DIM>(
+        kv.keys[0][0], HEAD_DIM * WIDTH, key_panels, HEAD_DIM, own.queries[q], count,
+        [&](int r, int panel, const vec(&sums)[KEY_PANELS]) { store(own.scores[r] + panel * WIDTH, sums); });
     float normaliser[BLOCK_ROWS];
-    for (int r = 0; r < count; r++) normaliser[r] = softmax(own.scores[r], position(begin + (q + r) / GROUP) + 1, length);
+    for (int r = 0; r < count; r++)
+      normaliser[r] = softmax(own.scores[r], position(begin + (q + r) / GROUP) + 1, length);
     const Share value_panels = {0, HEAD_PADDED / WIDTH};
-    multiply<VALUE_PANELS, SCORES>(
-        kv.values[0][0], size_t{POSITIONS} * WIDTH, value_panels, even(length), own.scores[0], count,
-        [&](int r, int panel, const vec(&sums)[VALUE_PANELS]) {
-          float* out = shared.attention[begin + (q + r) / GROUP] + (head * GROUP + (q + r) % GROUP) * HEAD_PADDED;
-          for (int i = 0; i < VALUE_PANELS; i++) store(out + (panel + i) * WIDTH, sums[i] * normaliser[r]);
-        });
+    multiply<VALUE_PANELS, SCORES>(kv.values[0][0], size_t{POSITIONS} * WIDTH, value_panels, even(length),
+                                   own.scores[0], count, [&](int r, int panel, const vec(&sums)[VALUE_PANELS]) {
+                                     float* out = shared.attention[begin + (q + r) / GROUP] +
+                                                  (head * GROUP + (q + r) % GROUP) * HEAD_PADDED;
+                                     for (int i = 0; i < VALUE_PANELS; i++)
+                                       store(out + (panel + i) * WIDTH, sums[i] * normaliser[r]);
+                                   });
   }
 
   void ffn(const Layer& weights) {
     normalise(weights.ffn_norm);
     constexpr int STRIDE = padded(GATE_UP) / 2;
-    multiply<HIDDEN, GATE_UP, padded(HIDDEN)>(weights.gate_up, thread, own.normed[0], rows,
-                                              [&](int row, int output, const Sums& sums) {
-                                                for (int i = 0; i < BLOCK_PANELS; i += 2) {
-                                                  const vec silu = sums[i] / (1 + exp(-sums[i]));
-                                                  store(shared.ffn[row] + output / 2 + i / 2 * WIDTH, silu * sums[i + 1]);
-                                                }
-                                              });
+    multiply<HIDDEN, GATE_UP, padded(HIDDEN)>(
+        weights.gate_up, thread, own.normed[0], rows, [&](int row, int output, const Sums& sums) {
+          for (int i = 0; i < BLOCK_PANELS; i += 2) {
+            const vec silu = sums[i] / (1 + exp(-sums[i]));
+            store(shared.ffn[row] + output / 2 + i / 2 * WIDTH, silu * sums[i + 1]);
+          }
+        });
     barrier();
     multiply<FFN, HIDDEN, STRIDE>(weights.down, thread, shared.ffn[0], rows,
                                   [&](int row, int output, const Sums& sums) { add_to_x(row, output, sums); });
     barrier();
   }
 
-  int logits(int done) {
-    int count = 0;
-    for (int r = 0; r < rows; r++)
-      if (model.wanted[first + r]) rms_norm(shared.x[r], model.final_norm, own.normed[count++]);
-    multiply<HIDDEN, VOCAB, padded(HIDDEN)>(model.head, thread, own.normed[0], count, [&](int row, int output, const Sums& sums) {
-      for (int i = 0; i < BLOCK_PANELS; i++) store(model.logits[done + row] + output + i * WIDTH, sums[i]);
-    });
+  int logits(int logits_row) {
+    normalise(model.final_norm);
+    multiply<HIDDEN, VOCAB, padded(HIDDEN)>(
+        model.head, thread, own.normed[0], rows,
+        [&](int row, int output, const Sums& sums) { store(model.logits[logits_row + row] + output, sums); });
     barrier();
-    const Share share = share_of(count, thread);
-    for (int r = share.begin; r < share.end; r++) model.best[done + r] = argmax(model.logits[done + r]);
-    return count;
+    const Share share = share_of(rows, thread);
+    for (int r = share.begin; r < share.end; r++) model.best[logits_row + r] = argmax(model.logits[logits_row + r]);
+    return rows;
   }
 };
 
@@ -390,19 +413,20 @@ struct Geometry {
 
 Geometry geometry() { return {WIDTH, BLOCK_PANELS, padded(VOCAB), sizeof(Slot), sizeof(Scratch)}; }
 
-// Runs `rows` rows and returns -1, or the first row that lies outside of the model. Rows of one slot stand together, in the order
-// of their positions, and whatever is before them is cached.
+// Runs `rows` rows and returns -1, or the first row that cannot be run. Rows of one slot stand together, in
+// the order of their positions, and whatever is before them is cached.
 int step(const Model* model, int rows) {
   for (int r = 0; r < rows; r++)
     if (!fits(*model, r)) return r;
   together([&](int thread) {
-    for (int first = 0, done = 0; first < rows; first += TILE_ROWS)
-      done += Tile(*model, thread, first, std::min(TILE_ROWS, rows - first)).run(done);
+    for (int first = 0, logits_row = 0; first < rows; first += TILE_ROWS)
+      logits_row += Tile(*model, thread, first, std::min(TILE_ROWS, rows - first)).run(logits_row);
   });
   return -1;
 }
 
-// The first `count` positions of one slot become those of another; whole key panels are copied, the surplus is never read.
+// The first `count` positions of one slot become those of another; whole key panels are copied, the surplus is never
+// read.
 void copy_prefix(const Model* model, int from, int to, int count) {
   const int key_panels = (count + WIDTH - 1) / WIDTH;
   for (int layer = 0; layer < LAYERS; layer++)

@@ -97,13 +97,13 @@ class Kernel:
             raise Unavailable(f"cannot load the kernel: {error}") from error
         self._library.geometry.restype = _Geometry
         geometry = self._library.geometry()
-        self._vocab = shape.vocab
+        self._room = room
         self._packer = Packer(geometry.width, geometry.panels, room.storage)
         self._kept: list[object] = []  # everything that the structures only point to
         self._model = _Model(slot_count=room.slots)
         self._address = ctypes.byref(self._model)
         self._load(shape, weights)
-        self._allocate(geometry, shape, room)
+        self._allocate(geometry, shape)
 
     def run(
         self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], wanted: Sequence[int]
@@ -120,11 +120,14 @@ class Kernel:
         faulty = self._library.step(self._address, rows)
         if faulty >= 0:
             row = f"token {tokens[faulty]}, position {positions[faulty]}, slot {slots[faulty]}"
-            raise ValueError(f"row {faulty} is outside of the model: {row}")
+            raise ValueError(f"row {faulty} cannot be run: {row}")
         count = sum(wanted)
         return Logits(self._logits[:count], self._best[:count])
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:
+        slots, positions = range(self._room.slots), range(self._room.max_len + 1)
+        if source not in slots or target not in slots or length not in positions:
+            raise ValueError(f"no prefix of {length} positions from slot {source} to slot {target}")
         self._library.copy_prefix(self._address, source, target, length)
 
     def _load(self, shape: Shape, weights: Weights) -> None:
@@ -146,8 +149,8 @@ class Kernel:
             )
         )
 
-    def _allocate(self, geometry: _Geometry, shape: Shape, room: Room) -> None:
-        model = self._model
+    def _allocate(self, geometry: _Geometry, shape: Shape) -> None:
+        model, room = self._model, self._room
         cos, sin = rotary_tables(room.max_len, shape.head_dim, shape.rope_theta)
         model.cos, model.sin = self._address_of(cos), self._address_of(sin)
         # Zeroed memory is not resident until it is used: slots that stay short cost little.

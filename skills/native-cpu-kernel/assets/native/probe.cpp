@@ -1,4 +1,5 @@
-// Built and run with the kernel's flags before the kernel itself: proves compiler, headers, threads and instruction set.
+// Built and run with the kernel's flags before the kernel itself: proves compiler, headers, threads and instruction
+// set.
 #include "team.h"
 #include "vec.h"
 

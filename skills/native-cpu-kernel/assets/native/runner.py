@@ -25,6 +25,7 @@ class NativeModel:
         self.slots, self.max_len = room.slots, room.max_len
         self.vocab, self.eos = shape.vocab, shape.eos
         self._kernel = kernel
+        self._counters = ("native_steps", "native_int8_steps") if room.storage == "int8_t" else ("native_steps",)
 
     def prefill(self, slot: int, ids: Sequence[int], start: int) -> Logits:
         return self.prefill_many([slot], [ids], [start])
@@ -39,8 +40,7 @@ class NativeModel:
         return self._run_spans([slot], [ids], [start], [1] * len(ids))
 
     def decode(self, slots: Sequence[int], ids: Sequence[int], positions: Sequence[int]) -> Logits:
-        counters.add("native_steps")
-        return self._kernel.run(ids, positions, slots, [1] * len(ids))
+        return self._run(ids, positions, slots, [1] * len(ids))
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:
         self._kernel.copy_prefix(source, target, length)
@@ -60,5 +60,11 @@ class NativeModel:
             positions += range(start, start + len(ids))
             row_slots += [slot] * len(ids)
         counters.add("prefill_tokens", len(tokens))
-        counters.add("native_steps")
-        return self._kernel.run(tokens, positions, row_slots, wanted)
+        return self._run(tokens, positions, row_slots, wanted)
+
+    def _run(
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], wanted: Sequence[int]
+    ) -> Logits:
+        for name in self._counters:
+            counters.add(name)
+        return self._kernel.run(tokens, positions, slots, wanted)

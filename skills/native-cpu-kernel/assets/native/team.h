@@ -1,7 +1,7 @@
 // The threads that run one step together, without OpenMP (Apple's clang has none).
 //
-// A waiting thread spins for some tens of microseconds, longer than the pause between two steps, and then sleeps: an idle server
-// uses no CPU.
+// A waiting thread spins for some tens of microseconds, longer than the pause between two steps, and then sleeps: an
+// idle server uses no CPU.
 #pragma once
 
 struct Share {

@@ -1,7 +1,7 @@
 // One vector of floats for every instruction set, on the vector extensions of GCC and Clang.
 //
-// The kernel is written once against `vec`. An instruction set adds only a width and the size of the register block that fits
-// its register file. Loads and stores are unaligned: nothing depends on where a buffer starts.
+// The kernel is written once against `vec`. An instruction set adds only a width and the size of the register block
+// that fits its register file. Loads and stores are unaligned: nothing depends on where a buffer starts.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -34,6 +34,10 @@ inline Vector load_as(const void* from) {
 }
 inline vec load(const float* from) { return load_as<vec>(from); }
 inline void store(float* to, vec v) { std::memcpy(to, &v, sizeof v); }
+template <int N>
+INLINE void store(float* to, const vec (&v)[N]) {
+  for (int i = 0; i < N; i++) store(to + i * WIDTH, v[i]);
+}
 inline vec broadcast(float x) { return x - vec{}; }
 inline vec max(vec a, vec b) { return a > b ? a : b; }
 inline vec min(vec a, vec b) { return a < b ? a : b; }
@@ -50,12 +54,15 @@ inline float max(vec v) {
   return best;
 }
 
-// e^x to 2 ulp (polynomial of Cephes' expf). Below -87 it is zero, so a masked score of -inf weighs nothing; at 88 it saturates.
+// e^x to 2 ulp (polynomial of Cephes' expf). Below -87 it is zero, so a masked score of -inf weighs nothing; at 88 it
+// saturates.
 inline vec exp(vec x) {
   constexpr float LOWEST = -87, HIGHEST = 88;
-  constexpr float COEFFICIENTS[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  constexpr float COEFFICIENTS[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
+                                    5.0000001201e-1f};
   const vec clamped = min(max(x, broadcast(LOWEST)), broadcast(HIGHEST));
-  const vec magic = broadcast(12582912);  // 1.5 * 2^23: adding it rounds to an integer, taking it away leaves that integer
+  const vec magic =
+      broadcast(12582912);  // 1.5 * 2^23: adding it rounds to an integer, taking it away leaves that integer
   const vec n = (clamped * 1.44269504f + magic) - magic;
   const vec r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, the first exact
   vec p = broadcast(1.9875691500e-4f);

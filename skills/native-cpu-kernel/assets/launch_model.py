@@ -1,0 +1,3 @@
+    from server import native
+
+    return native.open_model(config)
