@@ -193,7 +193,9 @@ async def test_no_memory_can_be_taken_through_the_boxs_own_folders(launcher: Lau
 
 async def test_cpu_time_and_peak_memory_of_children_are_counted(launcher: Launcher, tmp_path: Path):
     source = "import subprocess, sys\nsubprocess.run([sys.executable, '-I', '-S', '-c', sys.argv[1]])"
-    burner = "import time\nheld = bytearray(80 << 20)\nend = time.process_time() + .4\nwhile time.process_time() < end: 1"
+    burner = (
+        "import time\nheld = bytearray(80 << 20)\nend = time.process_time() + .4\nwhile time.process_time() < end: 1"
+    )
     result = await launcher.run(spec(python(source, burner), tmp_path), timeout_s=20)
 
     assert 0.4 < result.cpu_s < 0.9
@@ -262,6 +264,8 @@ async def test_a_closed_launcher_fails_every_call(tier: Tier, run_id: str, tmp_p
 
 async def test_the_default_limits_are_generous_enough_for_a_compiler(launcher: Launcher, tmp_path: Path):
     (tmp_path / "a.c").write_text("int main(void) { return 7; }\n")
-    result = await launcher.run(BoxSpec(("sh", "-c", "cc a.c && ./a.out"), tmp_path, writable=(tmp_path,)), timeout_s=30)
+    result = await launcher.run(
+        BoxSpec(("sh", "-c", "cc a.c && ./a.out"), tmp_path, writable=(tmp_path,)), timeout_s=30
+    )
 
     assert result.returncode == 7, result

@@ -34,8 +34,9 @@ def arguments(view: Iterable[Entry], *, cwd: str, own_network: bool, seccomp_fd:
     options += ["--hostname", HOST_NAME, "--proc", "/proc", "--dev", "/dev"]
     for entry in view:
         options += _entry(entry)
-    # Both are memory without a size of their own.
-    options += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    # /proc: to the kernel root in a box is still root, whose the machine's settings in /proc/sys are.
+    # The others: memory without a size of its own.
+    options += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
     options += ["--chdir", cwd, "--seccomp", str(seccomp_fd)]
     return b"".join(os.fsencode(option) + b"\0" for option in options)
 

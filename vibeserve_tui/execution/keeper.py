@@ -47,6 +47,7 @@ class Job:
     rules: landlock.Rules | None
     """Tier landlock only."""
     pod: namespaces.PodNamespaces | None
+    sockets: seccomp.Sockets
     own_network: bool
     """A new, empty network namespace: neither in a pod nor sharing the host's."""
 
@@ -59,7 +60,7 @@ class Keeper:
 
 
 def start(job: Job) -> Keeper:
-    program = seccomp.build(tcp_only=job.rules is not None and job.rules.tcp_ports is not None)
+    program = seccomp.build(job.sockets, beside_host=job.rules is not None)
     launcher = os.getpid()
     status, reports = os.pipe()
     pid = os.fork()
@@ -131,8 +132,8 @@ def _keep_namespaces(job: Job, program: bytes, reports: int) -> NoReturn:
     init = os.fork()
     if init == 0:
         syscalls.die_with_parent()
-        namespaces.build_root(job.view)
         namespaces.forbid_user_namespaces()
+        namespaces.build_root(job.view)
         command = _fork_command(job, lambda: _confine(program), reports)
         syscalls.drop_capabilities()
         _leave_files(reports)

@@ -110,7 +110,8 @@ def build_root(view: Iterable[Entry]) -> None:
                 _mount_empty(entry)
             case Link(path, target):
                 Path(f"/new{path}").symlink_to(target)
-    for path in ("/new/dev", "/new"):
+    # /proc: to the kernel root in a box is still root, whose the machine's settings in /proc/sys are.
+    for path in ("/new/proc", "/new/dev", "/new"):
         syscalls.restrict_mount(path, read_only=True, recursive=False)
     syscalls.umount_lazily("/old")
     os.chdir("/new")

@@ -2,8 +2,8 @@
 
 Namespaces and file rules decide what a box can *reach*; this filter takes away the calls that
 answer in spite of them (keyrings, vsock, io_uring) and those that only widen the kernel's attack
-surface. Classic BPF, a few hundred bytes; needs no libseccomp. It never inspects memory, so a call
-whose arguments lie in memory (clone3) is refused as unknown and the C library falls back.
+surface. Classic BPF, needs no libseccomp. It never reads the caller's memory, so a call whose
+arguments lie there (clone3) is refused as unknown, and the C library falls back.
 """
 
 from __future__ import annotations
@@ -11,61 +11,48 @@ from __future__ import annotations
 import errno
 import platform
 import struct
-from dataclasses import dataclass
+from enum import Enum
 
 from vibeserve_tui.errors import SandboxError
 
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    audit_arch: int
-    calls: dict[str, int]
-
-
-_DENIED = (
-    # reading, writing or steering other processes
-    *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open"),
-    # kernel keyrings belong to the user, not to a namespace
-    *("add_key", "request_key", "keyctl"),
-    # large attack surface that no serving system needs
-    *("bpf", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register"),
-    # changing the view that the box was given
-    *("mount", "umount2", "pivot_root", "chroot", "fsopen", "fsmount", "move_mount", "open_tree", "mount_setattr"),
-    *("unshare", "setns", "open_by_handle_at"),
-    # machine-wide state
-    *("kexec_load", "init_module", "finit_module", "delete_module", "swapon", "swapoff", "reboot", "acct"),
-)
-
-_COMMON = {  # numbers shared by every architecture that joined Linux after 2011, and by all calls after 2019
-    "pidfd_getfd": 438,
-    "io_uring_setup": 425,
-    "io_uring_enter": 426,
-    "io_uring_register": 427,
-    "fsopen": 430,
-    "fsmount": 432,
-    "move_mount": 429,
-    "open_tree": 428,
-    "mount_setattr": 442,
-    "clone3": 435,
-}
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # fmt: off
-_ARCHITECTURES = {
-    "x86_64": Architecture(0xC000003E, _COMMON | {
-        "socket": 41, "clone": 56, "ptrace": 101, "pivot_root": 155, "chroot": 161, "acct": 163, "mount": 165,
-        "umount2": 166, "swapon": 167, "swapoff": 168, "reboot": 169, "init_module": 175, "delete_module": 176,
-        "sched_setaffinity": 203, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272,
-        "perf_event_open": 298, "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310,
-        "process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "bpf": 321, "userfaultfd": 323,
-    }),
-    "aarch64": Architecture(0xC00000B7, _COMMON | {
-        "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51, "acct": 89, "unshare": 97, "kexec_load": 104,
-        "init_module": 105, "delete_module": 106, "ptrace": 117, "sched_setaffinity": 122, "reboot": 142, "socket": 198,
-        "add_key": 217, "request_key": 218, "keyctl": 219, "clone": 220, "swapon": 224, "swapoff": 225,
-        "perf_event_open": 241, "open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270,
-        "process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "bpf": 280, "userfaultfd": 282,
-    }),
+_NUMBERS = {  # x86_64, aarch64
+    "socket": (41, 198), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
+    "clone": (56, 220), "clone3": (435, 435), "prlimit64": (302, 261), "sched_setaffinity": (203, 122),
+    # reading, writing or steering other processes
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "perf_event_open": (298, 241),
+    # kernel keyrings belong to the user, not to a namespace
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
+    # large attack surface that no serving system needs
+    "bpf": (321, 280), "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    # changing the view that the box was given
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
+    "setns": (308, 268), "fsopen": (430, 430), "fsmount": (432, 432), "move_mount": (429, 429),
+    "open_tree": (428, 428), "mount_setattr": (442, 442), "open_by_handle_at": (304, 265),
+    # machine-wide state
+    "kexec_load": (246, 104), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
+    "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "acct": (163, 89),
+    # priorities of the user's other processes, and what those share by System V and POSIX names
+    "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118), "sched_setattr": (314, 274), "shmget": (29, 194), "shmat": (30, 196),
+    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
 }
 # fmt: on
+_DENIED = (
+    *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open"),
+    *("add_key", "request_key", "keyctl"),
+    *("bpf", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register"),
+    *("mount", "umount2", "pivot_root", "chroot", "fsopen", "fsmount", "move_mount", "open_tree", "mount_setattr"),
+    *("unshare", "setns", "open_by_handle_at"),
+    *("kexec_load", "init_module", "finit_module", "delete_module", "swapon", "swapoff", "reboot", "acct"),
+)
+_DENIED_BESIDE_THE_HOST = (
+    *("setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam", "sched_setattr"),
+    *("shmget", "shmat", "semget", "msgget", "mq_open"),
+)
 
 _LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -73,27 +60,38 @@ _DENY = _ERRNO | errno.EPERM
 _UNKNOWN = _ERRNO | errno.ENOSYS
 _PRETEND = _ERRNO  # error number 0: the caller is told "done", nothing happens
 _X32_BIT = 0x40000000
-_NUMBER, _ARCH, _ARGUMENTS = 0, 4, (16, 24, 32)  # offsets in struct seccomp_data, low words
-_CLONE_NEWUSER = 0x10000000
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, (16, 24, 32, 40)  # offsets in struct seccomp_data, low words
+_CLONE_NEWUSER, _MSG_FASTOPEN = 0x10000000, 0x20000000
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _SOCK_TYPE_MASK, _SOCK_STREAM, _IPPROTO_TCP, _NETLINK_ROUTE = 0xF, 1, 6, 0
 
 _Instruction = tuple[int, int, int, int]
 
 
-def build(*, tcp_only: bool, machine: str = "") -> bytes:
-    """The filter for a box; `tcp_only` is for one that shares the host's network.
+class Sockets(Enum):
+    """Which a box may make; pairs that are born connected are always allowed."""
 
-    There Landlock rules TCP ports, but neither datagrams, nor multipath TCP, nor Unix sockets in
-    the file system (`ssh-agent`, `docker.sock`): those families and types are refused as a whole.
+    ALL = "all"
+    """Unix, IPv4, IPv6: in a network of its own."""
+    INTERNET = "internet"
+    """No Unix ones: the host's abstract names belong to its network."""
+    TCP = "tcp"
+    """Only what Landlock rules: no datagrams, no multipath TCP."""
+
+
+def build(sockets: Sockets, *, beside_host: bool, machine: str = "") -> bytes:
+    """The filter of a box; one `beside_host` shares the host's process list.
+
+    There Landlock keeps signals in and TCP to its ports, but not connections opened by sending
+    (TCP fast open), nor limits and priorities of the user's other processes.
     """
     machine = machine or platform.machine()
-    if machine not in _ARCHITECTURES:
+    if machine not in _AUDIT_ARCH:
         raise SandboxError(f"no system-call filter is known for {machine}", fix="use an x86_64 or aarch64 machine")
-    architecture = _ARCHITECTURES[machine]
-    calls = architecture.calls
+    column = list(_AUDIT_ARCH).index(machine)
+    calls = {name: numbers[column] for name, numbers in _NUMBERS.items()}
 
-    program = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, architecture.audit_arch), (_RETURN, 0, 0, _KILL_PROCESS)]
+    program = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, _AUDIT_ARCH[machine]), (_RETURN, 0, 0, _KILL_PROCESS)]
     program.append((_LOAD, 0, 0, _NUMBER))
     if machine == "x86_64":
         program += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _DENY)]
@@ -103,8 +101,11 @@ def build(*, tcp_only: bool, machine: str = "") -> bytes:
     # A pinned box stays where it was put: the load generator owns the other core. OpenMP runtimes
     # abort when their pinning fails, so the refusal looks like success.
     program += _answer(calls["sched_setaffinity"], _PRETEND)
-    program += _no_user_namespace(calls["clone"])
-    program += _sockets(calls["socket"], tcp_only=tcp_only)
+    # In a new user namespace a process has every capability again.
+    program += _refuse_if(calls["clone"], 0, (_ANY_BIT, _CLONE_NEWUSER))
+    if beside_host:
+        program += _beside_host(calls)
+    program += _sockets(calls["socket"], sockets)
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("HBBI", *instruction) for instruction in program)
 
@@ -113,27 +114,45 @@ def _answer(number: int, action: int) -> list[_Instruction]:
     return [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, action)]
 
 
-def _no_user_namespace(clone: int) -> list[_Instruction]:
-    """In a new user namespace a process has every capability again; the call number stays loaded."""
-    refuse = [(_LOAD, 0, 0, _ARGUMENTS[0]), (_ANY_BIT, 0, 1, _CLONE_NEWUSER), (_RETURN, 0, 0, _DENY)]
-    return [(_EQUAL, 0, len(refuse) + 1, clone), *refuse, (_RETURN, 0, 0, _ALLOW)]
+def _refuse_if(number: int, argument: int, test: tuple[int, int]) -> list[_Instruction]:
+    """Decides the call for good, so that its number need not be loaded again."""
+    jump, constant = test
+    body = [
+        (_LOAD, 0, 0, _ARGUMENTS[argument]),
+        (jump, 0, 1, constant),
+        (_RETURN, 0, 0, _DENY),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    return [(_EQUAL, 0, len(body), number), *body]
 
 
-def _sockets(socket: int, *, tcp_only: bool) -> list[_Instruction]:
+def _beside_host(calls: dict[str, int]) -> list[_Instruction]:
+    program: list[_Instruction] = []
+    for name in _DENIED_BESIDE_THE_HOST:
+        program += _answer(calls[name], _DENY)
+    program += _refuse_if(calls["prlimit64"], 0, (_AT_LEAST, 1))  # 0 is the caller itself
+    for name, flags in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
+        program += _refuse_if(calls[name], flags, (_ANY_BIT, _MSG_FASTOPEN))
+    return program
+
+
+def _sockets(number: int, allowed: Sockets) -> list[_Instruction]:
     body: list[_Instruction] = []
-    if tcp_only:
-        tcp = [
-            *[(_LOAD, 0, 0, _ARGUMENTS[1]), (_AND, 0, 0, _SOCK_TYPE_MASK)],
-            *[(_EQUAL, 1, 0, _SOCK_STREAM), (_RETURN, 0, 0, _DENY)],
-            *[(_LOAD, 0, 0, _ARGUMENTS[2]), *_answer(0, _ALLOW), *_answer(_IPPROTO_TCP, _ALLOW)],
-            (_RETURN, 0, 0, _DENY),
-        ]
-        for family in (_AF_INET, _AF_INET6):
-            body += [(_LOAD, 0, 0, _ARGUMENTS[0]), (_EQUAL, 0, len(tcp), family), *tcp]
-    else:
-        for family in (_AF_UNIX, _AF_INET, _AF_INET6):
-            body += [(_LOAD, 0, 0, _ARGUMENTS[0]), *_answer(family, _ALLOW)]
+    if allowed is Sockets.ALL:
+        body += [(_LOAD, 0, 0, _ARGUMENTS[0]), *_answer(_AF_UNIX, _ALLOW)]
+    for family in (_AF_INET, _AF_INET6):
+        kinds = _plain_tcp() if allowed is Sockets.TCP else [(_RETURN, 0, 0, _ALLOW)]
+        body += [(_LOAD, 0, 0, _ARGUMENTS[0]), (_EQUAL, 0, len(kinds), family), *kinds]
     # Route queries are part of name resolution; every other netlink protocol is a kernel interface.
     body += [(_LOAD, 0, 0, _ARGUMENTS[0]), (_EQUAL, 1, 0, _AF_NETLINK), (_RETURN, 0, 0, _DENY)]
     body += [(_LOAD, 0, 0, _ARGUMENTS[2]), *_answer(_NETLINK_ROUTE, _ALLOW), (_RETURN, 0, 0, _DENY)]
-    return [(_EQUAL, 0, len(body), socket), *body]
+    return [(_EQUAL, 0, len(body), number), *body]
+
+
+def _plain_tcp() -> list[_Instruction]:
+    return [
+        *[(_LOAD, 0, 0, _ARGUMENTS[1]), (_AND, 0, 0, _SOCK_TYPE_MASK)],
+        *[(_EQUAL, 1, 0, _SOCK_STREAM), (_RETURN, 0, 0, _DENY)],
+        *[(_LOAD, 0, 0, _ARGUMENTS[2]), *_answer(0, _ALLOW), *_answer(_IPPROTO_TCP, _ALLOW)],
+        (_RETURN, 0, 0, _DENY),
+    ]

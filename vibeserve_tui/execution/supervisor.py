@@ -24,6 +24,7 @@ from vibeserve_tui.execution.box import BoxSpec, Killed, Usage
 from vibeserve_tui.execution.keeper import Keeper
 from vibeserve_tui.execution.ladder import Tier
 from vibeserve_tui.execution.namespaces import PodNamespaces, open_pod
+from vibeserve_tui.execution.seccomp import Sockets
 from vibeserve_tui.execution.wire import Exit
 
 _WATCH_S = 1.0
@@ -133,8 +134,14 @@ class Supervisor:
             view=entries,
             rules=rules,
             pod=pod.namespaces if pod else None,
+            sockets=self._sockets(spec),
             own_network=pod is None and not spec.trusted_net,
         )
+
+    def _sockets(self, spec: BoxSpec) -> Sockets:
+        if spec.trusted_net:
+            return Sockets.INTERNET
+        return Sockets.TCP if self._shares_network else Sockets.ALL
 
     def _environment(self, spec: BoxSpec, scratch: str | None) -> dict[str, str]:
         """Built, never filtered: nothing of the launcher's own environment gets in."""
