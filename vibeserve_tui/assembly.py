@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import json
 import platform
 import shutil
 import time
@@ -152,7 +153,7 @@ async def open_workshop(run: Run, order: ev.RunPlan, launcher: Launcher) -> Asyn
     """Everything an engine process works with. Raises what is missing as an error with its fix."""
     target = _load_target(run, order)
     backend, device = _detect(order)
-    profile = RunProfile.model_validate(order.settings)
+    profile = RunProfile.model_validate_json(json.dumps(order.settings))
     if run.state.status is Status.NEW:
         run.emit(_started(run, order, device, launcher))
     workload = Workload.load(target)

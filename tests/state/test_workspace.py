@@ -1,5 +1,6 @@
 """The git store: what goes in comes out byte for byte, and nothing planted in a tree runs or hides."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,10 @@ def test_git_variables_of_the_caller_do_not_reach_the_store(store, tree, tmp_pat
 def test_a_missing_commit_is_one_clear_error(store):
     with pytest.raises(WorkspaceError, match="git read-tree failed"):
         store.checkout("1" * 40, store._path.parent / "out")
+
+
+def test_two_checkouts_at_once_do_not_disturb_each_other(store, tree, tmp_path):
+    sha = commit(store, tree)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: store.checkout(sha, tmp_path / f"out{n}"), range(16)))
+    assert all((tmp_path / f"out{n}" / "server" / "engine.py").exists() for n in range(16))

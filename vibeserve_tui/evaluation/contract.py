@@ -37,7 +37,7 @@ async def _bad_requests(exam: Exam, server: Server, findings: Findings) -> None:
 def _malformed(exam: Exam) -> Iterator[Call]:
     too_long: list[Json] = [5] * (exam.target.spec.model.max_context + 1)
     for endpoint in exam.target.spec.endpoints:
-        path, name = endpoint.path, endpoint.path.rsplit("/", 1)[-1]
+        path = name = endpoint.path
         yield Call(f"{name}: truncated JSON", path, raw=b'{"prompt": "hel')
         yield Call(f"{name}: an array", path, raw=b"[1, 2, 3]")
         yield Call(f"{name}: no prompt", path, body={"max_tokens": 4})
@@ -55,7 +55,7 @@ async def _plain_and_streamed(exam: Exam, server: Server, findings: Findings) ->
     """The same request with and without streaming gives the same text and usage, on every endpoint."""
     (request,) = exam.draw("contract", 1, tokens=24)
     for endpoint in exam.target.spec.endpoints:
-        name = endpoint.path.rsplit("/", 1)[-1]
+        name = endpoint.path
         body = request.body(endpoint.path)
         unstreamed = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
         calls = [

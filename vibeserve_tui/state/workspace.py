@@ -8,6 +8,7 @@ filters, attributes, nested repositories or ignore rules that would run code or 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import stat
 from dataclasses import dataclass
@@ -121,10 +122,10 @@ class Store:
         return self._git(["rev-parse", "--verify", f"{sha}^{{tree}}"])
 
     def checkout(self, sha: str, destination: Path) -> None:
-        """Write the commit's files into a fresh directory; one that exists is emptied first."""
+        """Write the commit's files into a fresh directory; one that exists is emptied first. May run beside another one."""
         shutil.rmtree(destination, ignore_errors=True)
         destination.mkdir(parents=True)
-        index = {"GIT_INDEX_FILE": str(self._path / f"checkout-{os.getpid()}.index")}
+        index = {"GIT_INDEX_FILE": str(self._path / f"checkout-{secrets.token_hex(8)}.index")}
         try:
             self._git(["read-tree", sha], destination, extra=index)
             self._git(["checkout-index", "-a", "-f", f"--prefix={destination}/"], destination, extra=index)
