@@ -12,7 +12,7 @@ from vibeserve_tui.recipes.facts import Facts, ProfileFacts
 from vibeserve_tui.recipes.planner import Stop, decide, fate
 from vibeserve_tui.recipes.plans import Plan
 from vibeserve_tui.recipes.recipe import Recipe, RecipeBook
-from vibeserve_tui.recipes.situation import Situation
+from vibeserve_tui.recipes.situation import Choice, Situation
 from vibeserve_tui.recipes.trials import Step, Trial
 
 FACTS = Facts(backend="cpu")
@@ -249,6 +249,8 @@ def test_tuning_begins_when_selection_is_over_and_many_runs_are_left() -> None:
     plan = planned(book, situation)
     assert (plan.step, plan.fidelity) == (Step.TUNE, 0.25)
     assert plan.settings[0] == {"threads": 2}
+    assert plan.params == plan.settings[1]
+    assert plan.recipes == (Choice("r", plan.params),)
     assert len(plan.settings) == 4
     assert isinstance(decide(book, replace(situation, rounds_left=25)), Stop)
     assert isinstance(decide(book, replace(situation, seconds_left=20 * 60.0)), Stop)
@@ -333,7 +335,7 @@ def test_the_reasons_of_a_plan_can_be_checked() -> None:
     evidence = [{"expr": "share('kv') > 0.05", "bound": "share('kv')"}, {"expr": "model.layers > 1"}]
     profile = ProfileFacts(usable=True, shares={"kv": 0.2})
     book = RecipeBook([recipe("r", 0.4, evidence=evidence), recipe("next", 0.01)])
-    past = trial("r", Outcome.INDECISIVE, 1.3, weight=0.3, reason="no decision")
+    past = trial("r", Outcome.INDECISIVE, 1.3, reason="no decision")
     plan = planned(book, Situation(replace(FACTS, profile=profile), experience=(past,)))
     rows = {row.what: (row.value, row.source) for row in plan.why}
     assert rows["share('kv') > 0.05"][0] == "holds; at most 20% of the time can be saved"

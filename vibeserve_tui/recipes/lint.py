@@ -6,7 +6,7 @@ all it asks for; no code of it is run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,11 +76,8 @@ def _relation_faults(recipe: Recipe, book: RecipeBook) -> Iterator[str]:
         yield "conflicts with something but provides nothing, so the other side cannot see it"
     for other in book.values():
         both = recipe.provides & other.provides
-        if (
-            other.id > recipe.id
-            and both
-            and not (recipe.conflicts & other.provides or other.conflicts & recipe.provides)
-        ):
+        rivals = recipe.conflicts & other.provides or other.conflicts & recipe.provides
+        if both and not rivals and other.id > recipe.id:
             yield f"provides {min(both)!r} like {other.id}, and neither declares a conflict"
 
 
@@ -132,8 +129,7 @@ def _golden_faults(recipe: Recipe) -> Iterator[str]:
     if not isinstance(result, Applied):
         yield f"does not go onto tests/before: {explain(result)}"
         return
-    expected = {name: (after / name).read_text(encoding="utf-8") for name in _files(after)}
-    found = {name: (before / name).read_text(encoding="utf-8") for name in _files(before)}
+    expected, found = _texts(after), _texts(before)
     for change in result.changes:
         found.pop(change.path, None)
         if change.after is not None:
@@ -143,5 +139,6 @@ def _golden_faults(recipe: Recipe) -> Iterator[str]:
         yield f"gives another tree than tests/after: {', '.join(differing)}"
 
 
-def _files(root: Path) -> Iterable[str]:
-    return (path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file())
+def _texts(root: Path) -> dict[str, str]:
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8", errors="replace") for path in files}

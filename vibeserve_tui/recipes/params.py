@@ -48,7 +48,7 @@ class Domain:
             return self.values[max(0, at - 1) : at] + self.values[at + 1 : at + 2]
         assert isinstance(value, int | float)
         step = 1 if self.whole else (self.high - self.low) / 8
-        near = (value / 2, value * 2) if self.log else (value - step, value + step)
+        near = (value / 2, value * 2 or step) if self.log else (value - step, value + step)
         legal = dict.fromkeys(self._nearest(candidate) for candidate in near)
         return tuple(candidate for candidate in legal if candidate != value)
 

@@ -38,7 +38,7 @@ class Plan:
     dropped: tuple[str, ...] = ()
     """What a swap takes out."""
     settings: tuple[Params, ...] = ()
-    """To be compared by successive halving before the best meets the champion; the incumbent first."""
+    """To be compared by successive halving, the incumbent first; `params` is what is tried where that is not done."""
     fidelity: float = 1.0
     """Share of a full measurement that the comparison of settings needs."""
     long_shot: bool = False
@@ -46,7 +46,6 @@ class Plan:
 
 def recipe_plan(market: Market, chosen: Candidate, others: Sequence[Candidate], *, long_shot: bool = False) -> Plan:
     situation = market.situation
-    tried = (*situation.trials, *situation.experience)
     return Plan(
         step=Step.RECIPE,
         recipe=chosen.recipe.id,
@@ -55,7 +54,7 @@ def recipe_plan(market: Market, chosen: Candidate, others: Sequence[Candidate], 
         recipes=situation.base.with_choice(Choice(chosen.recipe.id, chosen.params)),
         title=chosen.recipe.spec.title,
         hypothesis=hypothesis(chosen.recipe, chosen.posterior.gain, situation.minimum_effect),
-        why=(*why_candidate(chosen, tried, others[0] if others else None), *_said(long_shot)),
+        why=(*why_candidate(chosen, situation, others[0] if others else None), *_said(long_shot)),
         seconds=chosen.seconds,
         chain=tuple(link.id for link in chosen.chain[1:]),
         long_shot=long_shot,
@@ -75,7 +74,7 @@ def swap_plan(market: Market, swap: Swap, *, long_shot: bool = False) -> Plan:
         hypothesis=hypothesis(swap.recipe, swap.total, situation.minimum_effect),
         why=(
             WhyRow(what="conflicts with", value=rivals, source="in the champion; the two cannot stand together"),
-            *why_trials(swap.recipe, (*situation.trials, *situation.experience)),
+            *why_trials(swap.recipe, situation),
             WhyRow(what="expected over the champion", value=factor(swap.total.mean), source="its gain without theirs"),
             WhyRow(what="chance of more than 1 %", value=f"{swap.chance:.0%}"),
             *_said(long_shot),
@@ -99,9 +98,9 @@ def tuning_plan(market: Market, choice: Choice, known: dict[str, Domain]) -> Pla
     return Plan(
         step=Step.TUNE,
         recipe=recipe.id,
-        params=choice.params,
+        params=compared[1],
         parent=situation.champion.round,
-        recipes=situation.champion.recipes,
+        recipes=situation.champion.with_choice(Choice(recipe.id, compared[1])),
         title=f"Tune {names} of {recipe.id}",
         # The incumbent is the expectation: nothing says beforehand which way a knob should go.
         hypothesis=hypothesis(recipe, NormalDist(0.0, expected.sd), situation.minimum_effect),
@@ -109,7 +108,7 @@ def tuning_plan(market: Market, choice: Choice, known: dict[str, Domain]) -> Pla
             WhyRow(
                 what="selection", value="no recipe is likely to gain", source="so the knobs of the kept ones are next"
             ),
-            *why_trials(recipe, situation.trials),
+            *why_trials(recipe, situation),
             WhyRow(what="settings", value=str(len(compared)), source="the present one, its neighbours, one drawn"),
         ),
         seconds=market.seconds(recipe, 0.0) * len(compared) * fidelity(known),

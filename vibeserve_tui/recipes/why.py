@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from statistics import NormalDist
 
 from vibeserve_tui.events import Hypothesis, WhyRow
@@ -11,24 +11,24 @@ from vibeserve_tui.recipes.candidates import Candidate
 from vibeserve_tui.recipes.expressions import Unknown
 from vibeserve_tui.recipes.posterior import EvidenceRow, Posterior
 from vibeserve_tui.recipes.recipe import Recipe
+from vibeserve_tui.recipes.situation import Situation
 from vibeserve_tui.recipes.trials import Trial
 
 LONG_SHOT_ROW = WhyRow(what="long shot", value="yes", source="nothing likely is left; worth a run to know")
 
 
-def why_candidate(candidate: Candidate, trials: Sequence[Trial], runner_up: Candidate | None) -> tuple[WhyRow, ...]:
+def why_candidate(candidate: Candidate, situation: Situation, runner_up: Candidate | None) -> tuple[WhyRow, ...]:
     """Why this recipe and not the next best."""
-    return tuple(_candidate_rows(candidate, trials, runner_up))
+    return tuple(_candidate_rows(candidate, situation, runner_up))
 
 
-def why_trials(recipe: Recipe, trials: Sequence[Trial]) -> Iterator[WhyRow]:
-    """What happened when it was tried before, here and in earlier runs."""
-    for trial in trials:
+def why_trials(recipe: Recipe, situation: Situation) -> Iterator[WhyRow]:
+    """What happened when it was tried before, in this run and in earlier ones."""
+    here = ((f"tried in round {trial.round}", trial) for trial in situation.trials)
+    before = (("tried in an earlier run", trial) for trial in situation.experience)
+    for what, trial in (*here, *before):
         if trial.recipe == recipe.id:
-            place = f"round {trial.round}" if trial.weight == 1 else "an earlier run"
-            yield WhyRow(
-                what=f"tried in {place}", value=f"{_measured(trial)}{trial.outcome.value}", source=trial.reason
-            )
+            yield WhyRow(what=what, value=f"{_measured(trial)}{trial.outcome.value}", source=trial.reason)
 
 
 def factor(log_gain: float) -> str:
@@ -58,7 +58,7 @@ def _mechanism(recipe: Recipe) -> str:
     return f"Changes the {recipe.spec.layer.value} layer.{where} Expected from: {recipe.spec.prior.source}"
 
 
-def _candidate_rows(candidate: Candidate, trials: Sequence[Trial], runner_up: Candidate | None) -> Iterator[WhyRow]:
+def _candidate_rows(candidate: Candidate, situation: Situation, runner_up: Candidate | None) -> Iterator[WhyRow]:
     recipe = candidate.recipe
     prior = recipe.spec.prior
     for row in candidate.posterior.evidence:
@@ -71,7 +71,7 @@ def _candidate_rows(candidate: Candidate, trials: Sequence[Trial], runner_up: Ca
         value=f"{candidate.posterior.evidence_weight:.2f}",
         source="1 = all of it holds; 0.50 = none is given or known",
     )
-    yield from why_trials(recipe, trials)
+    yield from why_trials(recipe, situation)
     yield _expected_row(candidate.posterior)
     if candidate.unlocks:
         yield WhyRow(what="makes possible", value=candidate.unlocks.id, source=candidate.unlocks.spec.title)
@@ -91,9 +91,9 @@ def _evidence_row(row: EvidenceRow) -> WhyRow:
     if isinstance(row.answer, Unknown):
         return WhyRow(what=row.expr, value="unknown", source=f"not known: {', '.join(sorted(row.answer.names))}")
     saved = "" if row.bound is None else f"; at most {row.bound:.0%} of the time can be saved"
-    return WhyRow(
-        what=row.expr, value=f"{'holds' if row.answer else 'does not hold'}{saved}", source="the champion's profile"
-    )
+    profiled = "share(" in row.expr or "profile." in row.expr
+    source = "the champion's profile" if profiled else "target, model and machine"
+    return WhyRow(what=row.expr, value=f"{'holds' if row.answer else 'does not hold'}{saved}", source=source)
 
 
 def _expected_row(expected: Posterior) -> WhyRow:
