@@ -1,0 +1,1 @@
+"""Whatever the user gives us, validated once: targets, profiles, settings, skills."""
