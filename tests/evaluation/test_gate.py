@@ -17,7 +17,7 @@ TTFT = MetricSpec(name="median_ttft_ms", level="c16", unit="ms", direction="min"
 MEMORY = MetricSpec(name="peak_rss_mib", unit="MiB", direction="min", role="guard", max=2048)
 
 
-def blocks(*ds: float, cpu: Sequence[float] | None = None) -> list[Block]:
+def blocks(*ds: float, cpu: Sequence[float | None] | None = None) -> list[Block]:
     return [Block(d=d, d_cpu=None if cpu is None else cpu[i], windows=4) for i, d in enumerate(ds)]
 
 
@@ -132,7 +132,7 @@ def test_a_guard_that_is_surely_worse_rejects_a_faster_candidate() -> None:
 
 
 def test_an_unresolved_guard_is_shown_and_does_not_reject() -> None:
-    unsure = [guarded(0.11, {TTFT.key: Reading(100, 100, d)}) for d in (-0.30, 0.10, 0.05)]
+    unsure = [guarded(0.11, {TTFT.key: Reading(100, 100, d)}) for d in (-0.40, 0.10, 0.05)]
     decision = decide(unsure, QUICK, Terms(guards=(TTFT,)))
     assert decision.outcome is Outcome.ACCEPTED
     assert decision.guards[0].state is GuardState.UNRESOLVED
@@ -254,10 +254,11 @@ def test_cpu_time_may_accept_what_a_noisy_wall_leaves_open() -> None:
         (Terms(noise=Noise(wall=Spread(sd=0.04, df=3)), cpu_proxy=True), STEADY),
         (Terms(noise=NOISY, cpu_proxy=True), (-0.5,) * 8),
         (Terms(noise=NOISY, cpu_proxy=True), None),
+        (Terms(noise=NOISY, cpu_proxy=True), (None, *STEADY[1:])),
     ],
-    ids=["proxy off", "wall quiet enough", "cpu worse", "cpu not reported"],
+    ids=["proxy off", "wall quiet enough", "cpu worse", "cpu not reported", "cpu not reported once"],
 )
-def test_otherwise_an_open_wall_stays_indecisive(terms: Terms, cpu: tuple[float, ...] | None) -> None:
+def test_otherwise_an_open_wall_stays_indecisive(terms: Terms, cpu: Sequence[float | None] | None) -> None:
     decision = decide(blocks(*WILD, cpu=cpu), QUICK, terms)
     assert (decision.outcome, decision.reason, decision.provisional) == (Outcome.INDECISIVE, "last_look", False)
 
@@ -290,6 +291,8 @@ def test_running_out_of_time_is_indecisive_and_a_busy_machine_void() -> None:
     assert decide(blocks(0.1, 0.1), QUICK, closed=Closed.WALL_CAP).outcome is Outcome.INDECISIVE
     assert decide(blocks(0.1, 0.1), QUICK, closed=Closed.WALL_CAP).reason == "wall_cap"
     assert decide([], QUICK, closed=Closed.ENVIRONMENT).outcome is Outcome.VOID
+    patchy = [Block(d=0.1, windows=4, void_windows=2)]
+    assert decide(patchy, QUICK, closed=Closed.WALL_CAP).reason == "void_windows"
 
 
 def test_a_retest_halves_every_error_probability() -> None:

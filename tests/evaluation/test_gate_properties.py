@@ -143,3 +143,17 @@ def test_a_bad_window_costs_its_pair_and_nothing_else(
     block = block_of(whole.model_copy(update={"windows": broken}), [speed(Direction.MAX)])
     assert block.d == d_of([pair for i, pair in enumerate(pairs) if i != at])
     assert (block.windows, block.void_windows) == (8, 1)
+
+
+@given(windows, st.integers(0, 3))
+def test_a_pair_on_different_requests_is_left_out(pairs: list[tuple[float, float]], at: int) -> None:
+    whole = record(pairs)
+    mixed = tuple(
+        timed.model_copy(update={"window": timed.window.model_copy(update={"slice_sha256": f"{at}{timed.arm}"})})
+        if timed.pair == at
+        else timed
+        for timed in whole.windows
+    )
+    block = block_of(whole.model_copy(update={"windows": mixed}), [speed(Direction.MAX)])
+    assert block.d == d_of([pair for i, pair in enumerate(pairs) if i != at])
+    assert (block.windows, block.void_windows) == (8, 2)

@@ -15,7 +15,7 @@ from vibeserve_tui.evaluation.blocks import Arm
 from vibeserve_tui.evaluation.evidence import noise_of
 from vibeserve_tui.evaluation.gate_config import GateConfig
 from vibeserve_tui.evaluation.measure import Measurement, MeasurePlan, confirm, measure, noise
-from vibeserve_tui.metrics import Basis, GuardState, MetricSpec, Outcome, TimeBasis
+from vibeserve_tui.metrics import Basis, GuardState, MetricSpec, Outcome, Role, TimeBasis
 
 E = TypeVar("E", bound=MeasureEvent)
 THROUGHPUT = MetricSpec(name="output_throughput", level="c16", unit="tok/s", direction="max", role="headline")
@@ -164,6 +164,16 @@ async def test_a_guard_against_the_baseline_does_not_bind_at_the_gate(bench: Ben
     assert [guard.spec.key for guard in result.comparison.guards] == ["peak_rss_mib"]
 
 
+async def test_of_several_headlines_their_mean_decides_and_none_may_get_worse(bench: Bench) -> None:
+    latency = SINGLE.model_copy(update={"role": Role.HEADLINE, "level": "c16"})
+    bench.plan = replace(bench.plan, metrics=(THROUGHPUT, latency))
+    both = await bench.measured(bench.side("A"), bench.side("B", 130, ttft_ms=40, random=Random(8)))
+    assert both.comparison.outcome is Outcome.ACCEPTED
+    assert both.comparison.ratio == pytest.approx((1.3 * 50 / 40) ** 0.5, rel=0.05)
+    traded = await bench.measured(bench.side("A"), bench.side("B", 160, ttft_ms=60, random=Random(8)))
+    assert traded.comparison.reason == "guard:median_ttft_ms@c16"
+
+
 async def test_too_much_memory_rejects(bench: Bench) -> None:
     result = await bench.measured(bench.side("A"), bench.side("B", 130, rss_mib=3000, random=Random(8)))
     assert result.comparison.reason == "guard:peak_rss_mib"
@@ -285,12 +295,14 @@ async def test_an_error_that_is_no_server_s_fault_ends_the_evaluation_and_stops_
 # ---- environment and limits ----
 
 
-async def test_it_waits_until_the_machine_is_quiet(bench: Bench) -> None:
+async def test_it_waits_until_the_machine_is_quiet_and_the_wait_does_not_count(bench: Bench) -> None:
     ready = Sentinel([Answer(False, ["foreign CPU 0.8 of 2 cores"]), Answer(True)])
-    bench.plan = replace(bench.plan, ready=ready, ready_limit_s=5)
+    capped = GateConfig.quick().model_copy(update={"wall_cap_s": 0.9})
+    bench.plan = replace(bench.plan, config=capped, ready=ready, ready_limit_s=5)
     result = await bench.measured(bench.side("A"), bench.side("B", 300))
     assert ready.asked == 2
     assert result.comparison.outcome is Outcome.ACCEPTED
+    assert result.comparison.took_s < 0.9
 
 
 async def test_a_machine_never_quiet_is_void_without_cpu_time(bench: Bench) -> None:
@@ -302,7 +314,8 @@ async def test_a_machine_never_quiet_is_void_without_cpu_time(bench: Bench) -> N
 
 
 async def test_a_machine_never_quiet_goes_on_with_cpu_time_where_that_is_allowed(bench: Bench) -> None:
-    bench.plan = replace(bench.plan, ready=Sentinel([Answer(False, ["foreign CPU"])]), ready_limit_s=0, cpu_proxy=True)
+    never = Sentinel([Answer(False, ["foreign CPU"])])
+    bench.plan = replace(bench.plan, ready=never, ready_limit_s=0, trusted=never, cpu_proxy=True)
     result = await bench.measured(bench.side("A"), bench.side("B", 130, random=Random(8)))
     assert (result.comparison.outcome, result.comparison.basis) == (Outcome.ACCEPTED, TimeBasis.CPU_PROXY)
     assert result.comparison.provisional

@@ -127,6 +127,11 @@ def test_the_bound_is_tight_for_pure_decoding() -> None:
     assert bound == pytest.approx(1.05 * 16 / step)
 
 
+def test_a_request_for_one_token_costs_its_prefill() -> None:
+    bound = throughput_bound(TINY, BF16, Roof(None, 100e9), Load(100, 1, 16))
+    assert bound == pytest.approx(1.05 * 100e9 / (2 * TINY.body * 100 + 2 * TINY.head))
+
+
 def test_several_tokens_per_pass_lift_the_bandwidth_bound_and_never_the_compute_bound() -> None:
     slow_memory = Roof(1e9, 1e15)
     plain = throughput_bound(TINY, BF16, slow_memory, Load(0, 48, 1))

@@ -73,7 +73,10 @@ class MeasurePlan:
         return tuple(spec for spec in self.metrics if spec.role is Role.HEADLINE)
 
     def guards(self, basis: Basis) -> tuple[MetricSpec, ...]:
-        return tuple(spec for spec in self.metrics if spec.role is Role.GUARD and spec.basis is basis)
+        """The declared ones; of several headlines, whose weighted mean decides, none may surely get worse either."""
+        objectives = self.headlines if len(self.headlines) > 1 else ()
+        declared = (spec for spec in self.metrics if spec.role is Role.GUARD and spec.basis is basis)
+        return (*(spec.as_guard() for spec in objectives), *declared)
 
 
 @dataclass(frozen=True, slots=True)
