@@ -53,10 +53,3 @@ def why_not_on(recipe: Recipe, capabilities: frozenset[str]) -> str | None:
     if present := recipe.conflicts & capabilities:
         return f"conflicts with {', '.join(sorted(present))}"
     return None
-
-
-def why_not(recipe: Recipe, facts: Facts) -> str | None:
-    """Both questions at once, for the tree in `facts.capabilities`."""
-    if facts.capabilities is None:
-        return "unknown: capabilities"
-    return why_not_here(recipe, facts) or why_not_on(recipe, facts.capabilities)

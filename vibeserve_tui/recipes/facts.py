@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from vibeserve_tui.profile_report import ProfileReport, Quality
-
 METRIC_NAMES = frozenset(
     {
         "request_throughput", "output_throughput", "total_token_throughput", "request_goodput", "peak_rss_mib",
@@ -104,11 +102,6 @@ class ProfileFacts:
     hints: tuple[str, ...] | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
     """Phase or operator name to its share of the window, 0..1."""
-
-    @classmethod
-    def of(cls, report: ProfileReport) -> ProfileFacts:
-        usable = report.quality is Quality.USABLE
-        return cls(usable, report.observer_effect, report.hints, {**report.operations, **report.phases})
 
 
 @dataclass(frozen=True, slots=True)
