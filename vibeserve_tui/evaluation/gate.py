@@ -103,7 +103,7 @@ class _Case:
         if not seen[-1].usable:
             return None
         decision = self._on_wall(usable) if self.terms.wall_trusted else self._on_cpu(usable)
-        return decision and self._unless_patchy(decision, seen)
+        return None if decision is None else self._unless_patchy(decision, seen)
 
     def undecided(self, seen: Sequence[Block], closed: Closed | None) -> Decision:
         """No block has brought a decision; `closed` says that none will follow."""
