@@ -23,7 +23,7 @@ from vibeserve_tui.agents.protocol import load_voice
 from vibeserve_tui.backend import Backend, Device, load_backend
 from vibeserve_tui.errors import BackendError, TargetError, WorkspaceError
 from vibeserve_tui.evaluation.gate_config import GateConfig
-from vibeserve_tui.evaluation.reference import ReferenceService, reference_command
+from vibeserve_tui.evaluation.reference import ReferenceService, reference_command, spawn_boxed
 from vibeserve_tui.evaluation.testbed import Testbed
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.execution.launcher import Launcher
@@ -160,7 +160,7 @@ async def open_workshop(run: Run, order: ev.RunPlan, launcher: Launcher) -> Asyn
     env = backend.candidate_env(device).env
     testbed = Testbed(launcher, run.store, run.dir, target, order.backend, env)
     async with contextlib.AsyncExitStack() as stack:
-        reference = await _start_reference(run, target)
+        reference = await _start_reference(run, target, launcher)
         stack.push_async_callback(reference.close)
         tools = frozenset({"cxx"}) if await testbed.probe_compiler() else frozenset[str]()
         yield _assembled(run, order, profile, target, device, backend, testbed, workload, reference, tools)
@@ -269,12 +269,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-async def _start_reference(run: Run, target: LoadedTarget) -> ReferenceService:
+async def _start_reference(run: Run, target: LoadedTarget, launcher: Launcher) -> ReferenceService:
     swaps, log = run.dir.path / "swaps", run.dir.path / "logs" / "reference.log"
     for folder in (swaps, log.parent):
         await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
     command = reference_command(target, swaps=swaps)
-    return await ReferenceService.start(command, target.model_dir, log=log)
+    return await ReferenceService.start(command, target.model_dir, log=log, spawn=spawn_boxed(launcher))
 
 
 def _recalled(run: Run, store: ExperienceStore | None, now: Circumstances) -> tuple[Trial, ...]:

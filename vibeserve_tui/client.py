@@ -129,6 +129,7 @@ class ReplayClient(_Folder):
         self._last = clock()
         self._at = self._records[0].ts_wall
         self._next = 0
+        self.listener: Listener | None = None
 
     @property
     def now(self) -> float:
@@ -151,6 +152,8 @@ class ReplayClient(_Folder):
         start = self._next
         while self._next < len(self._records) and self._records[self._next].ts_wall <= moment:
             self.state.apply(self._records[self._next])
+            if self.listener:
+                self.listener(self._records[self._next])
             self._next += 1
         return self._next - start
 

@@ -73,8 +73,8 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
     if device is None or not state.usable:
         raise BackendError(f"backend {name} is not usable here: {state.reason or 'no device'}", fix=state.fix)
     agent = wanted.agent or profile.agent.provider
-    if agent not in _providers():
-        raise ProfileError(f"no agent provider {agent!r}", fix=f"pick one of: {', '.join(_providers())}")
+    if agent not in providers():
+        raise ProfileError(f"no agent provider {agent!r}", fix=f"pick one of: {', '.join(providers())}")
     return ev.RunPlan(
         target=target.spec.name,
         target_path=str(target.root),
@@ -155,7 +155,8 @@ def _metrics(target: LoadedTarget) -> tuple[ev.MetricRef, ...]:
     )
 
 
-def _providers() -> tuple[str, ...]:
+def providers() -> tuple[str, ...]:
+    """Who can play the roles: the files of `agents/`."""
     folder = Path(__file__).with_name("agents")
     return tuple(
         sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "protocol", "replies"))

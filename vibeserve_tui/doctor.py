@@ -1,0 +1,171 @@
+"""What this machine can do, found out by trying, and how to fix what is missing; and whether a run's journal is sound.
+
+A finding is a backend's `Requirement`: what was seen, what was expected, and the fix. Nothing is changed here, but that a
+damaged journal's good beginning is copied beside it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from vibeserve_tui.backend import Requirement, discover
+from vibeserve_tui.errors import EnvironmentFault, SandboxError, StateDamaged
+from vibeserve_tui.execution.sandbox import probe
+from vibeserve_tui.state.journal import read_journal
+from vibeserve_tui.state.run_dir import RunDir
+
+FREE_DISK = 2 << 30
+LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "uvicorn", "fastapi")
+PROGRAM = '#include <cstdio>\nint main() { std::puts("works"); }\n'
+
+
+def examine(runs: Path) -> list[Requirement]:
+    """All findings about this machine, the most important first."""
+    return [*_basics(), *_sandbox(), *_backends(), _libraries(), _compiler(), _disk(runs)]
+
+
+def _basics() -> Iterator[Requirement]:
+    version = platform.python_version()
+    yield Requirement(id="python", ok=True, severity="required", observed=version, expected="3.11 or newer")
+    git = shutil.which("git")
+    seen = _output([git, "--version"]) if git else "not found"
+    yield Requirement(
+        id="git", ok=bool(git), severity="required", observed=seen, expected="git 2.30 or newer", fix="install git"
+    )
+
+
+def _sandbox() -> Iterator[Requirement]:
+    expected = "a tier that denies what it must"
+    try:
+        report = probe()
+    except (SandboxError, EnvironmentFault) as error:
+        yield Requirement(
+            id="sandbox", ok=False, severity="required", observed=error.what, expected=expected, fix=error.fix
+        )
+        return
+    yield Requirement(id="sandbox", ok=True, severity="required", observed=f"{report.tier} holds", expected=expected)
+    for tried in report.tried:
+        if not tried.works:
+            yield Requirement(
+                id=f"sandbox {tried.tier}", ok=False, severity="recommended", observed=tried.detail,
+                expected=f"tier {tried.tier}", fix=tried.fix,
+            )  # fmt: skip
+
+
+def _backends() -> Iterator[Requirement]:
+    for found in discover().values():
+        if found.backend is None:
+            yield Requirement(
+                id=f"backend {found.name}", ok=False, severity="info", observed=found.error, expected="a loadable plugin",
+                fix=f"repair or remove {found.distribution}",
+            )  # fmt: skip
+            continue
+        device = next(iter(found.backend.detect()), None)
+        state = found.backend.availability(device)
+        cores = f", {device.compute_units} cores" if device and device.compute_units else ""
+        seen = f"{device.name}{cores}" if device and state.usable else state.reason or "no device"
+        yield Requirement(
+            id=f"backend {found.name}", ok=state.usable, severity="info", observed=seen, expected="a usable device",
+            fix=state.fix,
+        )  # fmt: skip
+        yield from (line.model_copy(update={"id": f"{found.name}: {line.id}"}) for line in state.requirements)
+
+
+def _libraries() -> Requirement:
+    missing = [name for name in LIBRARIES if not _installed(name)]
+    have = ", ".join(f"{name} {_installed(name)}" for name in LIBRARIES[:2] if _installed(name))
+    return Requirement(
+        id="seed libraries",
+        ok=not missing,
+        severity="required",
+        observed=f"missing: {', '.join(missing)}" if missing else have,
+        expected="what the shipped seed servers import",
+        fix="pip install 'vibeserve-tui[cpu]'",
+    )
+
+
+def _compiler() -> Requirement:
+    found = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
+    works = found is not None and _compiles(found)
+    return Requirement(
+        id="C++ compiler",
+        ok=works,
+        severity="recommended",
+        observed=_output([found, "--version"]) if found and works else "none that compiles and runs a program",
+        expected="a compiler, for native kernels; without one the search uses PyTorch alone",
+        fix="apt install g++, or xcode-select --install",
+    )
+
+
+def _compiles(compiler: str) -> bool:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, binary = Path(folder, "probe.cpp"), Path(folder, "probe")
+        source.write_text(PROGRAM, "utf-8")
+        try:
+            subprocess.run([compiler, str(source), "-o", str(binary)], check=True, capture_output=True, timeout=30)
+            return b"works" in subprocess.run([str(binary)], check=True, capture_output=True, timeout=5).stdout
+        except (OSError, subprocess.SubprocessError):
+            return False
+
+
+def _disk(runs: Path) -> Requirement:
+    place = next(path for path in (runs, *runs.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    return Requirement(
+        id="disk",
+        ok=free >= FREE_DISK,
+        severity="required",
+        observed=f"{free / 2**30:.1f} GiB free at {place}",
+        expected="2 GiB for runs",
+        fix="free some space, or choose another --runs-dir",
+    )
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _output(command: list[str | None]) -> str:
+    try:
+        done = subprocess.run(
+            [word for word in command if word], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "does not answer"
+    return done.stdout.splitlines()[0] if done.stdout else "says nothing"
+
+
+# ---- a run's journal ----------------------------------------------------------------------------------------------
+
+
+def examine_run(run: RunDir) -> list[str]:
+    """What is to be said about a run's journal. Raises StateDamaged after saving the good beginning of a damaged one."""
+    count, last = 0, 0
+    try:
+        for record in read_journal(run.journal):
+            count, last = count + 1, record.seq
+    except StateDamaged as damage:
+        good = run.path / "journal.good.jsonl"
+        with run.journal.open("rb") as whole:
+            lines = [line for line, _ in zip(whole, range(last), strict=False)]
+        good.write_bytes(b"".join(lines))
+        raise StateDamaged(
+            f"{damage.what}; its {last} good records are in {good.name}", where=damage.where,
+            fix="keep a copy of the run, then put that file in the journal's place to resume from there",
+        ) from damage  # fmt: skip
+    size = run.journal.stat().st_size
+    lines = [f"{run.name}: {count} records, {size >> 10} KiB, all sound"]
+    tail = run.journal.read_bytes()[-1:]
+    if tail and tail != b"\n":
+        lines.append("an unfinished last record; `vibeserve resume` cuts it off and keeps its bytes")
+    return lines

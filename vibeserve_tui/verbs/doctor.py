@@ -1,0 +1,56 @@
+"""doctor: what this machine can do and how to fix what is missing; with RUN, whether its journal is sound."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from vibeserve_tui.backend import Requirement
+from vibeserve_tui.doctor import examine, examine_run
+from vibeserve_tui.errors import InputError, StateDamaged
+from vibeserve_tui.verbs.common import add_runs_dir, root_of
+
+MARKS = {True: "✓", False: "✗"}
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
+    parser.add_argument(
+        "run", nargs="?", default="", metavar="RUN", help="examine this run's journal instead of the machine"
+    )
+    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    add_runs_dir(parser)
+
+
+def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
+    if options.run:
+        return _examine_run(options)
+    findings = examine(root_of(options))
+    if options.json:
+        print(json.dumps([finding.model_dump() for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            print(_line(finding))
+    return 3 if any(not f.ok and f.severity == "required" for f in findings) else 0
+
+
+def _examine_run(options: argparse.Namespace) -> int:
+    from vibeserve_tui.state.run_dir import find_run
+
+    try:
+        print("\n".join(examine_run(find_run(options.run, root_of(options)))))
+    except StateDamaged as damage:
+        # This verb only reads, so a damaged journal is bad input here.
+        raise InputError(damage.what, where=damage.where, fix=damage.fix) from damage
+    return 0
+
+
+def _line(finding: Requirement) -> str:
+    mark = (
+        MARKS[finding.ok]
+        if finding.ok or finding.severity == "required"
+        else "–"
+        if finding.severity == "info"
+        else "!"
+    )
+    fix = f"\n    fix: {finding.fix}" if not finding.ok and finding.fix else ""
+    return f"{mark} {finding.id:<22} {finding.observed}{fix}"

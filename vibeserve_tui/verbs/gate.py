@@ -1,0 +1,31 @@
+"""gate explain RUN ROUND: a measurement's decision, step by step, computed again from its evidence."""
+
+from __future__ import annotations
+
+import argparse
+
+from vibeserve_tui.client import open_state
+from vibeserve_tui.errors import RunError
+from vibeserve_tui.evaluation.evidence import Evidence, explain
+from vibeserve_tui.verbs.common import add_runs_dir, root_of
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
+    parser.add_argument("action", choices=["explain"], help="what to do")
+    parser.add_argument("run", metavar="RUN", help="a run's id, the unique beginning of one, or `latest`")
+    parser.add_argument("round", type=int, metavar="ROUND", help="the round; 0 is the baseline")
+    add_runs_dir(parser)
+
+
+def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
+    from vibeserve_tui.state.run_dir import find_run
+
+    directory = find_run(options.run, root_of(options))
+    record = open_state(directory).rounds.get(options.round)
+    if record is None:
+        raise RunError(f"there is no finished round {options.round}", where=directory.name)
+    if record.measured is None or not record.measured.evidence:
+        raise RunError(f"round {options.round} was never measured: {record.reason}", where=directory.name)
+    evidence = Evidence.model_validate_json(directory.get_blob(record.measured.evidence))
+    print("\n".join(explain(evidence)))
+    return 0

@@ -1,0 +1,111 @@
+"""target: list the shipped targets, check one to the last field, or make a new one around a model folder."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from vibeserve_tui.errors import InputError, TargetError
+from vibeserve_tui.events import JudgeStep
+from vibeserve_tui.inputs.scaffold import scaffold
+from vibeserve_tui.inputs.target import load_target, read_definition, target_faults
+from vibeserve_tui.inputs.trust import require_trust
+from vibeserve_tui.resources import shipped_targets
+from vibeserve_tui.starting import find_target
+from vibeserve_tui.verbs.common import table
+
+EXAMPLES = """
+examples:
+  vibeserve target ls
+  vibeserve target check tiny-llama-chat              everything, with the seed server started
+  vibeserve target check ./my-target --static         files and fields only
+  vibeserve target new ./my-target --model ./weights  a complete folder, every field explained
+"""
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
+    parser.epilog = EXAMPLES
+    parser.add_argument("action", choices=["ls", "check", "new"], help="what to do")
+    parser.add_argument("path", nargs="?", default="", metavar="TARGET", help="a shipped target's name or a folder")
+    parser.add_argument("--model", type=Path, default=None, metavar="DIR", help="folder of weights")
+    parser.add_argument("--static", action="store_true", help="check: files and fields only, start nothing")
+    parser.add_argument("--trust", default="", metavar="HASH", help="check: trust hash of a foreign target")
+    parser.add_argument("--title", default="", help="new: one line for people")
+    parser.add_argument("--backend", default="cpu", help="new: hardware backend; check: where the seed is started")
+
+
+def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
+    if options.action == "ls":
+        return _list()
+    if not options.path:
+        raise InputError(f"target {options.action}: which one?", fix=f"vibeserve target {options.action} TARGET")
+    return _new(options) if options.action == "new" else _check(options)
+
+
+def _list() -> int:
+    rows = [("TARGET", "BACKENDS", "TITLE")]
+    for name, folder in shipped_targets().items():
+        spec = read_definition(folder)
+        rows.append((name, " ".join(spec.backends), spec.title))
+    print(table(rows))
+    return 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    if options.model is None:
+        raise InputError(
+            "target new: the model's folder is missing", fix="--model DIR with config.json and safetensors"
+        )
+    target = scaffold(Path(options.path), options.model, backend=options.backend, title=options.title)
+    print(
+        f"{target.root} is complete; next: vibeserve target check {target.root} --model {options.model} --trust {target.digest}"
+    )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    folder = find_target(options.path)
+    faults = target_faults(folder, model=options.model)
+    for fault in faults:
+        print(f"vibeserve: {fault}", file=sys.stderr)
+    if faults:
+        return 2
+    target = load_target(folder, model=options.model)
+    print(f"✓ {target.spec.name}: files and fields are sound; trust hash {target.digest}")
+    if options.static:
+        return 0
+    require_trust(target, options.trust)
+    steps = asyncio.run(_live(options, folder))
+    failed = [step for step in steps if not step.passed]
+    if failed:
+        raise TargetError(f"{len(failed)} of {len(steps)} live steps failed", where=str(folder), fix=failed[0].detail)
+    return 0
+
+
+async def _live(options: argparse.Namespace, folder: Path) -> tuple[JudgeStep, ...]:
+    from vibeserve_tui.backend import load_backend
+    from vibeserve_tui.evaluation.target_check import check_target, seed_exam
+    from vibeserve_tui.execution.launcher import Launcher
+    from vibeserve_tui.state.run_dir import RunDir
+
+    launcher = Launcher.start("target-check")
+    backend = load_backend(options.backend)
+    device = next(iter(backend.detect()))
+    target = load_target(folder, model=options.model).for_backend(options.backend)
+    try:
+        with tempfile.TemporaryDirectory(prefix="vibeserve-check-") as scratch:
+            directory = RunDir(Path(scratch) / "check")
+            env = backend.candidate_env(device).env
+            async with seed_exam(launcher, target, directory, backend=options.backend, env=env) as exam:
+                return await check_target(exam, _show)
+    finally:
+        await launcher.close()
+
+
+def _show(step: JudgeStep) -> None:
+    print(
+        f"{'✓' if step.passed else '✗'} {step.id} {step.title}: {step.detail} ({step.took_ms / 1000:.1f} s)", flush=True
+    )
