@@ -130,7 +130,8 @@ class LiveRun:
 
     def _window(self, plan: LoadPlan, report: LoadReport, before: Usage, after: Usage) -> Window:
         spec = self.side.testbed.target.spec
-        table = figures(summarise(report))
+        # The client cannot know these two; they are read off the server's process tree below.
+        table = {k: v for k, v in figures(summarise(report)).items() if k not in ("cpu_ms_per_token", "peak_rss_mib")}
         tokens = sum(call.output_tokens or 0 for call in report.calls if call.ok)
         cpu_ms = 1000 * (after.cpu_s - before.cpu_s)
         rules = ValidityRules(spec.accuracy.error_budget, spec.endpoints[0].max_tokens_per_chunk)

@@ -1,0 +1,50 @@
+# One command each: `make run` starts the default run, `make test` proves the repository, `make check` is the pre-commit loop.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# On Linux without an NVIDIA GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves several GB.
+TORCH_INDEX ?=
+
+.PHONY: run demo test check fix docs clean
+
+run: $(VENV)/.run
+	$(BIN)/vibeserve run
+
+demo: $(VENV)/.run
+	$(BIN)/vibeserve demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check vibeserve_tui backends tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check vibeserve_tui backends tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+fix: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format vibeserve_tui backends tests benchmarks
+
+$(VENV)/.base:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	touch $@
+
+$(VENV)/.run: $(VENV)/.base pyproject.toml constraints.txt
+	$(PIP) -e ".[cpu]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e ".[cpu,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
