@@ -28,7 +28,7 @@ from vibeserve_tui.execution.ladder import Tier
 from vibeserve_tui.execution.view import Entry
 
 _OOM_SCORE = 500  # the kernel ends a box before the engine, and before most of the user's programs
-_NOT_FOUND, _NOT_EXECUTABLE, _SETUP_FAILED = 127, 126, 125
+_SETUP_FAILED, _NOT_EXECUTABLE, _NOT_FOUND, _KILLED_BY_SIGNAL = 125, 126, 127, 128
 _MIB = 1 << 20
 
 
@@ -141,7 +141,9 @@ def _keep_namespaces(job: Job, program: bytes, reports: int) -> NoReturn:
         os._exit(0)
     _report(reports, {"child-pid": init})
     _leave_files(reports)
-    _reap_until(init)
+    status = _reap_until(init)
+    if status > _KILLED_BY_SIGNAL:  # by somebody else: the init itself could not report
+        _report(reports, {"exit-code": status})
     os._exit(0)
 
 
@@ -209,7 +211,7 @@ def _reap_until(child: int) -> int:
         pid, status = os.wait()
         if pid == child:
             code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+            return code if code >= 0 else _KILLED_BY_SIGNAL - code
 
 
 def _leave_files(reports: int) -> None:

@@ -46,6 +46,7 @@ def refusal(tier: Tier, detail: str) -> TierResult:
     return TierResult(tier, works=False, detail=detail, fix=_fix(tier, detail))
 
 
+_SYSCTL = Path("/proc/sys")
 _SWITCHES = (  # value that forbids, and what to do about it
     (
         "kernel/apparmor_restrict_unprivileged_userns",
@@ -65,7 +66,7 @@ def _fix(tier: Tier, detail: str) -> str:
     if "Unknown option" in detail:
         return "update bubblewrap to 0.8 or later"
     for name, forbidding, remedy in _SWITCHES:
-        path = Path("/proc/sys", name)
+        path = _SYSCTL / name
         if path.exists() and path.read_text(encoding="ascii").strip() == forbidding:
             return remedy.format(name.replace("/", "."))
     return (

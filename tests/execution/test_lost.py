@@ -1,0 +1,122 @@
+"""Nothing boxed outlives its engine or its launcher, however these end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.execution.conftest import DAEMONS, eventually, marked, python, spec
+from vibeserve_tui.errors import SandboxError
+from vibeserve_tui.execution.ladder import LADDER, Tier
+from vibeserve_tui.execution.launcher import Launcher
+
+ROOT = Path(__file__).parents[2]
+
+# An engine with daemons in a pod, daemons in a box of their own, and one suspended server.
+ENGINE = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.execution.conftest import DAEMONS, python, spec
+from vibeserve_tui.execution.ladder import Tier
+from vibeserve_tui.execution.launcher import Launcher
+
+async def main(launcher, folder):
+    pod = await launcher.open_pod()
+    for name in ("server", "helper"):
+        await pod.start(name, spec(python(DAEMONS, 60), folder, log=folder / name))
+    task = asyncio.create_task(launcher.run(spec(python(DAEMONS, 60), folder, log=folder / "tool"), timeout_s=60))
+    while not all((folder / name).exists() and "ready" in (folder / name).read_text() for name in ("server", "helper", "tool")):
+        await asyncio.sleep(0.01)
+    await pod.suspend("helper")
+    print("up", flush=True)
+    await task
+
+launcher = Launcher.start(sys.argv[2], tiers=(Tier(sys.argv[3]),))
+asyncio.run(main(launcher, Path(sys.argv[4])))
+"""
+
+
+@pytest.fixture(params=LADDER, ids=str)
+def tier(request: pytest.FixtureRequest) -> Tier:
+    return request.param
+
+
+def launcher_of(run_id: str) -> int:
+    """The launcher itself, not its forks that keep boxes."""
+    forks = [pid for pid in marked(run_id) if b"launcher_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return min(forks, key=lambda pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]))
+
+
+@pytest.mark.parametrize("victim", ["engine", "launcher", "launcher asked"])
+def test_no_process_is_left_after_a_second(tier: Tier, run_id: str, tmp_path: Path, victim: str):
+    argv = [sys.executable, "-c", ENGINE, str(ROOT), run_id, tier, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as engine:
+        try:
+            assert engine.stdout is not None
+            assert engine.stdout.readline() == "up\n"
+            assert len(marked(run_id)) > 9
+            if victim == "engine":
+                engine.kill()
+            else:
+                os.kill(launcher_of(run_id), signal.SIGTERM if "asked" in victim else signal.SIGKILL)
+
+            assert eventually(lambda: marked(run_id) == [], within_s=1)
+        finally:
+            engine.kill()
+
+
+async def test_calls_fail_when_the_launcher_is_lost(tier: Tier, run_id: str, tmp_path: Path):
+    launcher = Launcher.start(run_id, tiers=(tier,))
+    pod = await launcher.open_pod()
+    process = await pod.start("server", spec(python(DAEMONS, 60), tmp_path))
+    running = asyncio.create_task(launcher.run(spec(("sleep", "60"), tmp_path), timeout_s=60))
+    await asyncio.sleep(0.1)
+    os.kill(launcher_of(run_id), signal.SIGKILL)
+
+    with pytest.raises(SandboxError, match="ended unexpectedly"):
+        await process.wait()
+    with pytest.raises(SandboxError, match="ended unexpectedly"):
+        await running
+    with pytest.raises(SandboxError, match="ended unexpectedly"):
+        await launcher.open_pod()
+    assert eventually(lambda: marked(run_id) == [], within_s=1)
+    await launcher.close()
+
+
+async def test_a_killed_keeper_takes_its_box_along(tier: Tier, run_id: str, tmp_path: Path):
+    launcher = Launcher.start(run_id, tiers=(tier,))
+    pod = await launcher.open_pod()
+    process = await pod.start("server", spec(python(DAEMONS, 60), tmp_path, log=tmp_path / "log"))
+    while "ready" not in (tmp_path / "log").read_text():
+        await asyncio.sleep(0.01)
+    parent = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(parent, signal.SIGKILL)
+    result = await process.wait()
+    left = eventually(lambda: len(marked(run_id)) == 1, within_s=1)
+    await launcher.close()
+
+    assert result.returncode != 0
+    assert left
+
+
+async def test_scratch_folders_of_the_landlock_tier_are_removed(run_id: str, tmp_path: Path):
+    launcher = Launcher.start(run_id, tiers=(Tier.LANDLOCK,))
+    result = await launcher.run(spec(("sh", "-c", "echo $TMPDIR; mkdir -p $TMPDIR/a/b"), tmp_path), timeout_s=10)
+    running = asyncio.create_task(
+        launcher.run(spec(("sh", "-c", "echo $TMPDIR > at; sleep 60"), tmp_path), timeout_s=60)
+    )
+    while not (tmp_path / "at").exists() or not (tmp_path / "at").read_text():
+        await asyncio.sleep(0.01)
+    await launcher.close()
+    with pytest.raises(SandboxError):
+        await running
+
+    assert not Path(result.stdout.decode().strip()).exists()
+    assert not Path((tmp_path / "at").read_text().strip()).exists()
