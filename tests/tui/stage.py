@@ -13,8 +13,10 @@ from textual.pilot import Pilot
 from tests.tui import journals
 from tests.tui.fakes import FakeServices, ScriptClient, screen_text
 from vibeserve_tui.client import Liveness
-from vibeserve_tui.tui.app import Ui, VibeServeApp
+from vibeserve_tui.inputs.config import Config, Ui
+from vibeserve_tui.tui.app import VibeServeApp
 from vibeserve_tui.tui.screens.run import RunScreen
+from vibeserve_tui.tui.services import Services
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = "VIBESERVE_UPDATE_SNAPSHOTS"
@@ -62,14 +64,14 @@ async def stage(
     *,
     ui: Ui | None = None,
     liveness: Liveness | None = None,
+    services: Services | None = None,
 ) -> AsyncIterator[Stage]:
     script = journals.ALL[journal]()
     client = ScriptClient(script, liveness)
     client.poll()
-    app = VibeServeApp(FakeServices(), None, ui or Ui(glyphs="unicode"))
+    app = VibeServeApp(services or FakeServices(), client, config=Config(ui=ui or Ui(glyphs="unicode")), clock=lambda: script.now + LATER_S)
     async with app.run_test(size=size, notifications=True) as pilot:
-        screen = RunScreen(client, clock=lambda: script.now + LATER_S)
-        await app.push_screen(screen)
+        screen = next(screen for screen in app.screen_stack if isinstance(screen, RunScreen))
         opened = Stage(app, pilot, client, screen)
         await opened.settle()
         yield opened

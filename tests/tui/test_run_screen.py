@@ -7,7 +7,7 @@ from tests.tui.stage import assert_snapshot, stage
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness
-from vibeserve_tui.tui.app import Ui
+from vibeserve_tui.inputs.config import Ui
 from vibeserve_tui.tui.layout import PANES
 from vibeserve_tui.tui.panes.agents import AgentsPane
 from vibeserve_tui.tui.panes.pane import Drawing

@@ -7,57 +7,95 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App
+from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.screen import Screen
 
 from vibeserve_tui.client import RunClient
+from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.tui import themes
-from vibeserve_tui.tui.glyphs import GlyphSet, wants_ascii
-from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.crash import last_words, write_report
+from vibeserve_tui.tui.glyphs import wants_ascii
+from vibeserve_tui.tui.keymap import SCREENS, bindings, shown_keys, with_user_keys
+from vibeserve_tui.tui.screens.compare import CompareScreen
+from vibeserve_tui.tui.screens.help import HelpScreen
+from vibeserve_tui.tui.screens.review import ReviewScreen
 from vibeserve_tui.tui.screens.run import RunScreen
+from vibeserve_tui.tui.screens.settings import SettingsScreen
+from vibeserve_tui.tui.screens.skills import SkillsScreen
+from vibeserve_tui.tui.screens.start import StartScreen
 from vibeserve_tui.tui.screens.steering import Steering
 from vibeserve_tui.tui.services import Services
+from vibeserve_tui.tui.shell import Shell
 
 DETACH_WITHIN_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ui:
-    """The `[ui]` part of the configuration."""
-
-    theme: str = themes.DEFAULT
-    glyphs: GlyphSet = "auto"
-    keymap: tuple[tuple[str, str], ...] = ()
-    themes_dir: Path | None = None
-
-
-class VibeServeApp(App[int]):
+class VibeServeApp(Shell):
     CSS_PATH = "app.tcss"
     TITLE = "vibeserve"
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
 
-    def __init__(self, services: Services, client: RunClient | None = None, ui: Ui | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        client: RunClient | None = None,
+        *,
+        config: Config | None = None,
+        config_dir: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__()
-        self.services, self.client, self.ui = services, client, ui or Ui()
+        self._clock = clock
+        config = config or Config()
+        self.services, self.client, self.ui = services, client, config.ui
+        self.table = with_user_keys(config.keymap)
+        self.settings_file = config_dir / "config.toml" if config_dir else None
+        self.crash: BaseException | None = None
         self._interrupted = -DETACH_WITHIN_S
-        own = (*themes.OWN, *(themes.user_themes(self.ui.themes_dir) if self.ui.themes_dir else ()))
+        own = [*themes.OWN, *(themes.user_themes(config_dir / "themes") if config_dir else ())]
         for theme in own:
             self.register_theme(theme)
-        self._theme_names = [theme.name for theme in own] + ["ansi-dark", "ansi-light"]
-        self.theme = self.ui.theme
-        self.set_class(wants_ascii(self.ui.glyphs, os.environ), "-ascii")
-        self.set_keymap(dict(self.ui.keymap))
+        self.theme_names = (*(theme.name for theme in own), "ansi-dark", "ansi-light")
+        self.set_keymap(dict(config.keymap))
+        self.apply_ui(self.ui)
+
+    def apply_ui(self, ui: Ui) -> None:
+        self.ui = ui
+        self.theme = ui.theme if ui.theme in self.available_themes else themes.DEFAULT
+        self.set_class(wants_ascii(ui.glyphs, os.environ), "-ascii")
+        if self.is_running:
+            self.refresh_css()
 
     def on_mount(self) -> None:
         if self.client is not None:
-            self.push_screen(RunScreen(self.client))
+            self.push_screen(RunScreen(self.client, self._clock))
+        else:
+            self.push_screen(StartScreen(self.services, self._clock))
         # What stands now stays; later collections need not walk it.
         self.call_after_refresh(_freeze)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: every key of the screen by what it does."""
+        for scope in SCREENS[screen_name(screen)]:
+            for key in self.table[scope]:
+                if key.action and scope != "lines":
+                    owner = self if scope == "app" else screen
+                    run = partial(self.run_action, key.action, default_namespace=owner)
+                    yield SystemCommand(f"{key.help}", shown_keys(key), run)
+
+    def action_help(self) -> None:
+        self.push_screen(HelpScreen(screen_name(self.screen)))
+
+    def action_settings(self) -> None:
+        self.push_screen(SettingsScreen(self.theme_names))
 
     def action_leave(self) -> None:
         """A screen over a run asks what should become of it."""
@@ -76,12 +114,33 @@ class VibeServeApp(App[int]):
         self.action_leave()
 
     def action_next_theme(self) -> None:
-        names = self._theme_names
-        self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
+        names = self.theme_names
+        at = names.index(self.theme) if self.theme in names else -1
+        self.apply_ui(self.ui.model_copy(update={"theme": names[(at + 1) % len(names)]}))
 
     def action_save_picture(self) -> None:
         path = self.save_screenshot(path=str(Path.cwd()))
         self.notify(f"saved {path}", markup=False)
+
+    def _fatal_error(self) -> None:
+        """Keep the fault for the report instead of printing a traceback with the values of local variables."""
+        self.crash = sys.exc_info()[1] or self._exception
+        self._close_messages_no_wait()
+
+
+def screen_name(screen: Screen[object]) -> str:
+    """The name under which the key table knows the scopes of this screen."""
+    match screen:
+        case StartScreen():
+            return "start"
+        case CompareScreen():
+            return "compare"
+        case ReviewScreen():
+            return "review"
+        case SkillsScreen():
+            return "skills"
+        case _:
+            return "run"
 
 
 def _freeze() -> None:
@@ -89,16 +148,30 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def run_app(services: Services, client: RunClient | None = None, ui: Ui | None = None) -> int:
-    """Run the app until the operator leaves; returns the process's exit code."""
+def run_app(
+    services: Services,
+    client: RunClient | None = None,
+    *,
+    config: Config | None = None,
+    config_dir: Path | None = None,
+) -> int:
+    """Run the app until the operator leaves; returns the process's exit code.
+
+    With a client it opens on that run, without one on the start screen. `config_dir` holds config.toml and themes/.
+    Raises ProfileError for a keymap that clashes and for a broken theme file.
+    """
     # The launcher's COLUMNS and LINES would win over the real size of the terminal.
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
     if os.environ.get("SSH_CONNECTION"):
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    app = VibeServeApp(services, client, config=config, config_dir=config_dir)
     # A benchmark on the same cores must not feel the app.
     os.nice(10)
-    app = VibeServeApp(services, client, ui)
     result = app.run()
-    # Textual exits with 0 after an exception unless its own code is asked for.
-    return app.return_code or result or 0
+    if app.crash is None:
+        return app.return_code or result or 0
+    run = client.state.run if client else ""
+    path = write_report(app.crash, services.crash_dir, seq=client.state.seq if client else None)
+    sys.stderr.write(last_words(app.crash, path, run) + "\n")
+    return 1

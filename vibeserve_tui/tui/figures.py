@@ -193,11 +193,13 @@ def roughly(seconds: float | None) -> str:
 
 
 def age(seconds: float) -> str:
-    """`12 min ago`, `yesterday` from one day on."""
+    """`12 min ago`, `3 h ago`, `yesterday` from one day on."""
     if seconds < 60:
         return "just now"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min ago"
     if seconds < 86_400:
-        return f"{roughly(seconds)} ago"
+        return f"{int(seconds // 3600)} h ago"
     days = int(seconds // 86_400)
     return "yesterday" if days == 1 else f"{days} days ago"
 

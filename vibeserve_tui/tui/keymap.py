@@ -23,20 +23,23 @@ class Key:
     label: str
     """For the footer; short."""
     help: str
+    """For the help and the palette, 30 characters at most."""
     rank: int = 0
     """Place in the footer when room is short, 1 first; 0 = only in the help."""
     priority: bool = False
 
 
-TABLE: dict[str, tuple[Key, ...]] = {
+KeyTable = Mapping[str, tuple[Key, ...]]
+
+TABLE: KeyTable = {
     "app": (
         Key("app.help", "question_mark,f1", "help", "help", "this help", 2),
         Key("app.leave", "q", "leave", "leave", "leave (asks)", 1),
-        Key("app.interrupt", "ctrl+c", "interrupt", "leave", "leave; twice within 2 s detaches at once", priority=True),
+        Key("app.interrupt", "ctrl+c", "interrupt", "leave", "leave; twice detaches at once", priority=True),
         Key("app.theme", "T", "next_theme", "theme", "next theme"),
-        Key("app.settings", "comma", "settings", "settings", "settings", 30),
+        Key("app.settings", "comma", "settings", "settings", "settings", 22),
         Key("app.screenshot", "S", "save_picture", "picture", "save the screen as SVG"),
-        Key("app.suspend", "ctrl+z", "suspend_process", "suspend", "back to the shell until fg"),
+        Key("app.suspend", "ctrl+z", "suspend_process", "suspend", "to the shell, until fg"),
     ),
     "lines": (
         Key("lines.up", "up,k", "move(-1)", "up", "up"),
@@ -56,30 +59,30 @@ TABLE: dict[str, tuple[Key, ...]] = {
     ),
     "run": (
         Key("run.open", "enter", "open", "open", "open the selected line", 3),
-        Key("run.review", "a", "review", "review", "review: the waiting round, else the selected one", 4),
-        Key("run.revert", "v", "revert", "revert to", "make the selected round the champion (asks)", 5),
-        Key("run.mark", "m", "mark", "mark", "mark the round to compare with", 9),
-        Key("run.compare", "c", "compare", "compare", "compare with the marked round, else the parent", 6),
+        Key("run.review", "a", "review", "review", "review the waiting round", 4),
+        Key("run.revert", "v", "revert", "revert to", "make it the champion (asks)", 5),
+        Key("run.mark", "m", "mark", "mark", "mark it to compare with", 9),
+        Key("run.compare", "c", "compare", "compare", "compare with mark or parent", 6),
         Key("run.issue", "i", "new_issue", "issue", "file an issue", 10),
-        Key("run.edit", "e", "edit", "edit", "edit the issue or the memory in focus", 14),
-        Key("run.steer", "s", "steer", "steer", "a note that every later plan sees", 7),
+        Key("run.edit", "e", "edit", "edit", "edit the issue or the memory", 14),
+        Key("run.steer", "s", "steer", "steer", "a note for all later plans", 7),
         Key("run.pause", "space", "pause", "pause", "pause or resume", 8),
         Key("run.pin", "p", "pin", "pin", "pin the selected round", 15),
-        Key("run.cancel", "x", "cancel_step", "cancel", "give up the round in flight (asks)"),
+        Key("run.cancel", "x", "cancel_step", "cancel", "give up this round (asks)"),
         Key("run.raise", "plus,equals_sign", "priority(-1)", "priority", "the issue is more urgent"),
         Key("run.lower", "minus", "priority(1)", "priority", "the issue is less urgent"),
-        Key("run.block", "b", "block", "block", "block the issue, or open it again"),
+        Key("run.block", "b", "block", "block", "block the issue, or unblock"),
         Key("run.zoom", "z", "zoom", "zoom", "zoom the pane", 11),
-        Key("run.copy", "y", "copy", "copy", "copy the line, or the diff", 16),
-        Key("run.editor", "o", "editor", "open in $EDITOR", "open the diff or the memory in $EDITOR", 17),
-        Key("run.filter", "slash", "filter", "filter", "show only lines with these letters", 12),
+        Key("run.copy", "y", "copy", "copy", "copy the line or the diff", 16),
+        Key("run.editor", "o", "editor", "open in $EDITOR", "diff or memory in $EDITOR", 17),
+        Key("run.filter", "slash", "filter", "filter", "only lines with these letters", 12),
         Key("run.previous", "left_square_bracket,left", "round(-1)", "round", "the round before"),
         Key("run.next", "right_square_bracket,right", "round(1)", "round", "the round after"),
-        Key("run.follow", "f", "follow", "follow", "follow the newest line and round", 20),
-        Key("run.detach", "D", "detach", "detach", "leave at once; the run goes on", 18),
+        Key("run.follow", "f", "follow", "follow", "follow the newest", 20),
+        Key("run.detach", "D", "detach", "detach", "detach: the run goes on", 18),
         Key("run.skills", "L", "skills", "skills", "browse the skill library"),
-        Key("run.back", "escape", "back", "back", "back: filter, zoom, then the rounds"),
-        Key("run.pane", "1,2,3,4,5,6,7,8,9", "", "pane", "go to the pane with this digit"),
+        Key("run.back", "escape", "back", "back", "back"),
+        Key("run.pane", "1,2,3,4,5,6,7,8,9", "", "pane", "go to this pane"),
         Key("run.next-pane", "tab", "app.focus_next", "pane", "next pane"),
         Key("run.previous-pane", "shift+tab", "app.focus_previous", "pane", "the pane before"),
     ),
@@ -92,15 +95,69 @@ TABLE: dict[str, tuple[Key, ...]] = {
     "review": (
         Key("review.approve", "a", "approve", "approve", "approve: keep the round", 1),
         Key("review.revert", "r", "revert", "revert", "turn the round down", 2),
-        Key("review.retry", "t", "retry", "retry+comment", "turn down and try again, with a comment", 3),
+        Key("review.retry", "t", "retry", "retry+comment", "try again, with a comment", 3),
         Key("review.issue", "i", "edit_issue", "edit issue", "edit the round's issue", 6),
         Key("review.pin", "p", "pin", "pin", "pin the round", 7),
-        Key("review.auto", "A", "auto", "auto", "approve, and let the gate decide from now on", 5),
+        Key("review.auto", "A", "auto", "auto", "approve, and auto from now on", 5),
         Key("review.metrics", "1", "tab('metrics')", "metrics", "the figures"),
         Key("review.diff", "2", "tab('diff')", "diff", "the change"),
         Key("review.judge", "3", "tab('judge')", "judge", "the judge's steps"),
         Key("review.later", "escape,q", "later", "later", "later: the run waits", 4),
         Key("review.help", "question_mark,f1", "app.help", "help", "help", 8),
+    ),
+    "start": (
+        Key("start.open", "enter", "open", "start", "start, or open the run", 1),
+        Key("start.resume", "r", "resume", "resume", "resume the run", 6),
+        Key("start.change", "right,e", "change(1)", "change", "the next value", 5),
+        Key("start.change-back", "left", "change(-1)", "change", "the value before"),
+        Key("start.doctor", "d", "doctor", "doctor", "this machine, with fixes", 4),
+        Key("start.skills", "s", "skills", "skills", "browse the skill library", 7),
+        Key("start.copy", "y", "copy", "copy", "copy the start command", 8),
+        Key("start.reload", "u", "reload", "reload", "look at everything again", 9),
+        Key("start.pane", "1,2,3,4", "", "pane", "go to this pane"),
+        Key("start.next-pane", "tab", "app.focus_next", "pane", "next pane"),
+        Key("start.previous-pane", "shift+tab", "app.focus_previous", "pane", "the pane before"),
+    ),
+    "compare": (
+        Key("compare.swap", "x", "swap", "swap", "swap A and B", 2),
+        Key("compare.previous-b", "left_square_bracket,left", "change_b(-1)", "B", "the round before as B"),
+        Key("compare.next-b", "right_square_bracket,right", "change_b(1)", "change B", "the round after as B", 3),
+        Key("compare.previous-a", "less_than_sign", "change_a(-1)", "A", "the round before as A"),
+        Key("compare.next-a", "greater_than_sign", "change_a(1)", "change A", "the round after as A", 4),
+        Key("compare.revert", "v", "revert", "revert to B", "make B the champion (asks)", 5),
+        Key("compare.pin", "p", "pin", "pin B", "pin B", 6),
+        Key("compare.copy", "y", "copy", "copy", "copy the diff", 7),
+        Key("compare.next-pane", "tab", "app.focus_next", "pane", "next pane"),
+        Key("compare.previous-pane", "shift+tab", "app.focus_previous", "pane", "the pane before"),
+        Key("compare.close", "escape,q", "close", "back", "back", 1),
+        Key("compare.help", "question_mark,f1", "app.help", "help", "help", 8),
+    ),
+    "skills": (
+        Key("skills.read", "enter", "read", "read", "read the skill", 2),
+        Key("skills.backend", "b", "backend", "backend", "skills of the next backend", 3),
+        Key("skills.issue", "i", "issue", "file as issue", "file it as an issue", 4),
+        Key("skills.filter", "slash", "filter", "filter", "only names with these letters", 5),
+        Key("skills.editor", "o", "editor", "$EDITOR", "open it in $EDITOR", 6),
+        Key("skills.close", "escape,q", "close", "back", "back", 1),
+        Key("skills.help", "question_mark,f1", "app.help", "help", "help", 7),
+    ),
+    "settings": (
+        Key("settings.next", "right,enter,space", "change(1)", "change", "the next value", 2),
+        Key("settings.previous", "left", "change(-1)", "back", "the value before"),
+        Key("settings.close", "escape,q", "close", "save and close", "save and close", 1),
+    ),
+    "memory": (
+        Key("memory.save", "ctrl+s", "save", "save", "send the text to the engine", 1, priority=True),
+        Key("memory.theirs", "ctrl+t", "theirs", "take theirs", "take the run's version", 3, priority=True),
+        Key("memory.close", "escape", "close", "close", "close without saving (asks)", 2),
+    ),
+    "issue": (
+        Key("issue.save", "ctrl+s", "save", "save", "send the issue to the engine", 1, priority=True),
+        Key("issue.close", "escape", "close", "close", "close without saving", 2),
+    ),
+    "help": (
+        Key("help.close", "escape,q,question_mark,f1", "close", "close", "close", 1),
+        Key("help.filter", "slash", "filter", "search", "only lines with these letters", 2),
     ),
     "confirm": (
         Key("confirm.yes", "y", "answer(1)", "yes", "yes"),
@@ -122,13 +179,28 @@ TABLE: dict[str, tuple[Key, ...]] = {
 
 SCREENS: dict[str, tuple[str, ...]] = {
     "run": ("run", "replay", "lines", "diff", "app"),
+    "start": ("start", "lines", "app"),
+    "compare": ("compare", "lines", "diff"),
+    "skills": ("skills", "lines"),
+    "settings": ("settings", "lines"),
+    "help": ("help", "lines"),
     "review": ("review", "lines", "diff"),
     "confirm": ("confirm",),
     "leave": ("leave",),
     "reader": ("reader", "lines"),
 }
 """Scopes that are active together."""
-TITLES = {"app": "Everywhere", "lines": "Lists", "diff": "Diff", "run": "Run", "replay": "Replay", "review": "Review"}
+TITLES = {
+    "app": "Everywhere",
+    "lines": "Lists",
+    "diff": "Diff",
+    "run": "Run",
+    "replay": "Replay",
+    "review": "Review",
+    "start": "Start",
+    "compare": "Compare",
+    "skills": "Skills",
+}
 
 _NAMES = {
     "question_mark": "?", "comma": ",", "slash": "/", "plus": "+", "equals_sign": "=", "minus": "-", "enter": "⏎", "escape": "esc",
@@ -163,7 +235,7 @@ def shown_keys(key: Key) -> str:
     return f"{names[0]}–{names[-1]}" if len(names) > 4 else " ".join(shown(name) for name in names)
 
 
-def with_user_keys(user: Mapping[str, str]) -> dict[str, tuple[Key, ...]]:
+def with_user_keys(user: Mapping[str, str]) -> KeyTable:
     """The table with the user's keys. Raises ProfileError for an unknown id and for a key that is taken."""
     known = {key.id for keys in TABLE.values() for key in keys if key.action}
     for name in user:
@@ -180,7 +252,7 @@ def with_user_keys(user: Mapping[str, str]) -> dict[str, tuple[Key, ...]]:
     return table
 
 
-def clash_in(screen: str, table: Mapping[str, tuple[Key, ...]]) -> str:
+def clash_in(screen: str, table: KeyTable) -> str:
     """The first key that two entries of this screen share, as a sentence; empty when there is none."""
     owner: dict[str, str] = {}
     for scope in SCREENS[screen]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
+from textual.events import Resize
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from vibeserve_tui.tui.content import content
-from vibeserve_tui.tui.ink import Ink, Line, Span, line
+from vibeserve_tui.tui.ink import Ink, Line, line, text_of
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.memory import draw_markdown
+from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 Leaving = Literal["detach", "pause", "stop", "kill", ""]
@@ -80,14 +83,14 @@ class Prompt(ModalScreen[str]):
         self.dismiss("")
 
 
-class Reader(ModalScreen[None]):
-    """A text too long for one line, on a screen of its own."""
+class Page(ModalScreen[None]):
+    """Lines that a function draws for the width, on a screen of their own."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("reader")
 
-    def __init__(self, title: str, text: str) -> None:
+    def __init__(self, title: str, draw: Callable[[int], list[Line]]) -> None:
         super().__init__()
-        self._title, self._text = title, text
+        self._title, self._draw_lines = title, draw
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box full"):
@@ -98,19 +101,26 @@ class Reader(ModalScreen[None]):
         self.query_one(".box", Vertical).border_title = content(self._title, self)
         self.query_one("#text", LineView).focus()
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: Resize) -> None:
+        del event
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
         view = self.query_one("#text", LineView)
-        view.set_lines(draw_markdown(self._text, view.text_width))
-        self.query_one(Footer).set_lines([hints(("esc", "back"), ("y", "copy"))])
+        view.set_lines(self._draw_lines(view.text_width))
+        self.query_one(Footer).show(shell_of(self).keys_of("reader"))
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(self._text)
+        lines = self._draw_lines(10_000)
+        self.app.copy_to_clipboard("\n".join(text_of(parts) for parts in lines))
 
     def action_close(self) -> None:
         self.dismiss(None)
+
+
+def reader(title: str, text: str) -> Page:
+    """A page for a text that is too long for its line."""
+    return Page(title, lambda width: draw_markdown(text, width))
 
 
 class Leave(ModalScreen[Leaving]):
@@ -137,11 +147,3 @@ class Leave(ModalScreen[Leaving]):
 
     def action_choose(self, choice: Leaving) -> None:
         self.dismiss(choice)
-
-
-def hints(*pairs: tuple[str, str]) -> Line:
-    """`esc back  y copy` in the footer's inks."""
-    spans: list[Span] = []
-    for key, word in pairs:
-        spans += [*([Span("  ")] if spans else []), Span(key, Ink.KEY), Span(f" {word}", Ink.MUTED)]
-    return tuple(spans)

@@ -22,10 +22,11 @@ from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import Ink, line
-from vibeserve_tui.tui.keymap import TABLE, bindings
+from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.review import draw_judge, draw_review, title_of
+from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.line_view import LineView
 
@@ -45,6 +46,7 @@ class ReviewScreen(ModalScreen[str]):
         self.view, self.number = view, number
         self._diff, self._send, self._clock = diff, send, time.monotonic
         self._opened = self._clock()
+        self._composed = False
         self.tab = "metrics"
 
     @property
@@ -68,6 +70,7 @@ class ReviewScreen(ModalScreen[str]):
         yield Footer(id="footer")
 
     def on_mount(self) -> None:
+        self._composed = True
         self.query_one("#page", Vertical).border_title = content(title_of(self.view, self.number), self)
         self.query_one("#comment-box", Vertical).border_title = content("comment (t)", self)
         self.query_one("#review-tabs", LineView).can_focus = False
@@ -85,7 +88,7 @@ class ReviewScreen(ModalScreen[str]):
 
     def show_run(self) -> None:
         """Draw the round as the run now knows it; before the page is composed there is nothing to draw on."""
-        if not self.is_mounted:
+        if not self._composed:
             return
         metrics, judge = self.query_one("#metrics", LineView), self.query_one("#judge", LineView)
         lines = draw_review(self.view, self.number, metrics.text_width)
@@ -112,7 +115,7 @@ class ReviewScreen(ModalScreen[str]):
         ]
         self.query_one("#review-tabs", LineView).set_lines([line(*parts)])
         self.query_one("#page", Vertical).border_subtitle = content(self._foot(), self)
-        keys = [key for key in TABLE["review"] if self.waits or key.action not in DECISIONS]
+        keys = [key for key in shell_of(self).keys_of("review") if self.waits or key.action not in DECISIONS]
         self.query_one(Footer).show(keys)
 
     def _foot(self) -> str:

@@ -17,9 +17,8 @@ from textual.events import DescendantFocus, Resize
 from textual.widgets import Input, Static
 
 from vibeserve_tui.client import Liveness, ReplayClient, RunClient
-from vibeserve_tui.errors import VibeServeError
-from vibeserve_tui.tui.ink import Ink, Span, text_of
-from vibeserve_tui.tui.keymap import TABLE, bindings
+from vibeserve_tui.tui.ink import Ink, Span
+from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.layout import PANES, Layout, arrange
 from vibeserve_tui.tui.panes.agents import AgentsPane
 from vibeserve_tui.tui.panes.bars import Footer, Tabs
@@ -33,9 +32,9 @@ from vibeserve_tui.tui.panes.memory import MemoryPane
 from vibeserve_tui.tui.panes.pane import Pane
 from vibeserve_tui.tui.panes.rounds import RoundsPane
 from vibeserve_tui.tui.panes.trend import TrendPane
-from vibeserve_tui.tui.screens.dialogs import Reader
+from vibeserve_tui.tui.screens.opening import Opening
 from vibeserve_tui.tui.screens.review import ReviewScreen
-from vibeserve_tui.tui.screens.steering import Steering
+from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.view import RunView
 
 REPAINT_S = 0.25
@@ -44,9 +43,10 @@ ALL_VIEWS = frozenset().union(*(pane.views for pane in (RoundsPane, LivePane, Di
 }  # fmt: skip
 
 
-class RunScreen(Steering):
+class RunScreen(Opening):
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings("run"),
+        *bindings("replay"),
         *(Binding(str(index + 1), f"go('{name}')", name, show=False) for index, name in enumerate(PANES)),
     ]
 
@@ -153,15 +153,6 @@ class RunScreen(Steering):
         self._diff_of = (number, commit)
         self.query_one(DiffPane).set_diff(self.diff_text(number), self._diff_title(number), self._why_no_diff(number))
 
-    def diff_text(self, number: int) -> str:
-        parent = self.view.parent_of(number)
-        if parent is None:
-            return ""
-        try:
-            return self.client.diff(parent, number)
-        except VibeServeError:
-            return ""
-
     def _diff_title(self, number: int) -> str:
         parent = self.view.parent_of(number)
         return "Diff" if parent is None else f"Diff r{parent}..r{number}"
@@ -207,8 +198,8 @@ class RunScreen(Steering):
         self.repaint(everything=True)
 
     def _show_footer(self) -> None:
-        replaying = TABLE["replay"] if isinstance(self.client, ReplayClient) else ()
-        keys = [*TABLE["run"], *replaying, *(key for key in TABLE["app"] if key.id in ("app.help", "app.leave"))]
+        scopes = ("run", "replay", "app") if isinstance(self.client, ReplayClient) else ("run", "app")
+        keys = shell_of(self).keys_of(*scopes)
         tail = (Span("^p", Ink.KEY),) if self.size.width < 160 else (Span("^p", Ink.KEY), Span(" palette", Ink.MUTED))
         self.query_one(Footer).show(keys, tail if self.size.width >= 100 else ())
 
@@ -268,60 +259,6 @@ class RunScreen(Steering):
         self.view.marked = None if self.view.marked == self.view.selected else self.view.selected
         self._dirty.add("rounds")
         self.repaint()
-
-    # ---- opening -----------------------------------------------------------------------------------------------
-
-    def action_open(self) -> None:
-        focused = self.focused
-        if isinstance(focused, AgentsPane) and focused.chosen:
-            entry = focused.chosen
-            self.app.push_screen(Reader(f"{entry.role} · {entry.kind}", f"{entry.text}\n\n{entry.detail}"))
-        elif isinstance(focused, BoardPane) and focused.chosen:
-            issue = focused.chosen
-            self.app.push_screen(Reader(f"{issue.id} · {issue.title}", f"{issue.body}\n\n{issue.mechanism}"))
-        else:
-            self.open_review(self.view.selected)
-
-    def action_review(self) -> None:
-        approval = self.view.state.approval
-        self.open_review(approval.round if approval else self.view.selected)
-
-    def open_review(self, number: int) -> None:
-        if self.view.task_of(number) is None:
-            self.tell("no round to review yet", True)
-            return
-        self.app.push_screen(ReviewScreen(self.view, number, self.diff_text(number), self.send), self._reviewed)
-
-    def _reviewed(self, result: str | None) -> None:
-        self.place()
-        task = self.view.task_of(self.view.selected)
-        if result == "edit" and task and task.issue in self.view.state.issues:
-            self.edit_issue(self.view.state.issues[task.issue])
-
-    def action_edit(self) -> None:
-        board = self.query_one(BoardPane)
-        if board.chosen:
-            self.edit_issue(board.chosen)
-
-    def action_priority(self, step: int) -> None:
-        if chosen := self.query_one(BoardPane).chosen:
-            self.change_priority(chosen, step)
-
-    def action_block(self) -> None:
-        if chosen := self.query_one(BoardPane).chosen:
-            self.toggle_blocked(chosen)
-
-    def action_detach(self) -> None:
-        self.app.exit()
-
-    def action_copy(self) -> None:
-        """The diff in focus as text, or the line under the cursor."""
-        focused = self.focused
-        if isinstance(focused, DiffPane):
-            self.app.copy_to_clipboard(self.diff_text(self.view.selected))
-        elif isinstance(focused, Pane):
-            self.app.copy_to_clipboard(text_of(focused.current_line))
-        self.tell("copied", False)
 
     # ---- filter ------------------------------------------------------------------------------------------------
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from textual.screen import Screen
 
 from vibeserve_tui.client import Liveness, RunClient
-from vibeserve_tui.commands import CancelStep, Command, EditIssue, NewIssue, Pause, Pin, Resume, RevertTo, Steer, Stop
+from vibeserve_tui.commands import CancelStep, Command, EditIssue, Pause, Pin, Resume, RevertTo, Steer, Stop
+from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.events import Issue, IssueStatus, Outcome
-from vibeserve_tui.run_state import Status
+from vibeserve_tui.state.run_dir import RunDir, lock_holder
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.outbox import Outbox
 from vibeserve_tui.tui.screens.dialogs import Confirm, Leave, Leaving, Prompt
+from vibeserve_tui.tui.screens.editors import IssueEditor, MemoryEditor
+from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.view import RunView
 
 
@@ -30,22 +33,36 @@ class Steering(Screen[str]):
 
     # ---- the run -----------------------------------------------------------------------------------------------
 
+    @property
+    def engine_is_gone(self) -> bool:
+        """Whether no process works on this run, so that a command would wait for ever."""
+        if self.view.liveness is Liveness.CRASHED:
+            return True
+        run_dir = self.client.run_dir
+        return self.view.liveness is Liveness.PAUSED and run_dir is not None and lock_holder(RunDir(run_dir)) is None
+
     def action_pause(self) -> None:
-        state = self.view.state
-        if self.view.liveness is Liveness.CRASHED or (
-            self.view.liveness is Liveness.PAUSED and state.status is Status.PAUSED
-        ):
-            self.resume_run()
-        elif state.is_over:
+        if self.view.state.is_over:
             self.tell("the run is over", True)
+        elif self.engine_is_gone:
+            self.resume_run()
         elif self.view.is_paused:
             self.send(Resume(), "resume")
         else:
             self.send(Pause(), "pause after this step")
 
     def resume_run(self) -> None:
-        """Bring an engine back to a run that has none. Screens that can start one say how."""
-        self.send(Resume(), "resume")
+        """Bring an engine back to a run that has none; the journal tells it where it was."""
+        services, run = shell_of(self).services, self.view.state.run
+
+        def resume() -> None:
+            try:
+                services.resume(run)
+            except VibeServeError as error:
+                self.app.call_from_thread(self.tell, str(error), True)
+
+        self.run_worker(resume, thread=True)
+        self.tell("starting an engine for this run", False)
 
     def action_steer(self) -> None:
         def note(text: str | None) -> None:
@@ -91,18 +108,13 @@ class Steering(Screen[str]):
     # ---- issues ------------------------------------------------------------------------------------------------
 
     def action_new_issue(self) -> None:
-        def file(title: str | None) -> None:
-            if title:
-                self.send(NewIssue(title=title[:200]), "a new issue")
-
-        self.app.push_screen(Prompt("New issue", "what should be tried or fixed · ⏎ files it · esc"), file)
+        self.app.push_screen(IssueEditor(self.send))
 
     def edit_issue(self, issue: Issue) -> None:
-        def change(title: str | None) -> None:
-            if title and title != issue.title:
-                self.send(EditIssue(issue=issue.id, title=title[:200]), f"a new title for {issue.id}")
+        self.app.push_screen(IssueEditor(self.send, issue))
 
-        self.app.push_screen(Prompt(f"Issue {issue.id}", "title · ⏎ saves · esc", issue.title), change)
+    def edit_memory(self) -> None:
+        self.app.push_screen(MemoryEditor(lambda: self.client.state, self.send))
 
     def change_priority(self, issue: Issue, step: int) -> None:
         priority = min(3, max(1, issue.priority + step))

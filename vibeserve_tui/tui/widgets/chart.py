@@ -189,6 +189,6 @@ def _draw_shares(canvas: Canvas, side: Shares, low: float, high: float) -> None:
             below += 1
         y = round((1 - below / len(ordered)) * rows)
         for between in range(y, y + 1 if before is None else max(y, before) + 1):
-            if not side.dotted or (x + between) % 4 == 0:
+            if not side.dotted or (x + between) % 3 == 0:
                 canvas.dot(x, between, side.ink)
         before = y

@@ -6,6 +6,7 @@ It knows nothing about runs. Who uses it sets lines; a repaint costs only the ro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -13,6 +14,7 @@ from rich.style import Style
 from textual.binding import BindingType
 from textual.events import Resize
 from textual.geometry import Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -33,6 +35,12 @@ class LineView(ScrollView, can_focus=True):
     quiet_cursor: ClassVar[bool] = False
     """Whether the cursor shows only while the widget has the focus."""
     BINDINGS: ClassVar[list[BindingType]] = bindings("lines")
+
+    @dataclass
+    class Moved(Message):
+        """The cursor went to another line."""
+
+        view: LineView
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
@@ -139,6 +147,7 @@ class LineView(ScrollView, can_focus=True):
         self.cursor = min(max(0, index), len(self._lines) - 1)
         self.show_line(self.cursor)
         self.refresh()
+        self.post_message(self.Moved(self))
 
     def show_line(self, index: int) -> None:
         top, rows = self.scroll_offset.y, self.size.height

@@ -1,0 +1,25 @@
+"""Hands the terminal to the user's editor and takes it back afterwards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+from textual.app import App, SuspendNotSupported
+
+
+def open_in_editor(app: App[int], path: Path) -> bool:
+    """Open the file in $VISUAL, $EDITOR or vi, and wait; False with a toast when that is not possible."""
+    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    try:
+        with app.suspend():
+            subprocess.run([*command, str(path)], check=False)
+    except FileNotFoundError:
+        app.notify(f"{command[0]} is not installed: set $EDITOR", severity="error", markup=False)
+        return False
+    except SuspendNotSupported:
+        app.notify("this terminal cannot be handed over", severity="error", markup=False)
+        return False
+    return True

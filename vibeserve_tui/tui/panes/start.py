@@ -1,0 +1,137 @@
+"""What the start screen shows: targets, the plan, this machine and past runs, each as lines."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from vibeserve_tui.client import Liveness, RunSummary
+from vibeserve_tui.tui import figures as fig
+from vibeserve_tui.tui import glyphs
+from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread
+from vibeserve_tui.tui.services import Finding, FindingState, PlanForm, TargetEntry
+
+FINDING_SIGNS: dict[FindingState, tuple[str, Ink]] = {
+    "ok": (glyphs.OK, Ink.GOOD),
+    "attention": (glyphs.ATTENTION, Ink.WARN),
+    "missing": (glyphs.MISSING, Ink.BAD),
+    "absent": (glyphs.ABSENT, Ink.MUTED),
+}
+STATUS = {
+    Liveness.RUNNING: (glyphs.RUNNING, "running", Ink.ACCENT),
+    Liveness.NOT_RESPONDING: (glyphs.ATTENTION, "silent", Ink.WARN),
+    Liveness.PAUSED: (glyphs.WAITING, "paused", Ink.WARN),
+    Liveness.CRASHED: (glyphs.FAILED, "crashed", Ink.BAD),
+    Liveness.FINISHED: (glyphs.KEPT, "done", Ink.GOOD),
+    Liveness.FAILED: (glyphs.FAILED, "failed", Ink.BAD),
+    Liveness.REPLAY: (glyphs.RUNNING, "replay", Ink.ACCENT),
+}
+NO_RUNS = "No runs yet. ⏎ runs the target above: no key, no download. ? explains the screen."
+
+
+def draw_targets(targets: Sequence[TargetEntry], width: int) -> list[Line]:
+    """One line a target; what stands in its way comes before what it is."""
+    name = max([len(target.name) for target in targets], default=0) + 2
+    lines: list[Line] = []
+    for target in targets:
+        blocked = (f"{glyphs.ATTENTION} {target.blocked}", Ink.WARN) if target.blocked else (target.workload, Ink.PLAIN)
+        left = line((fit(target.name, name), Ink.PLAIN if not target.blocked else Ink.MUTED), blocked)
+        tail = (Span(target.backend, Ink.MUTED),) if width >= 52 and not target.blocked else ()
+        lines.append(spread(left, tail, width) if tail else cut(left, width))
+    return lines
+
+
+def draw_description(target: TargetEntry, width: int) -> list[Line]:
+    text = target.description or target.title
+    return [BLANK, *(line((part, Ink.MUTED)) for part in textwrap.wrap(text, max(20, width)))]
+
+
+def draw_plan(form: PlanForm, width: int, height: int) -> list[Line]:
+    """The choices, then estimate, facts and whether it can start; the command only where there is room."""
+    lines = [_choice(choice.name, choice.value, choice.note, bool(choice.options), width) for choice in form.choices]
+    estimate = (Span(form.estimate, Ink.MUTED),)
+    ready = (Span(f"{glyphs.OK} {form.ready}", Ink.GOOD),) if form.ready else (Span(f"{glyphs.FAILED} {form.blocked}", Ink.BAD),)
+    spare = height - len(lines)
+    if spare < 7:
+        together = spread(estimate, ready, width) if len(form.estimate) + len(ready[0].text) + 2 <= width else cut(ready, width)
+        return [*lines, *([BLANK] if spare > 1 else []), together]
+    command = textwrap.wrap(form.command, max(20, width - 10), subsequent_indent="  ", break_on_hyphens=False)
+    lines += [BLANK, cut((Span(fit("estimate", 10), Ink.MUTED), *estimate), width)]
+    lines += [line((fit("same as" if at == 0 else "", 10), Ink.MUTED), part) for at, part in enumerate(command)]
+    lines += [cut((Span(fact, Ink.MUTED),), width) for fact in form.facts]
+    return [*lines, BLANK, cut(ready, width)]
+
+
+def _choice(name: str, value: str, note: str, changes: bool, width: int) -> Line:
+    mark = "▾ " if changes and width >= 44 else ""
+    shown = fit(value, 10) if note or mark else value
+    return cut(line((fit(name, 9), Ink.MUTED), shown, (f" {mark}{note}", Ink.MUTED)), width)
+
+
+def draw_machine(findings: Sequence[Finding], width: int, height: int) -> list[Line]:
+    """In two columns where the rows do not suffice; fixes only where there is room for them."""
+    if not findings:
+        return [line(("looking at this machine …", Ink.MUTED))]
+    name = max(len(finding.name) for finding in findings) + 1
+    if len(findings) > height and width >= 60:
+        half = width // 2
+        rows = (len(findings) + 1) // 2
+        pairs = [(findings[at], findings[at + rows] if at + rows < len(findings) else None) for at in range(rows)]
+        return [_pair(left, right, name, half, width) for left, right in pairs]
+    lines: list[Line] = []
+    with_fixes = sum(1 + bool(finding.fix) for finding in findings) <= height
+    for finding in findings:
+        lines.append(cut(draw_finding(finding, name), width))
+        if finding.fix and with_fixes:
+            lines.append(cut(line((" " * (name + 2) + finding.fix, Ink.MUTED)), width))
+    return lines
+
+
+def _pair(left: Finding, right: Finding | None, name: int, half: int, width: int) -> Line:
+    first = spread(draw_finding(left, name), (Span(" "),), half)
+    return (*first, *cut(draw_finding(right, name), width - half)) if right else first
+
+
+def draw_finding(finding: Finding, name: int) -> Line:
+    sign, ink = FINDING_SIGNS[finding.state]
+    return line((f"{sign} ", ink), fit(finding.name, name), (finding.detail, Ink.MUTED))
+
+
+def draw_doctor(findings: Sequence[Finding], width: int) -> list[Line]:
+    """Every finding in full, each with its fix."""
+    lines: list[Line] = []
+    for finding in findings:
+        sign, ink = FINDING_SIGNS[finding.state]
+        lines.append(line((f"{sign} ", ink), (finding.name, Ink.BOLD)))
+        for text in (finding.detail, f"fix: {finding.fix}" if finding.fix else ""):
+            lines += [line(f"  {part}") for part in textwrap.wrap(text, max(20, width - 2))]
+        lines.append(BLANK)
+    return lines
+
+
+def draw_runs(runs: Sequence[RunSummary], width: int, now: float) -> list[Line]:
+    if not runs:
+        return [line((part, Ink.MUTED)) for part in textwrap.wrap(NO_RUNS, max(20, width))]
+    name = max(len(run.target) for run in runs) + 2
+    return [_run(run, name, width, now) for run in runs]
+
+
+def _run(run: RunSummary, name: int, width: int, now: float) -> Line:
+    sign, word, ink = (glyphs.WAITING, "waiting", Ink.WARN) if run.waiting else STATUS[run.liveness]
+    left = line((f"{sign} ", ink), f"{fit(word, 8)} {fit(run.target, name)}{fit(f'r{run.rounds}/{run.max_rounds}', 7)}")
+    return spread((*left, *_result(run, width)), (Span(fig.age(now - run.started_wall), Ink.MUTED),), width)
+
+
+def _result(run: RunSummary, width: int) -> Line:
+    if run.fault or run.liveness in (Liveness.FAILED, Liveness.CRASHED):
+        return line((run.fault or run.status_reason or "the engine is gone", Ink.MUTED))
+    if run.waiting:
+        return line("your approval")
+    ratio = fig.ratio_of(run.baseline, run.champion, run.direction)
+    share = fig.share_of(ratio, run.direction)
+    if share is None or run.baseline is None:
+        return line(("no figures yet", Ink.MUTED))
+    places = fig.column_places(run.unit, run.baseline, run.champion)
+    pair = f"{fig.number(run.baseline, places)} → {fig.number(run.champion, places)} {run.unit}  "
+    word = Ink.GOOD if ratio and ratio > 1 else Ink.MUTED
+    return line(pair if width >= 66 else "", (f"{fig.percent(share)} %", word))

@@ -1,0 +1,179 @@
+"""Two rounds side by side: figures in adjacent columns, requests as shares, and the change from A to B."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize
+
+from vibeserve_tui import events as ev
+from vibeserve_tui.client import RunClient
+from vibeserve_tui.errors import VibeServeError
+from vibeserve_tui.tui.content import content
+from vibeserve_tui.tui.figures import metric_label
+from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line
+from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.panes.bars import Footer
+from vibeserve_tui.tui.panes.diff import DiffPane
+from vibeserve_tui.tui.screens.steering import Steering
+from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.view import RunView, round_sign
+from vibeserve_tui.tui.widgets.chart import Shares, share_chart
+from vibeserve_tui.tui.widgets.figure_table import draw_figures
+from vibeserve_tui.tui.widgets.line_view import LineView
+
+WIDE_FROM = 100
+
+
+def compared_figures(view: RunView, a: int, b: int) -> tuple[tuple[ev.Figure, ...], bool]:
+    """The figures of B against A, and whether one measurement holds both: only then is there an interval."""
+    measured = view.measured_of(b)
+    if measured is not None and view.parent_of(b) == a and measured.figures:
+        return measured.figures, True
+    earlier = view.measured_of(a)
+    before = {(figure.metric, figure.level): figure for figure in (earlier.figures if earlier else ())}
+    after = measured.figures if measured else ()
+    return tuple(_paired(figure, before.get((figure.metric, figure.level))) for figure in after), False
+
+
+def _paired(figure: ev.Figure, before: ev.Figure | None) -> ev.Figure:
+    """Figures of two measurements: a difference without an interval, so nothing is claimed."""
+    changes = {
+        "a": before.b if before else None,
+        "samples_a": before.samples_b if before else (),
+        "ratio": None,
+        "ci_low": None,
+        "ci_high": None,
+    }
+    return figure.model_copy(update=changes)
+
+
+def draw_names(view: RunView, a: int, b: int, width: int) -> list[Line]:
+    return [cut((Span("compare  ", Ink.MUTED), *_name(view, "A", a), Span("     "), *_name(view, "B", b)), width)]
+
+
+def _name(view: RunView, side: str, number: int) -> Line:
+    record = view.state.rounds.get(number)
+    task = view.task_of(number)
+    sign, ink = round_sign(view, record) if record else ("", Ink.PLAIN)
+    commit = record.commit[:7] if record else ""
+    return line(
+        (f"{side} = r{number} ", Ink.BOLD), (f"{sign} ", ink), task.title if task else "?", (f"   {commit}", Ink.MUTED)
+    )
+
+
+def shares_of(figures: tuple[ev.Figure, ...]) -> tuple[list[Shares], str, str]:
+    """The per-request samples of the first latency that has them, with its name and unit."""
+    for figure in figures:
+        if figure.samples_a and figure.samples_b:
+            sides = [Shares("A", figure.samples_a, Ink.PLAIN, dotted=True), Shares("B", figure.samples_b, Ink.ACCENT)]
+            return sides, figure.metric, figure.unit
+    return [], "", ""
+
+
+class ShareChart(LineView, can_focus=False):
+    """Draws itself again whenever its size is settled."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._sides: list[Shares] = []
+        self._unit = ""
+
+    def show(self, sides: list[Shares], unit: str) -> None:
+        self._sides, self._unit = sides, unit
+        self.set_lines(share_chart(sides, unit, self.text_width, self.size.height))
+
+    def on_resize(self, event: Resize) -> None:
+        super().on_resize(event)
+        self.show(self._sides, self._unit)
+
+
+class CompareScreen(Steering):
+    BINDINGS: ClassVar[list[BindingType]] = bindings("compare")
+
+    def __init__(self, client: RunClient, view: RunView, a: int, b: int) -> None:
+        super().__init__(client, view)
+        self._a, self._b = a, b
+        self._text = ""
+
+    def compose(self) -> ComposeResult:
+        yield LineView(id="names")
+        with Vertical(classes="box", id="figures-box"):
+            yield LineView(id="figures")
+        with Horizontal(id="lower"):
+            with Vertical(classes="box", id="shares-box"):
+                yield ShareChart(id="shares")
+            yield DiffPane(id="diff")
+        yield Footer(id="footer")
+
+    def on_mount(self) -> None:
+        self.query_one("#names", LineView).can_focus = False
+        self.query_one(DiffPane).view = RunView(compact=True)
+        self.query_one(DiffPane).focus()
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width < WIDE_FROM, "-narrow")
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        view, names = self.view, self.query_one("#names", LineView)
+        names.set_lines(draw_names(view, self._a, self._b, names.text_width))
+        figures, together = compared_figures(view, self._a, self._b)
+        table = self.query_one("#figures", LineView)
+        lines = draw_figures(figures, (f"r{self._a}", f"r{self._b}"), table.text_width)
+        table.set_lines(lines or [line(("B has no figures: it ended before it was measured.", Ink.MUTED))])
+        table.styles.height = max(1, len(lines))
+        box = self.query_one("#figures-box")
+        box.border_title = content("Metrics", self)
+        box.border_subtitle = content(
+            "one measurement, interleaved" if together else "measured in different rounds: no interval, no verdict", self
+        )
+        self._draw_shares(figures)
+        self._draw_diff()
+        self.query_one(Footer).show(shell_of(self).keys_of("compare"))
+
+    def _draw_shares(self, figures: tuple[ev.Figure, ...]) -> None:
+        sides, name, unit = shares_of(figures)
+        self.query_one("#shares-box").display = bool(sides) and not self.has_class("-narrow")
+        self.query_one("#shares-box").border_title = content(f"{metric_label(name)}, share of requests below", self)
+        self.query_one("#shares-box").border_subtitle = content("A dotted · B solid", self)
+        self.query_one(ShareChart).show(sides, unit)
+
+    def _draw_diff(self) -> None:
+        try:
+            self._text = self.client.diff(self._a, self._b)
+            why = "A and B are the same tree."
+        except VibeServeError as error:
+            self._text, why = "", str(error)
+        self.query_one(DiffPane).set_diff(self._text, f"Diff r{self._a}..r{self._b}", why)
+
+    # ---- keys --------------------------------------------------------------------------------------------------
+
+    def action_swap(self) -> None:
+        self._set(self._b, self._a)
+
+    def action_change_a(self, step: int) -> None:
+        self._set(self._beside(self._a, step), self._b)
+
+    def action_change_b(self, step: int) -> None:
+        self._set(self._a, self._beside(self._b, step))
+
+    def _beside(self, number: int, step: int) -> int:
+        known = sorted(self.view.state.rounds)
+        at = known.index(number) if number in known else 0
+        return known[min(len(known) - 1, max(0, at + step))]
+
+    def _set(self, a: int, b: int) -> None:
+        self._a, self._b = a, b
+        self.view.selected = b
+        self._draw()
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self._text)
+        self.tell("the diff is copied", False)
+
+    def action_close(self) -> None:
+        self.dismiss("")

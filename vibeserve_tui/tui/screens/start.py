@@ -1,0 +1,260 @@
+"""The start screen: choose a target, look at the plan and the machine, start it, or go back to an earlier run.
+
+Everything it shows comes from `Services`, asked for in threads, so that a slow probe never holds a key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.events import Resize
+from textual.screen import Screen
+
+from vibeserve_tui.client import Liveness, RunClient, RunSummary
+from vibeserve_tui.errors import VibeServeError
+from vibeserve_tui.tui.content import content
+from vibeserve_tui.tui.ink import BLANK, Ink, Line, line
+from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.panes import start as draw
+from vibeserve_tui.tui.panes.bars import Footer
+from vibeserve_tui.tui.screens.dialogs import Page
+from vibeserve_tui.tui.screens.run import RunScreen
+from vibeserve_tui.tui.screens.skills import SkillsScreen
+from vibeserve_tui.tui.services import Finding, PlanForm, Services, SkillEntry, TargetEntry
+from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.widgets.line_view import LineView
+
+BOXES = {"targets": "1 Target", "plan": "2 Plan", "machine": "3 This machine", "runs": "4 Past runs"}
+WIDE_FROM = 100
+SLOGAN = "one bespoke LLM server for one model, machine and workload"
+RELOAD_S = 5.0
+
+
+Answer = TypeVar("Answer")
+
+
+class Box(LineView):
+    """One of the four boxes, with a border of its own."""
+
+
+class StartScreen(Screen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("start"),
+        *(Binding(str(at), f"go('{name}')", name, show=False) for at, name in enumerate(BOXES, 1)),
+    ]
+
+    def __init__(self, services: Services, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self._services, self._clock = services, clock
+        self.targets: Sequence[TargetEntry] = ()
+        self.findings: Sequence[Finding] = ()
+        self.runs: Sequence[RunSummary] = ()
+        self.form: PlanForm | None = None
+        self._changes: dict[str, str] = {}
+        self._at = {"targets": 0, "plan": 0, "runs": 0}
+        self._fault = ""
+        self._busy = ""
+
+    def compose(self) -> ComposeResult:
+        yield LineView(id="slogan")
+        with Container(id="boxes"):
+            for name in BOXES:
+                yield Box(id=name, classes="box")
+        yield Footer(id="footer")
+
+    def on_mount(self) -> None:
+        self.query_one("#slogan", LineView).can_focus = False
+        self.query_one("#targets").focus()
+        self.action_reload()
+        self.set_interval(RELOAD_S, self._reload_runs)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width >= WIDE_FROM, "-wide")
+        self.call_after_refresh(self.draw_all)
+
+    # ---- asking ------------------------------------------------------------------------------------------------
+
+    def action_reload(self) -> None:
+        self._ask(self._services.targets, self._set_targets)
+        self._ask(self._services.doctor, self._set_findings)
+        self._reload_runs()
+
+    def _reload_runs(self) -> None:
+        if self.app.screen is self:
+            self._ask(self._services.runs, self._set_runs)
+
+    def _ask(self, question: Callable[[], Answer], then: Callable[[Answer], None]) -> None:
+        """Ask in a thread, then take the answer on the screen's own; a fault becomes a line of the screen."""
+
+        def work() -> None:
+            try:
+                answer = question()
+            except VibeServeError as error:
+                self.app.call_from_thread(self._set_fault, str(error))
+            else:
+                self.app.call_from_thread(then, answer)
+
+        self.run_worker(work, thread=True)
+
+    def _set_fault(self, fault: str) -> None:
+        self._fault, self._busy = fault, ""
+        self.notify(content(fault, self).plain, severity="error", markup=False)
+        self.draw_all()
+
+    def _set_targets(self, targets: Sequence[TargetEntry]) -> None:
+        self.targets = targets
+        self._plan()
+
+    def _set_findings(self, findings: Sequence[Finding]) -> None:
+        self.findings = findings
+        self.draw_all()
+
+    def _set_runs(self, runs: Sequence[RunSummary]) -> None:
+        self.runs = runs
+        self.draw_all()
+
+    def _set_form(self, form: PlanForm) -> None:
+        self.form = form
+        self.draw_all()
+
+    def _plan(self) -> None:
+        self.draw_all()
+        if target := self.target:
+            self._ask(partial(self._services.plan, target.name, dict(self._changes)), self._set_form)
+
+    # ---- drawing -----------------------------------------------------------------------------------------------
+
+    @property
+    def target(self) -> TargetEntry | None:
+        at = self._at["targets"]
+        return self.targets[at] if at < len(self.targets) else None
+
+    @property
+    def run_chosen(self) -> RunSummary | None:
+        at = self._at["runs"]
+        return self.runs[at] if at < len(self.runs) else None
+
+    def draw_all(self) -> None:
+        slogan = self.query_one("#slogan", LineView)
+        slogan.set_lines([line((f"vibeserve {self._services.version}", Ink.BOLD), (f"   {SLOGAN}", Ink.MUTED))])
+        boxes = {name: self.query_one(f"#{name}", Box) for name in BOXES}
+        for name, box in boxes.items():
+            box.border_title = content(BOXES[name], self)
+        self._draw_targets(boxes["targets"])
+        plan = boxes["plan"]
+        if self.form is not None:
+            lines = draw.draw_plan(self.form, plan.text_width, plan.size.height)
+            plan.set_lines(lines, cursor=min(self._at["plan"], len(self.form.choices) - 1))
+        else:
+            plan.set_lines([line((self._fault or "reading the target …", Ink.MUTED))])
+        machine = boxes["machine"]
+        machine.set_lines(draw.draw_machine(self.findings, machine.text_width, machine.size.height))
+        runs = boxes["runs"]
+        rows = draw.draw_runs(self.runs, runs.text_width, self._clock())
+        runs.set_lines(rows, cursor=min(self._at["runs"], len(rows) - 1) if self.runs else None)
+        self._draw_feet(boxes)
+        self.query_one(Footer).show(shell_of(self).keys_of("start", "app"))
+
+    def _draw_targets(self, box: Box) -> None:
+        lines: list[Line] = draw.draw_targets(self.targets, box.text_width)
+        if (target := self.target) and box.size.height > len(lines) + 3:
+            lines += draw.draw_description(target, box.text_width)
+        cursor = min(self._at["targets"], len(self.targets) - 1) if self.targets else None
+        box.set_lines(lines or [line(("reading the targets …", Ink.MUTED)), BLANK], cursor=cursor)
+
+    def _draw_feet(self, boxes: dict[str, Box]) -> None:
+        changes = self.form is not None and any(choice.options for choice in self.form.choices)
+        feet = {
+            "targets": "",
+            "plan": self._busy or ("←→ change · y copy the command" if changes else ""),
+            "machine": "d details and fixes",
+            "runs": "⏎ attach, review, open or resume" if self.runs else "",
+        }
+        for name, foot in feet.items():
+            boxes[name].border_subtitle = content(foot, self)
+
+    def on_line_view_moved(self, event: LineView.Moved) -> None:
+        name, cursor = event.view.id or "", event.view.cursor
+        if name not in self._at or cursor is None:
+            return
+        limit = {"targets": len(self.targets), "plan": len(self.form.choices) if self.form else 0, "runs": len(self.runs)}[name]
+        moved = self._at[name] != min(cursor, limit - 1)
+        self._at[name] = max(0, min(cursor, limit - 1))
+        if name == "targets" and moved:
+            self._plan()
+        else:
+            self.draw_all()
+
+    # ---- keys --------------------------------------------------------------------------------------------------
+
+    def action_go(self, name: str) -> None:
+        """To the box with this digit."""
+        self.query_one(f"#{name}").focus()
+
+    def action_open(self) -> None:
+        """What the box in focus is for: open the run, see the machine, else start the plan."""
+        if self.focused is not None and self.focused.id == "runs":
+            self._open_run()
+        elif self.focused is not None and self.focused.id == "machine":
+            self.action_doctor()
+        elif self.form is None or not self.form.ready:
+            self.notify(content(self.form.blocked if self.form else "choose a target first", self).plain, severity="error", markup=False)
+        elif not self._busy:
+            self._busy = "starting …"
+            self.draw_all()
+            self._ask(partial(self._services.start, self.form), self._show_run)
+
+    def _open_run(self) -> None:
+        if run := self.run_chosen:
+            self._ask(partial(self._services.attach, run.run), self._show_run)
+
+    def _show_run(self, client: RunClient) -> None:
+        self._busy = ""
+        client.poll()
+        self.app.push_screen(RunScreen(client))
+
+    def action_resume(self) -> None:
+        """Bring the chosen run's engine back, then attach to it."""
+        run = self.run_chosen
+        if run is None:
+            return
+        if run.liveness not in (Liveness.CRASHED, Liveness.PAUSED):
+            self._open_run()
+            return
+
+        def resume() -> RunClient:
+            self._services.resume(run.run)
+            return self._services.attach(run.run)
+
+        self._ask(resume, self._show_run)
+
+    def action_change(self, step: int) -> None:
+        """The next value of the plan's line under the cursor."""
+        if self.form is None:
+            return
+        choice = self.form.choices[min(self._at["plan"], len(self.form.choices) - 1)]
+        if not choice.options:
+            return
+        at = choice.options.index(choice.value) if choice.value in choice.options else 0
+        self._changes[choice.name] = choice.options[(at + step) % len(choice.options)]
+        self._plan()
+
+    def action_copy(self) -> None:
+        if self.form is not None:
+            self.app.copy_to_clipboard(self.form.command)
+            self.notify("the command is copied", markup=False)
+
+    def action_doctor(self) -> None:
+        self.app.push_screen(Page("This machine", lambda width: draw.draw_doctor(self.findings, width)))
+
+    def action_skills(self) -> None:
+        def show(skills: Sequence[SkillEntry]) -> None:
+            self.app.push_screen(SkillsScreen(skills))
+
+        self._ask(self._services.skills, show)
