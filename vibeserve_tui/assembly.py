@@ -32,7 +32,7 @@ from vibeserve_tui.inputs.profiles import RunProfile
 from vibeserve_tui.inputs.skills import SkillLibrary
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
 from vibeserve_tui.policies import Policy, load_policy
-from vibeserve_tui.recipes.experience import Circumstances, Experience, ExperienceStore
+from vibeserve_tui.recipes.experience import Circumstances, Experience, ExperienceStore, usable_trials
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.situation import Situation
 from vibeserve_tui.recipes.trials import Trial
@@ -200,6 +200,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
         forbids=forbids,
         experience=_recalled(run, experience, circumstances),
     )
+    judge = Judge(run, testbed, workload, reference, profile.judge)
     voices = {role: load_voice(order.agents[role]) for role in ("orchestrator", "implementer", "evaluator")}
     gate = GATES[profile.gate]()
     return Workshop(
@@ -209,8 +210,10 @@ def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
         device=device,
         book=book,
         briefing=briefing,
-        judge=Judge(run, testbed, workload, reference, profile.judge),
-        evaluator=Evaluator(run, testbed, workload, reference, briefing, backend, voices["evaluator"], gate),
+        judge=judge,
+        evaluator=Evaluator(
+            run, testbed, workload, reference, briefing, backend, voices["evaluator"], gate, judge.judge
+        ),
         implementer=Implementer(run, voices["implementer"], briefing),
         orchestrator=Orchestrator(run, voices["orchestrator"], briefing),
         experience=experience,
@@ -282,8 +285,6 @@ def _recalled(run: Run, store: ExperienceStore | None, now: Circumstances) -> tu
     if store is None:
         return ()
     recollection = store.read()
-    return tuple(
-        record.trial(weight)
-        for record in recollection.records
-        if record.run != run.dir.name and (weight := record.circumstances.weight_for(now)) > 0
-    )
+    for warning in recollection.warnings:
+        run.emit(ev.Warned(text=warning))
+    return usable_trials(recollection.records, now, without_run=run.dir.name)

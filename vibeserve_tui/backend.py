@@ -131,6 +131,8 @@ class Backend(Protocol):
     name: str
     api_version: tuple[int, int]
     skill_tags: frozenset[str]
+    cpu_time_is_work: bool
+    """Whether a server's CPU time per token says how fast it is: on processors, not on accelerators."""
 
     def detect(self) -> Sequence[Device]:
         """The devices present; takes < 2 s, raises nothing, imports no framework."""

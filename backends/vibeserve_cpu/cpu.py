@@ -42,6 +42,7 @@ class CpuBackend:
     name = "cpu"
     api_version = API_VERSION
     skill_tags = frozenset({"cpu"})
+    cpu_time_is_work = True
 
     def detect(self) -> Sequence[Device]:
         name, flags, cache = _processor()

@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from vibeserve_tui import events as ev
@@ -25,19 +26,25 @@ from vibeserve_tui.evaluation.live_side import LiveSide, WrongAnswers, mean_outp
 from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
 from vibeserve_tui.evaluation.measure import MeasurePlan
 from vibeserve_tui.evaluation.reference import ReferenceService
+from vibeserve_tui.evaluation.sentinels import Sentinels, watching
 from vibeserve_tui.evaluation.testbed import LiveServer, Testbed
 from vibeserve_tui.evaluation.workload import Workload, calls_of
 from vibeserve_tui.metrics import Comparison, Figure
 from vibeserve_tui.metrics import Role as MetricRole
 from vibeserve_tui.profile_report import ProfileReport
 from vibeserve_tui.recipes.expressions import Scope
+from vibeserve_tui.recipes.recipe_spec import Layer
 from vibeserve_tui.roles.briefing import Briefing
 from vibeserve_tui.roles.conversation import ask
+from vibeserve_tui.round import Work
 from vibeserve_tui.state.run import Run
 
+Rejudge = Callable[[Work, str], Awaitable[ev.Verdict]]
 Purpose = Literal["baseline", "round", "ablation", "confirmation", "noise"]
 PROFILE_SEED = 11
 """Any will do: a profile is not a measurement."""
+READY_LIMIT_S = 20.0
+"""A machine that does not become quiet for so long is measured by CPU time, where that says something."""
 PROFILE_S = 3.0
 PROFILE_REQUESTS = 4000
 
@@ -53,6 +60,7 @@ class Evaluator:
         backend: Backend,
         voice: Voice,
         gate: GateConfig,
+        judge_again: Rejudge,
     ) -> None:
         self._run = run
         self._testbed = testbed
@@ -62,6 +70,7 @@ class Evaluator:
         self._backend = backend
         self._voice = voice
         self._gate = gate
+        self._judge_again = judge_again
         self._mean_tokens = mean_output_tokens(workload)
 
     # ---- what the engine asks for -------------------------------------------------------------------------------
@@ -70,13 +79,13 @@ class Evaluator:
         """The seed against itself: its figures, and the noise that any gain has to stand out from."""
         self._announce(0, "seed", "seed", "noise")
         side = self._side("seed", commit)
-        done = await measure.noise(side, blocks, self._plan(), self._told(0))
+        with watching(self._backend, self._device) as sentinels:
+            done = await measure.noise(side, blocks, self._plan(sentinels), self._told(0))
         return self._measured(done.evidence, done.comparison)
 
     async def evaluate(self, number: int, champion: str, candidate: str) -> ev.Measured:
         """Candidate against champion; for an ablation, whether the simpler tree is as good."""
-        here = self._run.state.in_flight
-        task = here.task if here else ev.TaskPlan(title="")
+        task = self._task
         label = f"r{self._run.state.champion}"
         self._announce(number, label, f"r{number}", "ablation" if task.kind == "ablation" else "round")
         try:
@@ -91,7 +100,8 @@ class Evaluator:
         number = self._run.state.champion
         self._announce(number, "seed", f"r{number}", "confirmation")
         seed, best = self._side("seed", baseline), self._side(f"r{number}", champion, prove=True)
-        done = await measure.confirm(best, seed, self._plan(), self._told(number))
+        with watching(self._backend, self._device) as sentinels:
+            done = await measure.confirm(best, seed, self._plan(sentinels), self._told(number))
         measured = self._measured(done.baseline.evidence, done.baseline.comparison)
         self._run.emit(ev.MeasurementFinished(round=number, measured=measured, purpose="confirmation"))
         return ev.Confirmed(
@@ -133,21 +143,37 @@ class Evaluator:
 
     async def _is_faster(self, number: int, champion: str, candidate: str, label: str) -> ev.Measured:
         new = self._side(f"r{number}", candidate, prove=True)
-        done = await measure.measure(self._side(label, champion), new, self._plan(), self._told(number))
-        if done.comparison.outcome == "accepted" and (idle := self._inactive(new)):
-            done_reason = f"not active: {idle} does not hold under load"
-            return self._measured(done.evidence, done.comparison).model_copy(
-                update={"outcome": "void", "reason": done_reason}
-            )
+        done = await self._compare(self._side(label, champion), new, self._told(number))
         measured = self._measured(done.evidence, done.comparison)
-        if done.comparison.too_good:
-            measured = measured.model_copy(update={"checked_twice": True})
-        return measured
+        if done.comparison.outcome == "accepted" and (idle := self._inactive(new)):
+            return measured.model_copy(
+                update={"outcome": "void", "reason": f"not active: {idle} does not hold under load"}
+            )
+        return (
+            await self._checked_twice(number, champion, candidate, label, measured)
+            if done.comparison.too_good
+            else measured
+        )
+
+    async def _checked_twice(
+        self, number: int, champion: str, candidate: str, label: str, first: ev.Measured
+    ) -> ev.Measured:
+        """A gain this large is judged and measured once more, on new seeds, before it is believed."""
+        here = self._run.state.in_flight
+        assert here is not None
+        self._run.emit(ev.PhaseProgress(detail="the gain is large: judging and measuring it a second time"))
+        verdict = await self._judge_again(Work(number, here.attempt, here.task, champion), candidate)
+        if not verdict.passed:
+            fault = f"the second judgement failed: {verdict.reason}"
+            return first.model_copy(update={"outcome": "rejected", "reason": fault, "fault": fault})
+        new = self._side(f"r{number}", candidate, prove=True)
+        done = await self._compare(self._side(label, champion), new, self._told(number))
+        return self._measured(done.evidence, done.comparison).model_copy(update={"checked_twice": True})
 
     async def _is_as_good(self, number: int, champion: str, simpler: str, label: str) -> ev.Measured:
         """The gate the other way round: only a recipe that is measurably faster than its absence stays."""
         without = self._side(f"r{number}", simpler, prove=True)
-        done = await measure.measure(without, self._side(label, champion), self._plan(), self._told(number, swap=True))
+        done = await self._compare(without, self._side(label, champion), self._told(number, swap=True))
         measured = self._measured(done.evidence, done.comparison, swap=True)
         match done.comparison.outcome:
             case "accepted":
@@ -157,6 +183,10 @@ class Evaluator:
             case _:
                 update = {}
         return measured.model_copy(update=update)
+
+    async def _compare(self, a: LiveSide, b: LiveSide, tell: block_run.OnEvent) -> measure.Measurement:
+        with watching(self._backend, self._device) as sentinels:
+            return await measure.measure(a, b, self._plan(sentinels), tell)
 
     def _side(self, label: str, commit: str, *, prove: bool = False) -> LiveSide:
         return LiveSide(
@@ -178,7 +208,7 @@ class Evaluator:
             for level in self._testbed.target.spec.levels
         }
 
-    def _plan(self) -> MeasurePlan:
+    def _plan(self, sentinels: Sentinels) -> MeasurePlan:
         spec = self._testbed.target.spec
         return MeasurePlan(
             metrics=(*(metric.spec for metric in spec.metrics), *(guard.spec for guard in spec.guards)),
@@ -186,9 +216,22 @@ class Evaluator:
             workload_sha256=self._workload.sha256,
             device_fingerprint=self._device.fingerprint,
             noise=self._noise(),
-            mechanism_declared=True,
-            cpu_proxy=False,
+            mechanism_declared=self._task.hypothesis is not None,
+            cpu_proxy=self._backend.cpu_time_is_work and not self._changes_threads(),
+            ready=sentinels.ready,
+            ready_limit_s=READY_LIMIT_S,
+            trusted=sentinels.trusted,
         )
+
+    @property
+    def _task(self) -> ev.TaskPlan:
+        here = self._run.state.in_flight
+        return here.task if here else ev.TaskPlan(title="")
+
+    def _changes_threads(self) -> bool:
+        """Threads trade CPU time for latency: where their number differs, CPU time says nothing about speed."""
+        recipe = self._briefing.book.get(self._task.skill)
+        return self._task.kind == "ablation" or (recipe is not None and recipe.spec.layer is Layer.LAUNCH)
 
     def _noise(self) -> Noise:
         """Pooled over every evaluation of this run so far."""
@@ -198,8 +241,7 @@ class Evaluator:
 
     def _inactive(self, side: LiveSide) -> str:
         """The activation check of the task's recipe, if the candidate's counters say that it never ran."""
-        here = self._run.state.in_flight
-        recipe = self._briefing.book.get(here.task.skill) if here else None
+        recipe = self._briefing.book.get(self._task.skill)
         expression = recipe.spec.verify.activation if recipe else None
         if expression is None:
             return ""
