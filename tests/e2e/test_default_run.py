@@ -1,0 +1,87 @@
+"""The product's promise, played for real: a seed becomes a faster, proved server, and a killed engine loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vibeserve_tui.client import open_state
+from vibeserve_tui.report import as_data
+from vibeserve_tui.state.run_dir import RunDir, lock_holder
+
+COMMAND = [sys.executable, "-m", "vibeserve_tui"]
+WHOLE_RUN_S = 900
+
+
+def vibeserve(home: Path, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout, env=environment(home), check=False
+    )
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home / "data")}
+
+
+def wait_for(what: str, holds, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} did not come within {timeout:.0f} s"
+        time.sleep(0.2)
+
+
+def engines_of(run: RunDir) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"VIBESERVE_RUN={run.name}".encode() in path.read_bytes():
+                found.append((path.parent / "comm").read_text().strip())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_default_run_resumes_and_ends_with_a_confirmed_faster_server(tmp_path):
+    runs = tmp_path / "runs"
+    order = ("--runs-dir", str(runs), "--no-experience", "--seed", "1", "--max-rounds", "2", "--max-minutes", "12")
+    started = vibeserve(tmp_path, "run", "tiny-llama-chat", "--detach", *order)
+    assert started.returncode == 0, started.stderr
+    run = RunDir(runs / started.stdout.strip())
+
+    wait_for("the measurement of round 1", lambda: _measuring(run, 1), 420)
+    pid = (lock_holder(run) or {})["pid"]
+    before = open_state(run)
+    os.kill(int(str(pid)), signal.SIGKILL)
+    wait_for("the end of everything that the engine started", lambda: not engines_of(run), 5)
+
+    resumed = vibeserve(tmp_path, "resume", run.name, "--runs-dir", str(runs), "--headless", timeout=WHOLE_RUN_S)
+    assert resumed.returncode == 0, resumed.stderr
+    state = open_state(run)
+    assert {n: r.commit for n, r in before.rounds.items()} == {n: state.rounds[n].commit for n in before.rounds}
+    assert state.rounds[1].task == before.in_flight.task, "the round in flight was not planned anew"
+
+    data = as_data(state)
+    headline = next(row for row in data["confirmed"] if row["headline"])
+    assert state.champion > 0
+    assert headline["ratio"] > 1.1 and headline["ci_low"] > 1
+    report = vibeserve(tmp_path, "report", run.name, "--runs-dir", str(runs), "--json")
+    assert json.loads(report.stdout)["champion"]["number"] == state.champion
+    explained = vibeserve(tmp_path, "gate", "explain", run.name, "1", "--runs-dir", str(runs))
+    assert "DIFFERS" not in explained.stdout and explained.returncode == 0
+    for record in data["rounds"]:
+        assert record["reason"]
+
+
+def _measuring(run: RunDir, number: int) -> bool:
+    if not run.journal.exists():
+        return False
+    live = open_state(run).live
+    return live is not None and live.round == number and live.purpose == "round"
