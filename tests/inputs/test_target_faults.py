@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,6 +176,34 @@ x = 2
 )
 def test_a_fault_names_the_line_of_its_field_or_of_what_is_around_it(field: str, line: int | None) -> None:
     assert line_of(TEXT, field) == line
+
+
+HOSTILE = {
+    "one endless dotted key": "a" + ".a" * 500_000 + " = 1\n",
+    "half a million brackets": "x = " + "[" * 500_000 + "\n",
+    "nested inline tables": "x = " + "{a=" * 300_000 + "\n",
+    "seventy thousand keys": "".join(f"k{number} = 1\n" for number in range(70_000)),
+    "seventy thousand tables": "".join(f"[t{number}]\n" for number in range(70_000)),
+    "a megabyte of text": 'x = "' + "y" * 1_000_000 + '"\n',
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_costs_little_time_and_one_line(tmp_path: Path, case: str) -> None:
+    root = write_target(tmp_path, lambda text: HOSTILE[case] + text)
+    started = time.process_time()
+    with pytest.raises(TargetError) as caught:
+        load_target(root)
+    assert time.process_time() - started < 5  # quadratic parsing took minutes
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_cannot_send_control_characters_to_a_terminal(tmp_path: Path) -> None:
+    root = write_target(tmp_path, at_top(r'"\u001b]0;owned\u0007" = 1'))
+    with pytest.raises(TargetError) as caught:
+        load_target(root)
+    assert str(caught.value).isprintable()
 
 
 def test_all_faults_of_a_file_are_reported_together(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,9 @@ from vibeserve_tui.errors import InputError, did_you_mean
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
+MAX_FAULTS = 20
+"""Of one file, that are told at once."""
+_MAX_DOTS = 64  # tomllib takes quadratic time: 3 s for a key of 16,000 parts, and a file may hold 500,000
 
 Location = tuple[int | str, ...]
 
@@ -64,6 +68,8 @@ class TomlFile:
     @classmethod
     def read(cls, path: Path, error: type[InputError]) -> TomlFile:
         text = read_text(path, error)
+        if any(part.count(".") > _MAX_DOTS for line in text.splitlines() for part in line.split("=")):
+            raise error("a key has too many dots", where=str(path), fix=f"at most {MAX_DEPTH} levels")
         try:
             table = tomllib.loads(text)
         except RecursionError:
@@ -118,7 +124,8 @@ def validate(table: Mapping[str, object], schema: type[Schema]) -> tuple[Schema 
     except ValidationError as problem:
         details = problem.errors(include_url=False)
         details.sort(key=lambda detail: detail["type"] != "extra_forbidden")  # the cause of a "missing" twin
-        return None, [_fault(detail, table, schema) for detail in details if not _is_consequence(detail, details)]
+        shown = details[:MAX_FAULTS]
+        return None, [_fault(detail, table, schema) for detail in shown if not _is_consequence(detail, shown)]
 
 
 def _is_consequence(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
@@ -171,7 +178,9 @@ def _reason(detail: ErrorDetails, schema: type[Section]) -> tuple[str, str]:
             return context["what"], context["fix"]
         case "extra_forbidden":
             known = _keys_at(schema, location[:-1])
-            return f"unknown key{did_you_mean(str(location[-1]), known)}", f"known here: {', '.join(sorted(known))}"
+            suggestion = did_you_mean(str(location[-1]), known)
+            fix = "rename or remove it" if suggestion else f"known here: {', '.join(sorted(known))}"
+            return f"unknown key{suggestion}", fix
         case "missing":
             return "is missing", _fix_for_missing(schema, location)
         case "union_tag_not_found":
@@ -217,7 +226,10 @@ def _entry(value: object, part: int | str) -> object:
 def field_path(location: Location) -> str:
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:  # keys are foreign text, and this goes to a terminal
+            path += ("." if path else "") + (part if part.isprintable() else ascii(part))[:80]
     return path
 
 
@@ -276,8 +288,10 @@ def line_of(text: str, field: str) -> int | None:
     return best[1] if best else None
 
 
-def _written_paths(text: str) -> Iterator[tuple[int, list[int | str]]]:
+@lru_cache(maxsize=1)
+def _written_paths(text: str) -> Sequence[tuple[int, list[int | str]]]:
     """Line number and path of each header, key, and row of an array that has its rows on lines of their own."""
+    found: list[tuple[int, list[int | str]]] = []
     table: list[int | str] = []
     tables: dict[str, int] = {}
     array: list[int | str] = []
@@ -288,13 +302,14 @@ def _written_paths(text: str) -> Iterator[tuple[int, list[int | str]]]:
             if header[1] == "[[":
                 index = tables[header[2]] = tables.get(header[2], -1) + 1
                 table.append(index)
-            yield number, table
+            found.append((number, table))
         elif key := _KEY.match(line):
             array, row = [*table, *_key_parts(key[1])], -1
-            yield number, array
+            found.append((number, array))
         elif line.lstrip().startswith("{"):
             row += 1
-            yield number, [*array, row]
+            found.append((number, [*array, row]))
+    return found
 
 
 def _key_parts(dotted: str) -> Iterator[str]:
