@@ -41,6 +41,7 @@ class Wanted:
     trust: str = ""
     seed: int | None = None
     use_experience: bool = True
+    forbids: tuple[str, ...] = ()
     allow_no_sandbox: bool = False
     asks: bool = False
     changes: dict[str, object] = field(default_factory=dict)
@@ -92,6 +93,7 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
         metrics=_metrics(target),
         use_experience=wanted.use_experience,
         model_dir=str(wanted.model_dir or ""),
+        forbids=wanted.forbids,
         allow_no_sandbox=wanted.allow_no_sandbox,
         asks=wanted.asks,
     )

@@ -43,6 +43,13 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
         "--no-experience", action="store_true", help="ignore what earlier runs on this machine measured"
     )
     parser.add_argument(
+        "--forbid",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="what recipes may not do, e.g. compiler, quantisation",
+    )
+    parser.add_argument(
         "--i-accept-no-sandbox", action="store_true", help="run generated code unconfined where no sandbox works"
     )
     parser.add_argument("--headless", action="store_true", help="text instead of the app")
@@ -67,6 +74,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         trust=options.trust,
         seed=options.seed,
         use_experience=not options.no_experience,
+        forbids=tuple(options.forbid),
         allow_no_sandbox=options.i_accept_no_sandbox,
         asks=in_app,
     )
