@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from vibeserve_tui import events as ev
 from vibeserve_tui.assembly import Workshop, open_workshop
 from vibeserve_tui.errors import MeasurementError, StateDamaged, VibeServeError
+from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.policies import Policy
 from vibeserve_tui.recipes.ablation import variants
@@ -276,7 +277,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         order = ev.RunPlan.model_validate_json(directory.order.read_bytes())
         with directory.owned():
-            launcher = Launcher.start(directory.name)
+            tiers = (*LADDER, Tier.NONE) if order.allow_no_sandbox else LADDER
+            launcher = Launcher.start(directory.name, tiers=tiers)
             run = Run(directory)
             try:
                 if run.state.is_over:
