@@ -133,6 +133,27 @@ async def test_a_reference_that_cannot_be_imported_or_made_is_an_error_with_its_
         await start_service(target, tmp_path)
 
 
+async def test_what_a_reference_says_in_an_error_is_one_printable_line(start: Start) -> None:
+    raising = r"def generate(self, *a): print('\x1b[31mlog'); raise ValueError('two\nlines \x1b]0;owned\x07')"
+    reference = await start(f"\n    {raising}\n")
+    with pytest.raises(MeasurementError) as caught:
+        await reference.greedy(PROMPT, 3)
+    assert str(caught.value).isprintable()
+    assert "two lines" in str(caught.value)
+
+
+async def test_replies_that_are_none_are_an_error_of_one_line(start: Start) -> None:
+    reference = await start(
+        "\n    def generate(self, *a):\n"
+        "        for fd in range(3, 20):\n"
+        "            try: os.write(fd, b'{\"id\": \\n')\n"
+        "            except OSError: pass\n"
+    )
+    with pytest.raises(MeasurementError, match="the process failed in generate: 1 validation error") as caught:
+        await reference.greedy(PROMPT, 3)
+    assert "\n" not in str(caught.value)
+
+
 async def test_a_hanging_reference_is_killed_at_its_deadline(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = await start("\n    def generate(self, *a): time.sleep(60)\n")
     monkeypatch.setattr(reference_module, "ANSWER_S", 0.2)

@@ -21,6 +21,7 @@ from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation import reference_worker
 from vibeserve_tui.execution.launcher import BoxSpec, Launcher, Limits
 from vibeserve_tui.inputs.target import LoadedTarget
+from vibeserve_tui.safe_text import clean_line
 
 TokenIds = Sequence[int]
 Number = TypeVar("Number", int, float)
@@ -257,7 +258,7 @@ class ReferenceService:
         tail = self._log.read_text(encoding="utf-8", errors="replace").split("\n")[-_LOG_TAIL_LINES:]
         last = next((line.strip() for line in reversed(tail) if line.strip()), "its log is empty")
         return MeasurementError(
-            f"the reference cannot be asked: {what} (log ends: {last[:200]})",
+            clean_line(f"the reference cannot be asked: {what} (log ends: {last[:200]})"),
             where=str(self._log),
             fix="the log has the whole story; `vibeserve target check` runs the reference alone",
         )
