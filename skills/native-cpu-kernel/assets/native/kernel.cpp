@@ -22,7 +22,14 @@ constexpr bool QUANTISED = std::is_same_v<Weight, int8_t>;
 using Embedding = std::conditional_t<QUANTISED, float, Weight>;
 
 constexpr int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
-constexpr int even(int n) { return round_up(n, 2); }
+
+// Inputs that one turn of the inner loop takes; a matrix is filled up with zeros to whole turns.
+template <class W>
+constexpr int INPUTS_AT_ONCE = sizeof(W) == 1 ? 4 : 2;
+template <class W>
+constexpr int whole_turns(int inputs) {
+  return round_up(inputs, INPUTS_AT_ONCE<W>);
+}
 
 // Outputs of a matrix, and so the row length of what it writes; the surplus is zero because the packed weights are.
 constexpr int padded(int outputs) { return round_up(outputs, WIDTH * BLOCK_PANELS); }
@@ -93,29 +100,31 @@ struct Model {
 
 namespace {
 
-// The weights of input k (FIRST) or k + 1 of one panel; two bf16 inputs share a lane, the first in its low half.
-template <bool FIRST>
-INLINE vec weights_of(const bf16* pair) {
-  const ivec both = load_as<ivec>(pair);
-  return FIRST ? (vec)(both << 16) : (vec)(both & (int32_t)0xffff0000);
+// A panel holds its inputs in groups that fill 32-bit lanes: one float, two bf16 or four int8. Weights of input INDEX
+// after those at `panel`, which begins a group.
+template <int INDEX>
+INLINE vec weights_of(const float* panel) {
+  return load(panel + INDEX * WIDTH);
 }
-template <bool FIRST>
-INLINE vec weights_of(const float* pair) {
-  return load(FIRST ? pair : pair + WIDTH);
+template <int INDEX>
+INLINE vec weights_of(const bf16* panel) {
+  const ivec lanes = load_as<ivec>(panel);
+  return INDEX == 0 ? (vec)(lanes << 16) : (vec)(lanes & (int32_t)0xffff0000);
 }
-template <bool FIRST>
-INLINE vec weights_of(const int8_t* pair) {
-  return __builtin_convertvector(load_as<bytes>(FIRST ? pair : pair + WIDTH), vec);
+template <int INDEX>
+INLINE vec weights_of(const int8_t* panel) {
+  const ivec lanes = load_as<ivec>(panel);
+  return __builtin_convertvector((lanes << (24 - 8 * INDEX)) >> 24, vec);
 }
 
-template <bool FIRST, int ROWS, int PANELS, int STRIDE, class W>
+template <int INDEX, int ROWS, int PANELS, int STRIDE, class W>
 INLINE void multiply_input(const W* panels, size_t panel_size, const float* x, vec (&sums)[ROWS][PANELS]) {
   vec w[PANELS];
 #pragma GCC unroll 8
-  for (int p = 0; p < PANELS; p++) w[p] = weights_of<FIRST>(panels + p * panel_size);
+  for (int p = 0; p < PANELS; p++) w[p] = weights_of<INDEX>(panels + p * panel_size);
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++) {
-    const vec value = broadcast(x[r * STRIDE]);
+    const vec value = broadcast(x[r * STRIDE + INDEX]);
 #pragma GCC unroll 8
     for (int p = 0; p < PANELS; p++) sums[r][p] += value * w[p];
   }
@@ -127,9 +136,13 @@ INLINE void multiply_block(const W* panels, size_t panel_size, int inputs, const
   // A sum waits for its own previous addition: a small block needs a second set to keep the multipliers busy.
   constexpr int SETS = ROWS * PANELS <= 4 ? 2 : 1;
   vec sums[SETS][ROWS][PANELS] = {};
-  for (int k = 0; k < inputs; k += 2) {
-    multiply_input<true, ROWS, PANELS, STRIDE>(panels + k * WIDTH, panel_size, x + k, sums[0]);
-    multiply_input<false, ROWS, PANELS, STRIDE>(panels + k * WIDTH, panel_size, x + k + 1, sums[SETS - 1]);
+  for (int k = 0; k < inputs; k += INPUTS_AT_ONCE<W>) {
+    multiply_input<0, ROWS, PANELS, STRIDE>(panels + k * WIDTH, panel_size, x + k, sums[0]);
+    multiply_input<1, ROWS, PANELS, STRIDE>(panels + k * WIDTH, panel_size, x + k, sums[SETS - 1]);
+    if constexpr (INPUTS_AT_ONCE<W> == 4) {
+      multiply_input<2, ROWS, PANELS, STRIDE>(panels + k * WIDTH, panel_size, x + k, sums[0]);
+      multiply_input<3, ROWS, PANELS, STRIDE>(panels + k * WIDTH, panel_size, x + k, sums[SETS - 1]);
+    }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++) {
@@ -168,7 +181,8 @@ template <int INPUTS, int OUTPUTS, int STRIDE, class Write>
 INLINE void multiply(const Matrix& matrix, int thread, const float* x, int rows, Write write) {
   const Share blocks = share_of(padded(OUTPUTS) / (WIDTH * BLOCK_PANELS), thread);
   const Share panels = {blocks.begin * BLOCK_PANELS, blocks.end * BLOCK_PANELS};
-  multiply<BLOCK_PANELS, STRIDE>(matrix.panels, size_t{even(INPUTS)} * WIDTH, panels, even(INPUTS), x, rows,
+  constexpr int inputs = whole_turns<Weight>(INPUTS);
+  multiply<BLOCK_PANELS, STRIDE>(matrix.panels, size_t{inputs} * WIDTH, panels, inputs, x, rows,
                                  [&](int row, int panel, const Sums& sums) {
                                    if constexpr (QUANTISED) {
                                      Sums scaled;
@@ -364,7 +378,7 @@ class Tile {
     for (int r = 0; r < count; r++)
       normaliser[r] = softmax(own.scores[r], position(begin + (q + r) / GROUP) + 1, length);
     const Share value_panels = {0, HEAD_PADDED / WIDTH};
-    multiply<VALUE_PANELS, SCORES>(kv.values[0][0], size_t{POSITIONS} * WIDTH, value_panels, even(length),
+    multiply<VALUE_PANELS, SCORES>(kv.values[0][0], size_t{POSITIONS} * WIDTH, value_panels, whole_turns<float>(length),
                                    own.scores[0], count, [&](int r, int panel, const vec(&sums)[VALUE_PANELS]) {
                                      float* out = shared.attention[begin + (q + r) / GROUP] +
                                                   (head * GROUP + (q + r) % GROUP) * HEAD_PADDED;

@@ -24,7 +24,6 @@ constexpr int WIDTH = 4, BLOCK_ROWS = 4, BLOCK_PANELS = 4;  // of 32 registers
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t ivec __attribute__((vector_size(4 * WIDTH)));
-typedef int8_t bytes __attribute__((vector_size(WIDTH)));
 
 template <class Vector>
 inline Vector load_as(const void* from) {

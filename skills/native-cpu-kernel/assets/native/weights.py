@@ -82,22 +82,22 @@ class Packer:
     storage: str
 
     def matrix(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Panels [outputs / width][inputs][width], and the scales when the storage has any."""
+        """Panels of `width` outputs, and the scales of the outputs when the storage has any.
+
+        Within a panel the inputs follow one another in groups that fill 32-bit lanes, [inputs / group][width][group]:
+        one vector load gives a whole group, which shifts and masks then take apart.
+        """
         outputs, inputs = matrix.shape
-        rows, columns = _up(outputs, self.width * self.panels), _up(inputs, 2)
-        whole = _padded(matrix, (rows, columns))
+        whole = _padded(matrix, (_up(outputs, self.width * self.panels), _up(inputs, 4)))
+        values, scales = whole, None
         if self.storage == "int8_t":
             values, scales = quantise(whole)
-            return self._panels(values), scales
-        if self.storage == "float":
-            return self._panels(whole), None
-        # Two inputs share a 32-bit lane: one load, a shift and a mask give both as fp32.
-        lanes = to_bf16(whole).reshape(-1, self.width, columns // 2, 2)
-        return np.ascontiguousarray(lanes.transpose(0, 2, 1, 3)), None
-
-    def _panels(self, matrix: np.ndarray) -> np.ndarray:
-        rows, columns = matrix.shape
-        return np.ascontiguousarray(matrix.reshape(rows // self.width, self.width, columns).transpose(0, 2, 1))
+        elif self.storage == "bf16":
+            values = to_bf16(whole)
+        group = 4 // values.itemsize
+        columns = _up(inputs, max(2, group))
+        lanes = values[:, :columns].reshape(-1, self.width, columns // group, group)
+        return np.ascontiguousarray(lanes.transpose(0, 2, 1, 3)), scales
 
     def gate_up(self, gate: np.ndarray, up: np.ndarray) -> np.ndarray:
         """Panels of gate and up by turns, so that the kernel has both of a pair in registers at once."""
