@@ -14,6 +14,7 @@ The cache has a fixed number of slots; one sequence lives in one slot. Runner in
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor

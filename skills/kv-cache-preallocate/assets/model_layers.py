@@ -7,7 +7,7 @@
         # Spare slots hold no running sequence: a prefix cache may keep things there.
         self.slots = config.integer("max_batch") + config.integer("spare_slots")
 
-        weights = read_weights(config.model_dir, shape, dtype)
+        self.weights = weights = read_weights(config.model_dir, shape, dtype)
         self._embedding = weights["embed_tokens"]
         self._layers = [Layer(weights, index, shape) for index in range(shape.layers)]
         self._final_norm = weights["norm"]
@@ -15,6 +15,7 @@
         # One row more than there are positions: rows of a batch that no sequence uses live at that position.
         self._turns = rotations(shape, self.max_len + 1)
         self._allocate(dtype)
+        self._prepare_decode(config)
 
     def prefill(self, slot: int, ids: Sequence[int], start: int) -> Logits:
         return self.prefill_many([slot], [ids], [start])
@@ -23,11 +24,23 @@
     def prefill_many(self, slots: Sequence[int], ids_lists: Sequence[Sequence[int]], starts: Sequence[int]) -> Logits:
         x = self._run_spans(slots, ids_lists, starts)
         ends = torch.tensor([len(ids) for ids in ids_lists]).cumsum(0) - 1
-        return self._logits(x[ends])
+        return Logits(self._logits(x[ends]))
 
     @torch.inference_mode()
     def extend(self, slot: int, ids: Sequence[int], start: int) -> Logits:
-        return self._logits(self._run_spans([slot], [ids], [start]))
+        return Logits(self._logits(self._run_spans([slot], [ids], [start])))
+
+    @torch.inference_mode()
+    def decode(self, slots: Sequence[int], ids: Sequence[int], positions: Sequence[int]) -> Logits:
+        rows = max(slots) + 1
+        # Row i is slot i, so that keys and values are plain slices. A slot that takes no part gets a token at the
+        # position that exists only for this purpose.
+        row_ids, row_positions = [0] * rows, [self.max_len] * rows
+        for slot, token, position in zip(slots, ids, positions, strict=True):
+            row_ids[slot], row_positions[slot] = token, position
+        logits = self._decode_rows(row_ids, row_positions, max(positions) + 1)
+        counters.add("kv_static_steps")
+        return Logits(logits if list(slots) == list(range(rows)) else logits[list(slots)])
 
     def _run_spans(
         self, slots: Sequence[int], ids_lists: Sequence[Sequence[int]], starts: Sequence[int]
@@ -52,6 +65,6 @@
             x = layer.finish(x, attend(index, rotate(q, turn), rotate(k, turn), v))
         return x
 
-    def _logits(self, x: Tensor) -> Logits:
-        return Logits(self._head(norm(x, self._final_norm, self.shape.eps)).float().numpy())
+    def _logits(self, x: Tensor) -> np.ndarray:
+        return self._head(norm(x, self._final_norm, self.shape.eps)).float().numpy()
 

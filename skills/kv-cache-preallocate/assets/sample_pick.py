@@ -7,8 +7,8 @@ from server.sequence import Sequence
 
 
 def pick(logits: Logits, sequences: list[Sequence]) -> list[int]:
-    """The next token of each sequence; row i of the logits belongs to sequence i."""
-    tokens = logits.argmax()
+    """The next token of each sequence; row i of the logits belongs to sequence i, further rows to none."""
+    tokens = logits.argmax()[: len(sequences)]
     for row, sequence in enumerate(sequences):
         if sequence.rng is not None:
             tokens[row] = _sample(logits.row(row), sequence.temperature, sequence.rng)

@@ -15,17 +15,20 @@ from tokenizers import Tokenizer
 class Tokens:
     def __init__(self, model_dir: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+        # region: tokens.encode
+        self._encode = self._tokenizer.encode
+        # endregion: tokens.encode
         settings = json.loads((model_dir / "tokenizer_config.json").read_text(encoding="utf-8"))
         self._template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(settings["chat_template"])
         self.vocab = self._tokenizer.get_vocab_size()
         self._bytes = _bytes_of_tokens(self._tokenizer)
 
     def encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text).ids
+        return self._encode(text).ids
 
     def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
         prompt = self._template.render(messages=messages, add_generation_prompt=True)
-        return self._tokenizer.encode(prompt, add_special_tokens=False).ids
+        return self._encode(prompt, add_special_tokens=False).ids
 
     def stream(self, stop: Sequence[str]) -> "TextStream":
         return TextStream(self._bytes, stop)
