@@ -51,6 +51,7 @@ class App:
             "status": "ready" if alive else "dead",
             "commit": self._commit,
             "dtype": self.engine.dtype,
+            **counters.notes(),
             "counters": counters.snapshot(),
         }
         return (200 if alive else 503), state
