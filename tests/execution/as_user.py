@@ -1,0 +1,33 @@
+"""Try all escapes from a box of the calling user: `python -m tests.execution.as_user TIER`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.execution.host import Outside, candidates_box, prepared_host
+from vibeserve_tui.execution.ladder import Tier
+from vibeserve_tui.execution.launcher import Launcher
+
+
+async def outcomes(launcher: Launcher, outside: Outside) -> dict[str, str]:
+    pod = await launcher.open_pod()
+    result = await pod.run("server", candidates_box(outside), timeout_s=60)
+    await launcher.close()
+    tried: dict[str, str] = json.loads(result.stdout)
+    return tried
+
+
+def main() -> None:
+    launcher = Launcher.start("ordinary-user", tiers=(Tier(sys.argv[1]),))
+    with tempfile.TemporaryDirectory() as folder, prepared_host(Path(folder)) as outside:
+        tried = asyncio.run(outcomes(launcher, outside))
+    print(json.dumps({"user": os.getuid(), "outcomes": tried}))
+
+
+if __name__ == "__main__":
+    main()
