@@ -44,4 +44,4 @@ def clean_line(text: str) -> SafeText:
     """The text on one line: each run of white space that holds a line break becomes one space."""
     if text.isascii() and text.isprintable():
         return SafeText(text)
-    return SafeText(re.sub(r"\s*\n\s*", " ", clean(text)).strip("\n"))
+    return SafeText(re.sub(r"\s*\n\s*", " ", clean(text).strip("\n")))

@@ -35,14 +35,14 @@ index 3333333..4444444 100644
 +        self.model.eval().requires_grad_(False)
 +        self._warm_up(BUCKETS)  # one pass for each bucket
          self.loop.start()
- 
+\x20
 @@ -140,3 +142,5 @@ class Engine
      def _bucket(self, n: int) -> int:
 -        return n
 +        for bucket in BUCKETS:
 +            if bucket >= n:
 +                return bucket
- 
+\x20
 """
 
 

@@ -155,9 +155,7 @@ def figures(a: float | None, b: float | None, ratio: float | None, half: float) 
     ]
     if a is None or b is None:
         return tuple(out)
-    for metric in METRICS[1:]:
-        out.append(other_figure(metric, a, b, ratio, half))
-    return tuple(out)
+    return (*out, *(other_figure(metric, a, b, ratio, half) for metric in METRICS[1:]))
 
 
 def other_figure(metric: ev.MetricRef, a: float, b: float, ratio: float | None, half: float) -> ev.Figure:
@@ -196,7 +194,7 @@ def verdict(failure: str = "") -> ev.Verdict:
 
 
 def task_of(row: tuple[object, ...]) -> ev.TaskPlan:
-    number, title, issue, skill, parent, _, _, ratio, _, _ = row
+    _, title, issue, skill, parent, _, _, ratio, _, _ = row
     low = float(ratio) if isinstance(ratio, float) else 1.2
     return ev.TaskPlan(
         title=str(title), issue=str(issue), skill=str(skill), parent=int(str(parent)),
@@ -290,12 +288,12 @@ def measure(
         for index, side in enumerate(sides):
             if (block - 1) * 4 + index >= blocks * 4:
                 return
-            script.say(window(script, number, side, block, index, a if side == "A" else b), 1.1)
+            script.say(window(script, number, side, block=block, index=index, level=a if side == "A" else b), 1.1)
         script.say(ev.BlockFinished(round=number, block=block, d=0.01), 0.3)
         script.beat()
 
 
-def window(script: Script, number: int, side: str, block: int, index: int, level: float) -> ev.WindowMeasured:
+def window(script: Script, number: int, side: str, *, block: int, index: int, level: float) -> ev.WindowMeasured:
     noise = script.random.gauss
     rate = level * (1 + noise(0, 0.015))
     ttft = [round(abs(OTHERS["median_ttft_ms"] * BASELINE / level * (1 + noise(0, 0.2))), 2) for _ in range(32)]

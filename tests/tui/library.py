@@ -57,7 +57,15 @@ def run_summary(name: str, liveness: Liveness, **changes: object) -> RunSummary:
 
 RUNS = (
     run_summary("r1", Liveness.RUNNING),
-    run_summary("r2", Liveness.RUNNING, target="tiny-edit", rounds=2, max_rounds=8, waiting=True, started_wall=journals.START - 4000),
+    run_summary(
+        "r2",
+        Liveness.RUNNING,
+        target="tiny-edit",
+        rounds=2,
+        max_rounds=8,
+        waiting=True,
+        started_wall=journals.START - 4000,
+    ),
     run_summary("r3", Liveness.FINISHED, target="tiny-llama-json", rounds=12, started_wall=journals.START - 90_000),
     run_summary("r4", Liveness.CRASHED, rounds=3, status_reason="", started_wall=journals.START - 200_000),
 )

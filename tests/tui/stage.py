@@ -69,7 +69,12 @@ async def stage(
     script = journals.ALL[journal]()
     client = ScriptClient(script, liveness)
     client.poll()
-    app = VibeServeApp(services or FakeServices(), client, config=Config(ui=ui or Ui(glyphs="unicode")), clock=lambda: script.now + LATER_S)
+    app = VibeServeApp(
+        services or FakeServices(),
+        client,
+        config=Config(ui=ui or Ui(glyphs="unicode")),
+        clock=lambda: script.now + LATER_S,
+    )
     async with app.run_test(size=size, notifications=True) as pilot:
         screen = next(screen for screen in app.screen_stack if isinstance(screen, RunScreen))
         opened = Stage(app, pilot, client, screen)

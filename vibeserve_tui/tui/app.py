@@ -21,6 +21,7 @@ from textual.screen import Screen
 from vibeserve_tui.client import RunClient
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.tui import themes
+from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.crash import last_words, write_report
 from vibeserve_tui.tui.glyphs import wants_ascii
 from vibeserve_tui.tui.keymap import SCREENS, bindings, shown_keys, with_user_keys
@@ -63,7 +64,7 @@ class VibeServeApp(Shell):
         own = [*themes.OWN, *(themes.user_themes(config_dir / "themes") if config_dir else ())]
         for theme in own:
             self.register_theme(theme)
-        self.theme_names = (*(theme.name for theme in own), "ansi-dark", "ansi-light")
+        self.theme_names = (*(theme.name for theme in own), "ansi-light")
         self.set_keymap(dict(config.keymap))
         self.apply_ui(self.ui)
 
@@ -120,7 +121,7 @@ class VibeServeApp(Shell):
 
     def action_save_picture(self) -> None:
         path = self.save_screenshot(path=str(Path.cwd()))
-        self.notify(f"saved {path}", markup=False)
+        self.notify(content(f"saved {path}", self).plain, markup=False)
 
     def _fatal_error(self) -> None:
         """Keep the fault for the report instead of printing a traceback with the values of local variables."""
@@ -166,6 +167,9 @@ def run_app(
     if os.environ.get("SSH_CONNECTION"):
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     app = VibeServeApp(services, client, config=config, config_dir=config_dir)
+    # With 16 colours the nearest one to most of ours is white; the terminal's own palette keeps the meanings apart.
+    if app.theme == themes.DEFAULT and app.console.color_system in ("standard", "windows"):
+        app.theme = themes.ANSI.name
     # A benchmark on the same cores must not feel the app.
     os.nice(10)
     result = app.run()

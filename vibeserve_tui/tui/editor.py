@@ -9,6 +9,8 @@ from pathlib import Path
 
 from textual.app import App, SuspendNotSupported
 
+from vibeserve_tui.tui.content import content
+
 
 def open_in_editor(app: App[int], path: Path) -> bool:
     """Open the file in $VISUAL, $EDITOR or vi, and wait; False with a toast when that is not possible."""
@@ -17,7 +19,8 @@ def open_in_editor(app: App[int], path: Path) -> bool:
         with app.suspend():
             subprocess.run([*command, str(path)], check=False)
     except FileNotFoundError:
-        app.notify(f"{command[0]} is not installed: set $EDITOR", severity="error", markup=False)
+        words = f"{command[0]} is not installed: set $EDITOR"
+        app.notify(content(words, app).plain, severity="error", markup=False)
         return False
     except SuspendNotSupported:
         app.notify("this terminal cannot be handed over", severity="error", markup=False)

@@ -171,8 +171,8 @@ TABLE: KeyTable = {
     "leave": (
         Key("leave.detach", "d,enter,ctrl+c", "choose('detach')", "detach", "detach: the run goes on"),
         Key("leave.pause", "p", "choose('pause')", "pause", "pause and leave"),
-        Key("leave.stop", "s", "choose('stop')", "stop", "stop after this round, and leave"),
-        Key("leave.kill", "k", "choose('kill')", "stop now", "stop now, the round in flight is discarded"),
+        Key("leave.stop", "s", "choose('stop')", "stop", "stop after this round, leave"),
+        Key("leave.kill", "k", "choose('kill')", "stop now", "stop now, round discarded"),
         Key("leave.stay", "escape,q", "choose('')", "stay", "stay"),
     ),
 }  # fmt: skip

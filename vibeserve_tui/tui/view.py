@@ -43,6 +43,8 @@ class RunView:
     """The round that diff, review and compare are about."""
     marked: int | None = None
     filter: str = ""
+    replay: str = ""
+    """Speed and place of a recording that is played, `×20 · 43 %`."""
     compact: bool = False
     """One pane at a time: the tab line carries the digits."""
 

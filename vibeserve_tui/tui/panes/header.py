@@ -167,7 +167,10 @@ def _budget(view: RunView) -> list[Line]:
     cost = f"{fig.tokens(state.tokens)} tok   {fig.money(state.usd)}"
     limit = state.max_minutes * 60
     used = f"{fig.clock(state.active_s)} of {fig.clock(limit)}"
-    if state.is_over:
+    if view.replay:
+        playing = (f"replay {view.replay}", Ink.ACCENT)
+        return [line(playing, (f"   {used}   {cost}", Ink.MUTED)), line(playing)]
+    if state.is_over or view.liveness is Liveness.CRASHED:
         return [line((f"{len(state.rounds)} rounds   {used}   {cost}", Ink.MUTED)), line((cost, Ink.MUTED))]
     eta = f"ETA {fig.roughly(view.eta_s())}"
     share = min(1.0, state.active_s / limit) if limit else 0.0

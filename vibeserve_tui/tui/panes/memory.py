@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from vibeserve_tui.safe_text import clean
@@ -9,32 +10,51 @@ from vibeserve_tui.tui.ink import Ink, Line, line
 from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
 from vibeserve_tui.tui.view import RunView
 
+_ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+")
+_HEADING = re.compile(r"#{1,6} ")
+
 
 def draw_markdown(text: str, width: int) -> list[Line]:
-    """Headings bold, list items with a hanging indent, code muted; everything wrapped to the width."""
+    """Headings bold, paragraphs and list items filled to the width, items with a hanging indent, code as it is."""
     lines: list[Line] = []
+    paragraph: list[str] = []
+
+    def flush() -> None:
+        if paragraph:
+            lines.extend(_filled(paragraph, width))
+            paragraph.clear()
+
     in_code = False
     for raw in clean(text).split("\n"):
-        if raw.lstrip().startswith("```"):
-            in_code = not in_code
-            continue
-        if in_code:
-            lines.append(line((raw, Ink.MUTED)))
-        elif raw.startswith("#"):
-            lines.append(line((raw, Ink.BOLD)))
+        fence = raw.lstrip().startswith("```")
+        if in_code or fence or not raw.strip() or _HEADING.match(raw) or "|" in raw[:2]:
+            flush()
+            in_code ^= fence
+            if not fence:
+                lines.append(_unfilled(raw, in_code=in_code))
         else:
-            lines += _wrapped(raw, width)
+            if _ITEM.match(raw):
+                flush()
+            paragraph.append(raw)
+    flush()
+    while lines and not lines[-1]:
+        lines.pop()
     return lines
 
 
-def _wrapped(raw: str, width: int) -> list[Line]:
-    stripped = raw.lstrip()
-    indent = len(raw) - len(stripped)
-    hang = indent + (2 if stripped.startswith(("- ", "* ")) else 0)
-    parts = textwrap.wrap(
-        raw, max(10, width), subsequent_indent=" " * hang, drop_whitespace=True, break_on_hyphens=False
-    )
-    return [line(part) for part in parts] or [()]
+def _unfilled(raw: str, *, in_code: bool) -> Line:
+    if not raw.strip():
+        return ()
+    return line((raw, Ink.MUTED if in_code else Ink.BOLD if raw.startswith("#") else Ink.PLAIN))
+
+
+def _filled(paragraph: list[str], width: int) -> list[Line]:
+    first = paragraph[0]
+    item = _ITEM.match(first)
+    indent = " " * (len(item[0]) if item else len(first) - len(first.lstrip()))
+    words = " ".join([first.rstrip(), *(raw.strip() for raw in paragraph[1:])])
+    parts = textwrap.wrap(words, max(10, width), subsequent_indent=indent, break_on_hyphens=False)
+    return [line(part) for part in parts]
 
 
 class MemoryPane(Pane):

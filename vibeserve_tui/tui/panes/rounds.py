@@ -189,6 +189,7 @@ class RoundsPane(Pane):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._numbers: list[int] = []
+        self.sticky = 1
 
     def draw(self, view: RunView) -> Drawing:
         metric = view.state.headline

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from vibeserve_tui.client import Liveness, RunSummary
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
-from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread
+from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread, text_of
+from vibeserve_tui.tui.panes.memory import draw_markdown
 from vibeserve_tui.tui.services import Finding, FindingState, PlanForm, TargetEntry
 
 FINDING_SIGNS: dict[FindingState, tuple[str, Ink]] = {
@@ -42,18 +43,29 @@ def draw_targets(targets: Sequence[TargetEntry], width: int) -> list[Line]:
 
 
 def draw_description(target: TargetEntry, width: int) -> list[Line]:
-    text = target.description or target.title
-    return [BLANK, *(line((part, Ink.MUTED)) for part in textwrap.wrap(text, max(20, width)))]
+    """The objective as its file says it, without the heading that repeats the name."""
+    lines = draw_markdown(target.description or target.title, width)
+    while lines and (not lines[0] or text_of(lines[0]).startswith("# ")):
+        del lines[0]
+    return [BLANK, *lines]
 
 
 def draw_plan(form: PlanForm, width: int, height: int) -> list[Line]:
     """The choices, then estimate, facts and whether it can start; the command only where there is room."""
     lines = [_choice(choice.name, choice.value, choice.note, bool(choice.options), width) for choice in form.choices]
     estimate = (Span(form.estimate, Ink.MUTED),)
-    ready = (Span(f"{glyphs.OK} {form.ready}", Ink.GOOD),) if form.ready else (Span(f"{glyphs.FAILED} {form.blocked}", Ink.BAD),)
+    ready = (
+        (Span(f"{glyphs.OK} {form.ready}", Ink.GOOD),)
+        if form.ready
+        else (Span(f"{glyphs.FAILED} {form.blocked}", Ink.BAD),)
+    )
     spare = height - len(lines)
     if spare < 7:
-        together = spread(estimate, ready, width) if len(form.estimate) + len(ready[0].text) + 2 <= width else cut(ready, width)
+        together = (
+            spread(estimate, ready, width)
+            if len(form.estimate) + len(ready[0].text) + 2 <= width
+            else cut(ready, width)
+        )
         return [*lines, *([BLANK] if spare > 1 else []), together]
     command = textwrap.wrap(form.command, max(20, width - 10), subsequent_indent="  ", break_on_hyphens=False)
     lines += [BLANK, cut((Span(fit("estimate", 10), Ink.MUTED), *estimate), width)]
@@ -117,14 +129,18 @@ def draw_runs(runs: Sequence[RunSummary], width: int, now: float) -> list[Line]:
 
 
 def _run(run: RunSummary, name: int, width: int, now: float) -> Line:
-    sign, word, ink = (glyphs.WAITING, "waiting", Ink.WARN) if run.waiting else STATUS[run.liveness]
+    sign, word, ink = (
+        (glyphs.WAITING, "waiting", Ink.WARN)
+        if run.waiting and run.liveness is Liveness.RUNNING
+        else STATUS[run.liveness]
+    )
     left = line((f"{sign} ", ink), f"{fit(word, 8)} {fit(run.target, name)}{fit(f'r{run.rounds}/{run.max_rounds}', 7)}")
     return spread((*left, *_result(run, width)), (Span(fig.age(now - run.started_wall), Ink.MUTED),), width)
 
 
 def _result(run: RunSummary, width: int) -> Line:
     if run.fault or run.liveness in (Liveness.FAILED, Liveness.CRASHED):
-        return line((run.fault or run.status_reason or "the engine is gone", Ink.MUTED))
+        return line((run.fault or run.status_reason or "engine gone, r resumes", Ink.MUTED))
     if run.waiting:
         return line("your approval")
     ratio = fig.ratio_of(run.baseline, run.champion, run.direction)

@@ -129,7 +129,8 @@ class CompareScreen(Steering):
         box = self.query_one("#figures-box")
         box.border_title = content("Metrics", self)
         box.border_subtitle = content(
-            "one measurement, interleaved" if together else "measured in different rounds: no interval, no verdict", self
+            "one measurement, interleaved" if together else "measured in different rounds: no interval, no verdict",
+            self,
         )
         self._draw_shares(figures)
         self._draw_diff()

@@ -106,15 +106,26 @@ class IssueEditor(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         issue = self._issue
         with Vertical(classes="box full", id="page"):
-            yield Input(clean(issue.title) if issue else "", id="title", placeholder="what should be tried or fixed", max_length=200)
-            yield Input(f"P{issue.priority}" if issue else "P2 perf", id="kind", placeholder="P1 to P3, and perf, feature or bug")
+            yield Input(
+                clean(issue.title) if issue else "",
+                id="title",
+                placeholder="what should be tried or fixed",
+                max_length=200,
+            )
+            yield Input(
+                f"P{issue.priority}" if issue else "P2 perf",
+                id="kind",
+                placeholder="P1 to P3, and perf, feature or bug",
+            )
             yield TextArea(clean(issue.body) if issue else "", id="text", show_line_numbers=False, soft_wrap=True)
         yield Footer(id="footer")
 
     def on_mount(self) -> None:
         title = f"Issue {self._issue.id}" if self._issue else "New issue"
         self.query_one("#page").border_title = content(title, self)
-        self.query_one("#page").border_subtitle = content("title · priority and type · text · tab moves · ⏎ saves from the title", self)
+        self.query_one("#page").border_subtitle = content(
+            "title · priority and type · text · tab moves · ⏎ saves from the title", self
+        )
         self.query_one("#title").focus()
         self.call_after_refresh(self.query_one(Footer).show, shell_of(self).keys_of("issue"))
 

@@ -40,7 +40,14 @@ def draw_help(screen: str, table: KeyTable, width: int, wanted: str = "") -> lis
     lines = _columns([section for section in sections if section], max(1, width // COLUMN))
     if wanted:
         return lines or [line((f'Nothing matches "{wanted}".', Ink.MUTED))]
-    return [*lines, line(("Signs", Ink.BOLD)), *_signs(width), BLANK, line(("Words", Ink.BOLD)), *(line(word) for word in WORDS)]
+    return [
+        *lines,
+        line(("Signs", Ink.BOLD)),
+        *_signs(width),
+        BLANK,
+        line(("Words", Ink.BOLD)),
+        *(line(word) for word in WORDS),
+    ]
 
 
 def _section(title: str, table: KeyTable, scope: str, wanted: str) -> list[Line]:

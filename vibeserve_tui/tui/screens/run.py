@@ -113,7 +113,11 @@ class RunScreen(Opening):
             self._dirty |= ALL_VIEWS
         view.state = client.state
         view.liveness = client.liveness()
-        view.now = client.now if isinstance(client, ReplayClient) else self._clock()
+        view.now = self._clock()
+        if isinstance(client, ReplayClient):
+            view.now = client.now
+            paused = ", paused" if client.paused else ""
+            view.replay = f"×{client.speed:g}{paused} · {100 * client.fraction:.0f} %"
         known = view.rounds_known
         if known and (self._follow or view.selected not in known):
             view.selected = known[-1]

@@ -94,7 +94,11 @@ class SkillsScreen(Screen[None]):
         rows = [draw_skill_row(skill, view.text_width) for skill in self._shown]
         none = [line(("No skill matches. esc clears.", Ink.MUTED))]
         view.set_lines(rows or none, cursor=at if rows else None)
-        parts = ["Skills", *([self._backend] if self._backend else []), *([f"filter: {self._wanted}"] if self._wanted else [])]
+        parts = [
+            "Skills",
+            *([self._backend] if self._backend else []),
+            *([f"filter: {self._wanted}"] if self._wanted else []),
+        ]
         self.query_one("#left").border_title = content(" · ".join(parts), self)
         self.query_one("#left").border_subtitle = content(f"{len(self._shown)} of {len(self._all)}", self)
         self.query_one(Footer).show(shell_of(self).keys_of("skills"))
@@ -151,4 +155,3 @@ class SkillsScreen(Screen[None]):
             self.query_one("#list").focus()
         else:
             self.dismiss(None)
-

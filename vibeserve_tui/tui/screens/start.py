@@ -183,7 +183,11 @@ class StartScreen(Screen[None]):
         name, cursor = event.view.id or "", event.view.cursor
         if name not in self._at or cursor is None:
             return
-        limit = {"targets": len(self.targets), "plan": len(self.form.choices) if self.form else 0, "runs": len(self.runs)}[name]
+        limit = {
+            "targets": len(self.targets),
+            "plan": len(self.form.choices) if self.form else 0,
+            "runs": len(self.runs),
+        }[name]
         moved = self._at[name] != min(cursor, limit - 1)
         self._at[name] = max(0, min(cursor, limit - 1))
         if name == "targets" and moved:
@@ -204,7 +208,11 @@ class StartScreen(Screen[None]):
         elif self.focused is not None and self.focused.id == "machine":
             self.action_doctor()
         elif self.form is None or not self.form.ready:
-            self.notify(content(self.form.blocked if self.form else "choose a target first", self).plain, severity="error", markup=False)
+            self.notify(
+                content(self.form.blocked if self.form else "choose a target first", self).plain,
+                severity="error",
+                markup=False,
+            )
         elif not self._busy:
             self._busy = "starting …"
             self.draw_all()

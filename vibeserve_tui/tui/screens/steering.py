@@ -131,9 +131,18 @@ class Steering(Screen[str]):
 
     def action_leave(self) -> None:
         if self.view.state.is_over or self.view.liveness in (Liveness.REPLAY, Liveness.CRASHED):
-            self.app.exit()
+            self._go_back()
         else:
             self.app.push_screen(Leave(), self._leave)
+
+    def _go_back(self) -> None:
+        """To the start screen when this one was opened from there, else out of the app."""
+        # The stack holds Textual's own first screen, then ours.
+        if len(self.app.screen_stack) > 2:
+            self.client.close()
+            self.dismiss("")
+        else:
+            self.app.exit()
 
     def _leave(self, choice: Leaving | None) -> None:
         match choice:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 from vibeserve_tui.errors import ProfileError
 
 DEFAULT = "vibeserve-dark"
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}$")
 
+# The terminal's own 16 colours; Textual's theme of this kind paints focus in the colour of success.
+ANSI = replace(BUILTIN_THEMES["ansi-dark"], name="vibeserve-ansi", accent="ansi_cyan")
 OWN: tuple[Theme, ...] = (
     Theme(
         name="vibeserve-dark", dark=True, primary="#58a6e8", secondary="#8fa3b8", accent="#4db2ff",
@@ -30,6 +33,7 @@ OWN: tuple[Theme, ...] = (
         foreground="#ffffff", background="#000000", surface="#000000", panel="#101010",
         success="#5dff8f", warning="#ffd23f", error="#ff8a7d",
     ),
+    ANSI,
 )  # fmt: skip
 
 

@@ -28,7 +28,9 @@ MARGIN = 1
 THUMB = "▐"
 
 
-class LineView(ScrollView, can_focus=True):
+class LineView(ScrollView, can_focus=True, inherit_bindings=False):
+    # Textual's own scroll keys would hide ← and → of the screens.
+
     COMPONENT_CLASSES: ClassVar[set[str]] = {ink.value for ink in Ink} | {"ink--cursor", "ink--thumb"}
     has_thumb: ClassVar[bool] = True
     """Whether the right margin is kept for the scroll position; bars of one line use the cell."""
@@ -48,6 +50,8 @@ class LineView(ScrollView, can_focus=True):
         self._styles: dict[str, Style] = {}
         self._ascii = False
         self.cursor: int | None = None
+        self.sticky = 0
+        """Lines at the top that stay while the others scroll: a table's head."""
 
     @property
     def text_width(self) -> int:
@@ -85,7 +89,7 @@ class LineView(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        index = y + self.scroll_offset.y
+        index = y if y < self.sticky else y + self.scroll_offset.y
         base = self._style(Ink.PLAIN)
         spans = self._lines[index] if index < len(self._lines) else BLANK
         chosen = index == self.cursor and index < len(self._lines) and (self.has_focus or not self.quiet_cursor)
@@ -151,7 +155,7 @@ class LineView(ScrollView, can_focus=True):
 
     def show_line(self, index: int) -> None:
         top, rows = self.scroll_offset.y, self.size.height
-        if index < top:
-            self.scroll_to(y=index, animate=False)
+        if index < top + self.sticky:
+            self.scroll_to(y=max(0, index - self.sticky), animate=False)
         elif index >= top + rows:
             self.scroll_to(y=index - rows + 1, animate=False)

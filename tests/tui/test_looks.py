@@ -1,0 +1,209 @@
+"""Keys, themes, colours and the one road for foreign text: laws over the whole app."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from textual.color import Color
+from textual.theme import Theme
+
+import vibeserve_tui.tui
+from tests.tui import journals
+from tests.tui.fakes import FakeServices, ScriptClient, screen_text
+from tests.tui.stage import stage
+from vibeserve_tui.errors import ProfileError
+from vibeserve_tui.inputs.config import Config, Ui
+from vibeserve_tui.tui import themes
+from vibeserve_tui.tui.app import VibeServeApp
+from vibeserve_tui.tui.keymap import SCREENS, TABLE, clash_in, shown, shown_keys, with_user_keys
+from vibeserve_tui.tui.layout import PANES
+
+SOURCES = sorted(Path(vibeserve_tui.tui.__file__).parent.rglob("*.py"))
+
+
+# keys
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_no_two_bindings_of_a_screen_share_a_key(screen: str) -> None:
+    assert clash_in(screen, TABLE) == ""
+
+
+def test_binding_ids_are_unique_and_helps_are_short() -> None:
+    keys = [key for scope in TABLE.values() for key in scope]
+    assert len({key.id for key in keys}) == len(keys)
+    assert [key.help for key in keys if len(key.help) > 30] == []
+
+
+async def test_no_focused_pane_hides_a_key_of_its_screen() -> None:
+    async with stage("finished", (200, 60)) as opened:
+        own = {key for binding in opened.screen._bindings for key in [binding[0]]}
+        for name in PANES:
+            await opened.press(str(PANES.index(name) + 1))
+            focused = opened.screen.focused
+            assert focused is not None
+            assert not own & set(focused._bindings.key_to_bindings), name
+
+
+def test_a_users_key_replaces_ours() -> None:
+    table = with_user_keys({"run.steer": "ctrl+n"})
+    assert [key.keys for key in table["run"] if key.id == "run.steer"] == ["ctrl+n"]
+
+
+def test_a_users_key_that_is_taken_is_refused_with_both_owners() -> None:
+    with pytest.raises(ProfileError, match=r"the key a means both run\.review and run\.steer"):
+        with_user_keys({"run.steer": "a"})
+
+
+def test_an_unknown_binding_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ProfileError, match=r"did you mean 'run\.steer'"):
+        with_user_keys({"run.stear": "ctrl+n"})
+
+
+async def test_a_users_key_works_and_stands_in_the_footer() -> None:
+    client = ScriptClient(journals.running())
+    config = Config(ui=Ui(glyphs="unicode"), keymap={"run.pause": "ctrl+o"})
+    app = VibeServeApp(FakeServices(), client, config=config)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await pilot.pause(0.3)
+        assert "^o pause" in screen_text(app)
+        await pilot.press("ctrl+o")
+        assert [command.kind for command in client.sent] == ["pause"]
+
+
+def test_keys_read_as_people_write_them() -> None:
+    assert [shown(key) for key in ("ctrl+p", "enter", "question_mark", "alt+up", "G")] == ["^p", "⏎", "?", "alt+↑", "G"]
+    digits = next(key for key in TABLE["run"] if key.id == "run.pane")
+    assert shown_keys(digits) == "1–9"
+
+
+# colours
+
+
+def contrast(one: Color, other: Color) -> float:
+    """WCAG 2 contrast ratio."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(color: Color) -> float:
+    parts = [part / 255 for part in color.rgb]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [theme for theme in themes.OWN if not theme.ansi], ids=lambda theme: theme.name)
+def test_every_ink_can_be_read_on_its_ground(theme: Theme) -> None:
+    colors = {
+        name: Color.parse(value) for name, value in theme.to_color_system().generate().items() if value.startswith("#")
+    }
+    ground, plain = colors["background"], colors["foreground"]
+    least = 7.0 if theme.name.endswith("contrast") else 4.5
+    inks = {
+        "plain": plain,
+        "muted": ground.blend(plain, 0.66),
+        "good": colors["text-success"],
+        "bad": colors["text-error"],
+        "warn": colors["text-warning"],
+        "accent": colors["text-accent"],
+    }
+    faint = {name: round(contrast(ink, ground), 2) for name, ink in inks.items() if contrast(ink, ground) < least}
+    assert faint == {}
+    assert contrast(ground.blend(plain, 0.5), ground) >= 3.0, "borders"
+    for name in ("success", "error"):
+        for share in (0.14, 0.34):
+            assert contrast(plain, ground.blend(colors[name], share)) >= 4.5, f"{name} {share}"
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in themes.OWN] + ["ansi-light", "nord", "textual-light"])
+async def test_the_run_screen_mounts_in_every_theme(theme: str) -> None:
+    async with stage("running", (80, 24), ui=Ui(theme=theme, glyphs="unicode")) as opened:
+        assert opened.app.theme == theme
+        assert "continuous batching" in opened.text
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [(), ("a",), ("c",), ("question_mark",), ("comma",), ("5", "e"), ("i",), ("q",), ("s",), ("L",)],
+    ids=" ".join,
+)
+async def test_every_screen_mounts_without_colour(keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with stage("running", (80, 24)) as opened:
+        await opened.press(*keys)
+        assert opened.app.no_color
+        opened.app.export_screenshot()
+
+
+def test_a_users_theme_is_read_and_a_broken_one_is_refused(tmp_path: Path) -> None:
+    good = "\n".join(
+        f'{name} = "#123456"'
+        for name in ("primary", "foreground", "background", "accent", "success", "warning", "error")
+    )
+    (tmp_path / "mine.toml").write_text(good, encoding="utf-8")
+    assert [theme.name for theme in themes.user_themes(tmp_path)] == ["mine"]
+    (tmp_path / "mine.toml").write_text(good.replace("#123456", "blue", 1), encoding="utf-8")
+    with pytest.raises(ProfileError, match="primary"):
+        themes.user_themes(tmp_path)
+
+
+def test_colours_live_in_theme_files_only() -> None:
+    for path in (*SOURCES, SOURCES[0].parent / "app.tcss"):
+        if "themes" not in path.parts:
+            for number, row in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                assert not any(f"#{digit}" in row for digit in "0123456789"), f"{path.name}:{number}: {row}"
+
+
+# foreign text
+
+WIDGET_TEXT = {"Static": 0, "Label": 0, "notify": 0, "update": 0, "push_notification": 0}
+SAFE_CALLS = {"content", "block", "clean", "clean_line"}
+
+
+def unsafe_texts(tree: ast.Module) -> list[str]:
+    """Calls and assignments that hand Textual a text which is neither a literal nor cleaned."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else node.func.id
+                if isinstance(node.func, ast.Name)
+                else ""
+            )
+            if name in WIDGET_TEXT and node.args and not is_safe(node.args[0]):
+                found.append(f"line {node.lineno}: {name}")
+            if name == "notify" and not any(keyword.arg == "markup" for keyword in node.keywords):
+                found.append(f"line {node.lineno}: notify with markup")
+        elif isinstance(node, ast.Assign):
+            titles = [
+                t
+                for t in node.targets
+                if isinstance(t, ast.Attribute) and t.attr in ("border_title", "border_subtitle")
+            ]
+            if titles and not is_safe(node.value):
+                found.append(f"line {node.lineno}: {titles[0].attr}")
+    return found
+
+
+def is_safe(node: ast.expr) -> bool:
+    if isinstance(node, ast.Attribute):  # content(…).plain
+        node = node.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id in SAFE_CALLS
+    return isinstance(node, ast.Constant)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_no_widget_gets_text_that_was_not_cleaned(path: Path) -> None:
+    assert unsafe_texts(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_the_check_itself_finds_a_bypass() -> None:
+    tree = ast.parse(
+        "self.notify(answer)\nbox.border_title = task.title\nStatic(f'{x}')\nself.notify('fixed', markup=False)"
+    )
+    assert len(unsafe_texts(tree)) == 4
