@@ -11,7 +11,14 @@ from typing import Any
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.run_state import RunState
+from vibeserve_tui.safe_text import clean
 from vibeserve_tui.trajectory import trajectory_svg
+
+
+def confirmation(state: RunState) -> ev.Confirmed | None:
+    """The final comparison with the seed, if it holds: one that found no gain makes the seed the champion again."""
+    last = state.confirmed[-1] if state.confirmed else None
+    return last if last and last.champion == state.champion else None
 
 
 def as_data(state: RunState) -> dict[str, Any]:
@@ -35,6 +42,8 @@ def as_data(state: RunState) -> dict[str, Any]:
         "champion": _round(state, state.champion),
         "confirmed": [_figure(figure) for figure in state.confirmed[-1].figures] if state.confirmed else [],
         "confirmed_blocks": state.confirmed[-1].blocks if state.confirmed else 0,
+        "confirmed_round": state.confirmed[-1].champion if state.confirmed else None,
+        "confirmation_holds": confirmation(state) is not None,
         "contributions": [_contribution(state, number) for number in state.lineage(state.champion)],
         "ablations": [ablation.model_dump(mode="json", exclude={"kind"}) for ablation in state.ablations],
         "rounds": [_round(state, number) for number in sorted(state.rounds)],
@@ -103,7 +112,7 @@ def as_markdown(state: RunState) -> str:
         f"# {data['target']}: {_headline_sentence(data)}",
         _provenance(data),
         "## Confirmed against the seed",
-        _confirmed_table(data),
+        confirmed_table(data),
         "## Rounds",
         _rounds_table(data),
     ]
@@ -111,14 +120,21 @@ def as_markdown(state: RunState) -> str:
     parts += ["## Left out again", _ablation_list(data)] if data["ablations"] else []
     parts += ["## Memory", state.memory.replace("# Memory\n", "").strip()] if state.memory else []
     parts += ["## Warnings", "\n".join(f"- {text}" for text in data["warnings"])] if data["warnings"] else []
-    return "\n\n".join(part for part in parts if part) + "\n"
+    # Titles, reasons and the memory are agents' words, and this may be printed on a terminal.
+    return clean("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def _headline_sentence(data: dict[str, Any]) -> str:
-    figure = next((row for row in data["confirmed"] if row["headline"]), None)
-    if figure is None or figure["ratio"] is None:
+    figure = _gain(data)
+    if figure is None:
         return f"no confirmed gain ({data['status']})"
     return f"×{figure['ratio']:.1f} {figure['metric']} at {figure['level']} over the seed, confirmed"
+
+
+def _gain(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The confirmed headline figure: the only one that is quoted as the result."""
+    rows = data["confirmed"] if data["confirmation_holds"] else []
+    return next((row for row in rows if row["headline"] and row["ratio"] is not None), None)
 
 
 def _provenance(data: dict[str, Any]) -> str:
@@ -134,16 +150,18 @@ def _provenance(data: dict[str, Any]) -> str:
 - champion: round {champion.get("number", "–")}, commit `{champion.get("commit", "")[:12]}`"""
 
 
-def _confirmed_table(data: dict[str, Any]) -> str:
+def confirmed_table(data: dict[str, Any]) -> str:
     if not data["confirmed"]:
         return "Nothing was confirmed: the run ended before its final comparison with the seed."
     rows = ["| metric | level | seed | champion | better by | 95 % interval |", "|---|---|--:|--:|--:|---|"]
     rows += [
         f"| {row['metric']}{' ★' if row['headline'] else ''} | {row['level'] or 'all'} | {_number(row['baseline'], row['unit'])}"
-        f" | {_number(row['champion'], row['unit'])} | {_times(row['ratio'])} | {_interval(row)} |"
+        f" | {_number(row['champion'], row['unit'])} | {times(row['ratio'])} | {interval(row)} |"
         for row in data["confirmed"]
     ]
     note = f"{data['confirmed_blocks']} restart blocks, champion and seed side by side, private seed."
+    if not data["confirmation_holds"]:
+        note += f" The gain of round {data['confirmed_round']} did not hold, so that it is not the champion any more."
     return "\n".join([*rows, "", note])
 
 
@@ -152,19 +170,19 @@ def _rounds_table(data: dict[str, Any]) -> str:
     for row in data["rounds"]:
         parent = "–" if row["parent"] is None else row["parent"]
         rows.append(
-            f"| {row['number']} | {parent} | {row['outcome']} | {row['title']} | {_times(row['ratio'])} | {_interval(row)}"
-            f" | {_cell(row['reason'])} |"
+            f"| {row['number']} | {parent} | {row['outcome']} | {cell(row['title'])} | {times(row['ratio'])} | {interval(row)}"
+            f" | {cell(row['reason'])} |"
         )
     return "\n".join(rows)
 
 
 def _contribution_list(data: dict[str, Any]) -> str:
-    return "\n".join(f"- round {c['round']}: {c['title']} ({_times(c['ratio'])})" for c in data["contributions"])
+    return "\n".join(f"- round {c['round']}: {cell(c['title'])} ({times(c['ratio'])})" for c in data["contributions"])
 
 
 def _ablation_list(data: dict[str, Any]) -> str:
     return "\n".join(
-        f"- {a['skill']}: {'dropped' if a['dropped'] else 'stays'} – {a['reason']}" for a in data["ablations"]
+        f"- {a['skill']}: {'dropped' if a['dropped'] else 'stays'} – {cell(a['reason'])}" for a in data["ablations"]
     )
 
 
@@ -174,15 +192,15 @@ def _number(value: float | None, unit: str) -> str:
     return f"{value:.{1 if abs(value) < 100 else 0}f} {unit}"
 
 
-def _times(ratio: float | None) -> str:
+def times(ratio: float | None) -> str:
     return "–" if ratio is None else f"×{ratio:.2f}"
 
 
-def _interval(row: dict[str, Any]) -> str:
+def interval(row: dict[str, Any]) -> str:
     return "–" if row["ci_low"] is None or row["ci_high"] is None else f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
@@ -204,18 +222,18 @@ def as_html(state: RunState) -> str:
     """One page without any outside resource."""
     data = as_data(state)
     title = f"{data['target']}: {_headline_sentence(data)}"
-    figure = next((row for row in data["confirmed"] if row["headline"]), None)
-    big = f'<p class="big">×{figure["ratio"]:.1f}</p>' if figure and figure["ratio"] else ""
+    figure = _gain(data)
+    big = f'<p class="big">×{figure["ratio"]:.1f}</p>' if figure else ""
     body = [
         f"<h1>{_e(title)}</h1>{big}",
         f'<ul class="muted">{"".join(f"<li>{_code(line[2:])}</li>" for line in _provenance(data).splitlines())}</ul>',
         f"<h2>Trajectory</h2>{trajectory_svg(data)}",
-        f"<h2>Confirmed against the seed</h2>{_html_table(_confirmed_table(data))}",
+        f"<h2>Confirmed against the seed</h2>{_html_table(confirmed_table(data))}",
         f"<h2>Rounds</h2>{_html_rounds(data)}",
     ]
     if data["ablations"]:
         body.append(f"<h2>Left out again</h2><ul>{_html_list(_ablation_list(data))}</ul>")
-    return (
+    return clean(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_e(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{"".join(body)}</body></html>\n'
     )
@@ -244,7 +262,7 @@ def _html_rounds(data: dict[str, Any]) -> str:
         detail = f"<details><summary>evidence</summary><ul>{why}</ul></details>" if why else ""
         rows.append(
             f'<tr><td class="n">{row["number"]}</td><td class="{row["outcome"]}">{row["outcome"]}</td>'
-            f'<td>{_e(row["title"])}{detail}</td><td class="n">{_times(row["ratio"])}</td><td>{_interval(row)}</td>'
+            f'<td>{_e(row["title"])}{detail}</td><td class="n">{times(row["ratio"])}</td><td>{interval(row)}</td>'
             f"<td>{_e(row['reason'])}</td></tr>"
         )
     return f"<table>{''.join(rows)}</table>"
