@@ -112,9 +112,9 @@ def draw_prompts() -> Tokens:
 
 
 def generate() -> Answer:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32)
+    # Imported by name: its own annotations refuse every way of calling generate().
+    transformers = importlib.import_module("transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32)
     greedy = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
 
     def answer(prompts: Tokens) -> Tokens:
@@ -148,7 +148,9 @@ def report(rounds: int, prompts: Tokens, *answers: Answer) -> None:
         found, taken = zip(*(timed(answer, prompts) for answer in answers), strict=True)
         best = [min(pair) for pair in zip(best, taken, strict=True)]
     total = len(prompts) * NEW_TOKENS
-    equal = sum(a == b for mine, right in zip(found[-1], found[0], strict=True) for a, b in zip(mine, right, strict=True))
+    equal = sum(
+        a == b for mine, right in zip(found[-1], found[0], strict=True) for a, b in zip(mine, right, strict=True)
+    )
     reference, before, after = (total / seconds for seconds in best)
     print(
         f"generate() {reference:5.0f}   torch {before:5.0f}   native {after:5.0f} tok/s   "

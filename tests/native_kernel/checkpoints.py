@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def write(folder: Path, sizes: Sizes, *, dtype: torch.dtype = torch.bfloat16, **
     (folder / "config.json").write_text(json.dumps(described), encoding="utf-8")
     generator = torch.Generator().manual_seed(0)
     tensors = {
-        name: (torch.randn(shape, generator=generator) * shape[-1] ** -0.5 if len(shape) > 1 else _norm(shape, generator))
+        name: (
+            torch.randn(shape, generator=generator) * shape[-1] ** -0.5 if len(shape) > 1 else _norm(shape, generator)
+        )
         for name, shape in _shapes(sizes).items()
     }
     save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, folder / "model.safetensors")
@@ -92,20 +94,24 @@ def torch_logits(folder: Path, sizes: Sizes, tokens: list[int]) -> Tensor:
         return x * cos + torch.cat((-right, left), -1) * sin
 
     def norm(x: Tensor, name: str) -> Tensor:
-        return F.rms_norm(x, (sizes.hidden_size,), stored[name], sizes.rms_norm_eps)
+        return functional.rms_norm(x, (sizes.hidden_size,), stored[name], sizes.rms_norm_eps)
 
     x = stored["model.embed_tokens"][tokens]
     for index in range(sizes.num_hidden_layers):
         prefix = f"model.layers.{index}."
         h = norm(x, prefix + "input_layernorm")
         q, k, v = (
-            F.linear(h, stored[f"{prefix}self_attn.{part}_proj"]).view(len(tokens), -1, sizes.head_dim).transpose(0, 1)
+            functional.linear(h, stored[f"{prefix}self_attn.{part}_proj"])
+            .view(len(tokens), -1, sizes.head_dim)
+            .transpose(0, 1)
             for part in "qkv"
         )
-        found = F.scaled_dot_product_attention(rotate(q)[None], rotate(k)[None], v[None], is_causal=True, enable_gqa=True)
-        x = x + F.linear(found[0].transpose(0, 1).flatten(1), stored[prefix + "self_attn.o_proj"])
+        found = functional.scaled_dot_product_attention(
+            rotate(q)[None], rotate(k)[None], v[None], is_causal=True, enable_gqa=True
+        )
+        x = x + functional.linear(found[0].transpose(0, 1).flatten(1), stored[prefix + "self_attn.o_proj"])
         h = norm(x, prefix + "post_attention_layernorm")
-        gate, up = (F.linear(h, stored[f"{prefix}mlp.{name}_proj"]) for name in ("gate", "up"))
-        x = x + F.linear(F.silu(gate) * up, stored[prefix + "mlp.down_proj"])
+        gate, up = (functional.linear(h, stored[f"{prefix}mlp.{name}_proj"]) for name in ("gate", "up"))
+        x = x + functional.linear(functional.silu(gate) * up, stored[prefix + "mlp.down_proj"])
     head = "model.embed_tokens" if sizes.tie_word_embeddings else "lm_head"
-    return F.linear(norm(x, "model.norm"), stored[head])
+    return functional.linear(norm(x, "model.norm"), stored[head])

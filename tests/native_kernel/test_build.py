@@ -71,10 +71,11 @@ def test_without_a_compiler_the_reason_says_so(
     ],
 )
 def test_a_compiler_counts_only_if_its_program_has_run(
-    script: str, reason: str, native: ModuleType, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, reason: str, native: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native.build, "COMPILERS", ("c++",))
     monkeypatch.setenv("PATH", f"{fake_compiler(tmp_path / 'bin', script)}:{os.defpath}")
+    model_dir = write(tmp_path / "model", SIZES["one head each"])
     with pytest.raises(native.Unavailable, match=reason):
         native.open_native(model_dir, tmp_path / "build", settings(native))
     assert list((tmp_path / "build").iterdir()) == []
@@ -84,7 +85,7 @@ def test_a_build_folder_that_cannot_be_written_is_a_reason_not_a_crash(
     native: ModuleType, model_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "build").write_text("a file, not a folder", encoding="utf-8")
-    with pytest.raises(native.Unavailable, match="cannot build: .*File exists"):
+    with pytest.raises(native.Unavailable, match=r"cannot build: .*File exists"):
         native.open_native(model_dir, tmp_path / "build", settings(native))
 
 
@@ -135,6 +136,12 @@ def test_a_model_that_the_kernel_would_compute_wrongly_is_refused(
         native.Shape.read(folder)
 
 
+def test_a_config_without_a_size_is_a_reason_not_a_crash(native: ModuleType, model_dir: Path) -> None:
+    (model_dir / "config.json").write_text('{"model_type": "llama", "hidden_act": "silu"}', encoding="utf-8")
+    with pytest.raises(native.Unavailable, match=r"config\.json has no 'num_attention_heads'"):
+        native.Shape.read(model_dir)
+
+
 def test_both_spellings_of_the_rotary_base_are_read(native: ModuleType, tmp_path: Path) -> None:
     folder = write(tmp_path, SIZES["one head each"])
     assert native.Shape.read(folder).rope_theta == 10000
@@ -155,5 +162,5 @@ def test_a_checkpoint_without_its_tensors_is_refused(native: ModuleType, model_d
     with pytest.raises(native.Unavailable, match=r"no tensor model\.layers\.0\.mlp\.up_proj\.weight"):
         list(weights.layers())
     (model_dir / "model.safetensors").unlink()
-    with pytest.raises(native.Unavailable, match="no model.safetensors"):
+    with pytest.raises(native.Unavailable, match=r"no model\.safetensors"):
         native.Checkpoint(model_dir)

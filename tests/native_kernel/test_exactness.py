@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,18 @@ def test_logits_of_prefill_and_of_decode_are_those_of_pytorch(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("clang++"), reason="no Clang here")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_clang_builds_the_same_kernel(
+    variant: str, tmp_path: Path, native: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native.build, "COMPILERS", ("clang++",))
+    folder = write(tmp_path / "model", SIZES["odd sizes"])
+    settings = native.Settings(threads=2, slots=2, max_len=64, weights="lossless", variant=variant)
+    assert native.open_native(folder, tmp_path / "build", settings).kernel == f"native-{variant}"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_greedy_tokens_of_the_shipped_model_are_those_of_transformers(
     variant: str, open_native: Callable[..., Any]
@@ -79,12 +93,12 @@ def transformers_greedy(prompts: list[list[int]], count: int) -> list[list[int]]
 
     reference = AutoModelForCausalLM.from_pretrained(SHIPPED, dtype=torch.float32).eval()
     greedy = {"max_new_tokens": count, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-    return [
-        reference.generate(torch.tensor([prompt]), **greedy)[0, len(prompt) :].tolist() for prompt in prompts
-    ]
+    return [reference.generate(torch.tensor([prompt]), **greedy)[0, len(prompt) :].tolist() for prompt in prompts]
 
 
-@pytest.mark.parametrize(("dtype", "storage"), [(torch.bfloat16, "bf16"), (torch.float32, "float"), (torch.float16, "float")])
+@pytest.mark.parametrize(
+    ("dtype", "storage"), [(torch.bfloat16, "bf16"), (torch.float32, "float"), (torch.float16, "float")]
+)
 def test_weights_are_stored_in_half_only_where_that_loses_nothing(
     dtype: torch.dtype, storage: str, tmp_path: Path, native: Any
 ) -> None:

@@ -41,10 +41,8 @@ def test_int8_logits_are_near_those_of_the_model_but_not_the_same(
 def test_steps_with_int8_weights_have_a_counter_of_their_own(
     native: ModuleType, tmp_path: Path, open_native: Callable[..., Any]
 ) -> None:
-    from server import counters
-
     folder = write(tmp_path, SIZES["odd sizes"])
     open_native(folder).prefill(0, [1], 0)
-    before = counters.snapshot().get("native_int8_steps", 0)
+    before = native.counters.snapshot().get("native_int8_steps", 0)
     open_native(folder, weights="int8").prefill(0, [1], 0)
-    assert counters.snapshot()["native_int8_steps"] == before + 1
+    assert native.counters.snapshot()["native_int8_steps"] == before + 1

@@ -33,7 +33,9 @@ READY_SECONDS = 60
 
 def apply(workspace: Path, *names: str, params: Params | None = None) -> Path:
     for name in names:
-        result = edit(load_recipe(ROOT / "skills" / name / "recipe.toml"), params or {}, workspace, Facts(backend="cpu"))
+        result = edit(
+            load_recipe(ROOT / "skills" / name / "recipe.toml"), params or {}, workspace, Facts(backend="cpu")
+        )
         assert isinstance(result, Applied), result
         write_changes(workspace, result.changes)
     return workspace

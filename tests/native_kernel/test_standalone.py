@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,8 @@ HERE = Path(__file__).parent
 TOKENS = 41
 MAX_LEN = 48
 SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-X86 = {"avx512": (16, 4), "avx2": (8, 2), "scalar": (4, 2)}
+TOLERANCE = 1e-4
+X86 = {"avx2": (8, 2), "scalar": (4, 2)}
 """Vector width and panels of a block."""
 ARM_COMPILER, ARM_EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 
@@ -56,21 +58,35 @@ def write_blobs(path: Path, arrays: Iterator[np.ndarray]) -> Path:
     return path
 
 
-def largest_error(
-    native: ModuleType, work: Path, sizes: str, block: tuple[int, int], compile_with: list[str], run_with: list[str],
-    storage: str = "bf16", threads: int = 1,
-) -> float:  # fmt: skip
+@dataclass(frozen=True)
+class Build:
+    """How the program is compiled and run."""
+
+    compiler: tuple[str, ...]
+    block: tuple[int, int]
+    storage: str = "bf16"
+    threads: int = 1
+    run_with: tuple[str, ...] = ()
+
+
+def largest_error(native: ModuleType, work: Path, sizes: str, build: Build) -> float:
     folder = write(work / "model", SIZES[sizes])
-    packer = native.weights.Packer(*block, storage)
-    data = write_blobs(work / "blobs", blobs(native, folder, packer, storage))
-    sizes_as_flags = [*native.Shape.read(folder).defines, f"-DMAX_LEN={MAX_LEN}", f"-DTHREADS={threads}", f"-DWEIGHT={storage}"]
+    packer = native.weights.Packer(*build.block, build.storage)
+    data = write_blobs(work / "blobs", blobs(native, folder, packer, build.storage))
     program = work / "standalone"
-    source = [f"-I{Path(native.__file__).parent}", str(HERE / "standalone.cpp"), "-o", str(program)]
-    subprocess.run([*compile_with, *native.build.FLAGS, *sizes_as_flags, *source], check=True, timeout=120)
+    room = (f"-DMAX_LEN={MAX_LEN}", f"-DTHREADS={build.threads}", f"-DWEIGHT={build.storage}")
+    defines = (*native.Shape.read(folder).defines, *room, f"-I{Path(native.__file__).parent}")
+    source = (str(HERE / "standalone.cpp"), "-o", str(program))
+    subprocess.run([*build.compiler, *native.build.FLAGS, *defines, *source], check=True, timeout=120)
     done = subprocess.run(
-        [*run_with, str(program), str(data)], capture_output=True, text=True, timeout=300, check=False,
+        [*build.run_with, str(program), str(data)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        # What the program allocates lives as long as the program.
         env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return float(done.stdout)
 
@@ -80,16 +96,15 @@ def largest_error(
 @pytest.mark.parametrize(("variant", "storage"), [("avx2", "bf16"), ("avx2", "int8_t"), ("scalar", "float")])
 def test_sanitizers_find_nothing(variant: str, storage: str, native: ModuleType, tmp_path: Path) -> None:
     chosen = native.build.choose_variant(native.build.cpu_features(), variant)
-    compiler = ["g++", *SANITIZE, *chosen.flags]
-    error = largest_error(native, tmp_path, "odd sizes", X86[variant], compiler, [], storage)
-    assert error < 1e-3
+    build = Build(("g++", *SANITIZE, *chosen.flags), X86[variant], storage)
+    assert largest_error(native, tmp_path, "odd sizes", build) < TOLERANCE
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
 def test_the_thread_sanitizer_finds_nothing(native: ModuleType, tmp_path: Path) -> None:
-    compiler = ["g++", "-g", "-O1", "-fsanitize=thread", "-DPORTABLE"]
-    assert largest_error(native, tmp_path, "odd sizes", X86["scalar"], compiler, [], threads=2) < 1e-3
+    build = Build(("g++", "-g", "-O1", "-fsanitize=thread", "-DPORTABLE"), X86["scalar"], threads=2)
+    assert largest_error(native, tmp_path, "odd sizes", build) < TOLERANCE
 
 
 @pytest.mark.slow
@@ -97,5 +112,5 @@ def test_the_thread_sanitizer_finds_nothing(native: ModuleType, tmp_path: Path) 
 @pytest.mark.parametrize("sizes", ["odd sizes", "wide heads, large groups"])
 @pytest.mark.parametrize("storage", ["bf16", "float", "int8_t"])
 def test_neon_computes_the_same(sizes: str, storage: str, native: ModuleType, tmp_path: Path) -> None:
-    error = largest_error(native, tmp_path, sizes, (4, 4), [ARM_COMPILER, "-static"], [ARM_EMULATOR], storage)
-    assert error < 1e-3
+    build = Build((ARM_COMPILER, "-static"), (4, 4), storage, run_with=(ARM_EMULATOR,))
+    assert largest_error(native, tmp_path, sizes, build) < TOLERANCE

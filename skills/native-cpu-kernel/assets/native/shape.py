@@ -29,6 +29,13 @@ class Shape:
     @classmethod
     def read(cls, model_dir: Path) -> "Shape":
         config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+        try:
+            return cls._of(config)
+        except KeyError as missing:
+            raise Unavailable(f"config.json has no {missing}") from missing
+
+    @classmethod
+    def _of(cls, config: dict) -> "Shape":
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         _refuse_others(config, rope)
         heads, hidden = config["num_attention_heads"], config["hidden_size"]
