@@ -26,7 +26,7 @@ def main() -> None:
     launcher = Launcher.start("ordinary-user", tiers=(Tier(sys.argv[1]),))
     with tempfile.TemporaryDirectory() as folder, prepared_host(Path(folder)) as outside:
         tried = asyncio.run(outcomes(launcher, outside))
-    print(json.dumps({"user": os.getuid(), "outcomes": tried}))
+    sys.stdout.write(json.dumps({"user": os.getuid(), "outcomes": tried}))
 
 
 if __name__ == "__main__":

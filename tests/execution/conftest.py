@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import uuid
@@ -15,7 +16,9 @@ from vibeserve_tui.execution.box import BoxSpec, Limits
 from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.execution.launcher import Launcher
 
-SHARED_RUN = f"test-{uuid.uuid4().hex}"
+
+def new_run_id() -> str:
+    return f"test-{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="session", params=LADDER, ids=str)
@@ -26,21 +29,31 @@ def tier(request: pytest.FixtureRequest) -> Tier:
 @pytest.fixture
 def run_id() -> str:
     """For a launcher of the test's own."""
-    return f"test-{uuid.uuid4().hex}"
+    return new_run_id()
+
+
+@contextlib.asynccontextmanager
+async def launched(tier: Tier) -> AsyncIterator[Launcher]:
+    """A tier that does not hold on this machine fails here: it must not pass by being skipped."""
+    started = Launcher.start(new_run_id(), tiers=(tier,))
+    yield started
+    await started.close()
+    assert marked(run_of(started)) == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def launcher(tier: Tier) -> AsyncIterator[Launcher]:
-    """A tier that does not hold on this machine fails here: it must not pass by being skipped."""
-    started = Launcher.start(f"{SHARED_RUN}-{tier}", tiers=(tier,))
-    yield started
-    await started.close()
-    assert marked(f"{SHARED_RUN}-{tier}") == []
+    async with launched(tier) as started:
+        yield started
+
+
+def run_of(launcher: Launcher) -> str:
+    return launcher._connection._run_id
 
 
 def left_over(launcher: Launcher) -> list[int]:
-    """Boxed processes of the shared launcher."""
-    run = f"{SHARED_RUN}-{launcher.report.tier}"
+    """Boxed processes: all of the run but its launcher and the forks of it that keep boxes."""
+    run = run_of(launcher)
     return [pid for pid in marked(run) if b"launcher_process" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -64,6 +77,15 @@ def marked(run_id: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def parent_of(pid: int) -> int:
+    """Fails when there is no such process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def eventually(condition: Callable[[], bool], within_s: float) -> bool:

@@ -89,7 +89,7 @@ def read_a_key_through_its_own_new_link() -> None:
 
 @attempt(outside=True)
 def list_the_folder_of_the_key() -> None:
-    os.listdir(Path(text("key")).parent)
+    list(Path(text("key")).parent.iterdir())
 
 
 @attempt(outside=True)
@@ -104,7 +104,7 @@ def read_the_passwords() -> None:
 
 @attempt()
 def read_private_tls_keys() -> None:
-    if not os.listdir("/etc/ssl/private"):
+    if not list(Path("/etc/ssl/private").iterdir()):
         raise Refused("empty")
 
 
@@ -167,7 +167,7 @@ def write_beside_the_workspace() -> None:
 
 @attempt()
 def plant_a_file_in_the_hosts_tmp() -> None:
-    Path("/tmp", text("token")).write_text("x")
+    Path("/", "tmp", text("token")).write_text("x")
     if not Path(text("scratch"), "note").exists():
         raise Refused("only in its own scratch space")
 
@@ -199,7 +199,7 @@ def open_the_machines_memory() -> None:
 @attempt(outside=True)
 def signal_a_process_outside() -> None:
     os.kill(number("victim"), 0)
-    if Path("/proc/self/ns/pid").exists() and os.readlink("/proc/self/ns/pid") != text("pid_namespace"):
+    if Path("/proc/self/ns/pid").exists() and str(Path("/proc/self/ns/pid").readlink()) != text("pid_namespace"):
         raise Refused("another process has that number here")
 
 
@@ -279,7 +279,7 @@ def slow_another_process_down() -> None:
 @attempt(outside=True)
 def slow_all_of_the_users_processes_down() -> None:
     os.setpriority(os.PRIO_USER, 0, os.getpriority(os.PRIO_PROCESS, 0))
-    if Path("/proc/self/ns/user").exists() and os.readlink("/proc/self/ns/user") != text("user_namespace"):
+    if Path("/proc/self/ns/user").exists() and str(Path("/proc/self/ns/user").readlink()) != text("user_namespace"):
         raise Refused("only those of its namespace")
 
 
@@ -366,9 +366,9 @@ def send_by_fast_open() -> None:
 @attempt()
 def listen_for_the_local_network() -> None:
     with socket.socket() as server:
-        server.bind(("0.0.0.0", number("free_port")))
+        server.bind(("", number("free_port")))
         server.listen()
-        if Path("/proc/self/ns/net").exists() and os.readlink("/proc/self/ns/net") != text("net_namespace"):
+        if Path("/proc/self/ns/net").exists() and str(Path("/proc/self/ns/net").readlink()) != text("net_namespace"):
             raise Refused("only in its own network")
 
 
@@ -558,7 +558,7 @@ def main() -> None:
             outcomes[name] = str(error) or type(error).__name__
         else:
             outcomes[name] = ""
-    print(json.dumps(outcomes))
+    sys.stdout.write(json.dumps(outcomes))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -67,9 +66,9 @@ def prepared_host(folder: Path) -> Iterator[Outside]:
             "host_port": host.getsockname()[1],
             "host_datagrams": datagrams.getsockname()[1],
             "free_port": free_port,
-            "pid_namespace": os.readlink("/proc/self/ns/pid"),
-            "user_namespace": os.readlink("/proc/self/ns/user"),
-            "net_namespace": os.readlink("/proc/self/ns/net"),
+            "pid_namespace": str(Path("/proc/self/ns/pid").readlink()),
+            "user_namespace": str(Path("/proc/self/ns/user").readlink()),
+            "net_namespace": str(Path("/proc/self/ns/net").readlink()),
         }
         arguments = folder / "given" / "task.json"
         arguments.write_text(json.dumps(task))

@@ -6,32 +6,32 @@ import asyncio
 import dataclasses
 import json
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.execution import servers
-from tests.execution.conftest import left_over, python
+from tests.execution.conftest import launched, left_over, python
 from vibeserve_tui.execution.box import BoxSpec, Limits
 from vibeserve_tui.execution.candidate import Candidate, CandidateError, Failure, Served, Timeouts, build, serve
-from vibeserve_tui.execution.ladder import Tier
+from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.execution.launcher import Launcher
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 # Nothing here depends on how a box is made: the other tiers' turn comes in the long run.
-@pytest.fixture(
-    scope="session",
-    params=[
-        Tier.BWRAP,
-        pytest.param(Tier.UNSHARE, marks=pytest.mark.slow),
-        pytest.param(Tier.LANDLOCK, marks=pytest.mark.slow),
-    ],
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="session",
+    params=[Tier.BWRAP, *(pytest.param(tier, marks=pytest.mark.slow) for tier in LADDER[1:])],
     ids=str,
 )
-def tier(request: pytest.FixtureRequest) -> Tier:
-    return request.param
+async def launcher(request: pytest.FixtureRequest) -> AsyncIterator[Launcher]:
+    async with launched(request.param) as started:
+        yield started
 
 
 @pytest.fixture

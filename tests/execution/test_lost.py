@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.execution.conftest import DAEMONS, eventually, marked, python, spec
+from tests.execution.conftest import DAEMONS, eventually, marked, parent_of, python, spec
 from vibeserve_tui.errors import SandboxError
 from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.execution.launcher import Launcher
@@ -43,9 +43,7 @@ asyncio.run(main(launcher, Path(sys.argv[4])))
 """
 
 
-@pytest.fixture(params=LADDER, ids=str)
-def tier(request: pytest.FixtureRequest) -> Tier:
-    return request.param
+on_every_tier = pytest.mark.parametrize("tier", LADDER, ids=str)
 
 
 def launcher_of(run_id: str) -> int:
@@ -54,6 +52,11 @@ def launcher_of(run_id: str) -> int:
     return min(forks, key=lambda pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]))
 
 
+def log_lines(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
+
+
+@on_every_tier
 @pytest.mark.parametrize("victim", ["engine", "launcher", "launcher asked"])
 def test_no_process_is_left_after_a_second(tier: Tier, run_id: str, tmp_path: Path, victim: str):
     argv = [sys.executable, "-c", ENGINE, str(ROOT), run_id, tier, str(tmp_path)]
@@ -72,6 +75,7 @@ def test_no_process_is_left_after_a_second(tier: Tier, run_id: str, tmp_path: Pa
             engine.kill()
 
 
+@on_every_tier
 async def test_calls_fail_when_the_launcher_is_lost(tier: Tier, run_id: str, tmp_path: Path):
     launcher = Launcher.start(run_id, tiers=(tier,))
     pod = await launcher.open_pod()
@@ -90,14 +94,14 @@ async def test_calls_fail_when_the_launcher_is_lost(tier: Tier, run_id: str, tmp
     await launcher.close()
 
 
+@on_every_tier
 async def test_a_killed_keeper_takes_its_box_along(tier: Tier, run_id: str, tmp_path: Path):
     launcher = Launcher.start(run_id, tiers=(tier,))
     pod = await launcher.open_pod()
     process = await pod.start("server", spec(python(DAEMONS, 60), tmp_path, log=tmp_path / "log"))
     while "ready" not in (tmp_path / "log").read_text():
         await asyncio.sleep(0.01)
-    parent = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(parent, signal.SIGKILL)
+    os.kill(parent_of(process.pid), signal.SIGKILL)
     result = await process.wait()
     left = eventually(lambda: len(marked(run_id)) == 1, within_s=1)
     await launcher.close()
@@ -108,15 +112,13 @@ async def test_a_killed_keeper_takes_its_box_along(tier: Tier, run_id: str, tmp_
 
 async def test_scratch_folders_of_the_landlock_tier_are_removed(run_id: str, tmp_path: Path):
     launcher = Launcher.start(run_id, tiers=(Tier.LANDLOCK,))
-    result = await launcher.run(spec(("sh", "-c", "echo $TMPDIR; mkdir -p $TMPDIR/a/b"), tmp_path), timeout_s=10)
-    running = asyncio.create_task(
-        launcher.run(spec(("sh", "-c", "echo $TMPDIR > at; sleep 60"), tmp_path), timeout_s=60)
-    )
-    while not (tmp_path / "at").exists() or not (tmp_path / "at").read_text():
+    where = ("sh", "-c", "mkdir -p $TMPDIR/a/b; echo $TMPDIR; sleep $0")
+    ended = await launcher.run(spec((*where, "0"), tmp_path), timeout_s=10)
+    running = asyncio.create_task(launcher.run(spec((*where, "60"), tmp_path, log=tmp_path / "log"), timeout_s=60))
+    while not (folders := log_lines(tmp_path / "log")):
         await asyncio.sleep(0.01)
     await launcher.close()
     with pytest.raises(SandboxError):
         await running
 
-    assert not Path(result.stdout.decode().strip()).exists()
-    assert not Path((tmp_path / "at").read_text().strip()).exists()
+    assert not any(map(os.path.exists, [ended.stdout.decode().strip(), *folders]))

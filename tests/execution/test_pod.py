@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.execution import servers
-from tests.execution.conftest import DAEMONS, left_over, python, spec
+from tests.execution.conftest import DAEMONS, left_over, parent_of, python, spec
 from vibeserve_tui.errors import SandboxError
 from vibeserve_tui.execution.box import BoxSpec, Killed
 from vibeserve_tui.execution.ladder import Tier
@@ -195,7 +195,7 @@ async def test_processes_and_listeners_are_those_of_the_box(pod: Pod, tmp_path: 
     assert process.pid == server.pid == child.parent == listener.pid
     assert child.command == "sleep 60"
     assert (listener.protocol, listener.port) == ("tcp", pod.port)
-    assert Path(f"/proc/{process.pid}").exists()
+    assert parent_of(process.pid) == server.parent
 
 
 async def test_a_second_listener_is_seen(pod: Pod, tmp_path: Path, tier: Tier):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.execution.conftest import DAEMONS, SHARED_RUN, eventually, left_over, marked, python, spec
+from tests.execution.conftest import DAEMONS, descriptors, eventually, left_over, marked, python, run_of, spec
 from vibeserve_tui.errors import SandboxError
+from vibeserve_tui.execution import view
 from vibeserve_tui.execution.box import BoxSpec, Killed, Limits
 from vibeserve_tui.execution.ladder import Tier
 from vibeserve_tui.execution.launcher import Launcher
@@ -67,7 +68,7 @@ async def test_the_environment_is_exactly_what_was_given(launcher: Launcher, tmp
 
     names = dict(line.split("=", 1) for line in result.stdout.decode().splitlines())
     assert set(names) <= {"PATH", "LANG", "HOME", "TMPDIR", "VIBESERVE_RUN", "GIVEN", "PWD"}
-    assert (names["GIVEN"], names["VIBESERVE_RUN"]) == ("1", f"{SHARED_RUN}-{launcher.report.tier}")
+    assert (names["GIVEN"], names["VIBESERVE_RUN"]) == ("1", run_of(launcher))
     assert names["HOME"] != "/root"
 
 
@@ -181,14 +182,15 @@ async def test_scratch_space_is_limited(launcher: Launcher, tmp_path: Path, tier
         assert result.returncode == 9
 
 
-@pytest.mark.parametrize("place", ["/", "/dev", "/dev/shm", "/proc", "/usr", "/home"])
+@pytest.mark.parametrize("place", ["", "/dev", *view.SCRATCH[2:], "/proc", "/usr", "/home"])
 async def test_no_memory_can_be_taken_through_the_boxs_own_folders(launcher: Launcher, tmp_path: Path, place: str):
     limits = Limits(scratch_mib=1)
-    source = f"head -c 3000000 /dev/zero > {place}/vibeserve-test-file"
+    name = f"{place}/{run_of(launcher)}"
+    source = f"head -c 3000000 /dev/zero > {name}"
     result = await launcher.run(spec(("sh", "-c", source), tmp_path, limits=limits), timeout_s=10)
 
     assert result.returncode != 0
-    assert not Path(place, "vibeserve-test-file").exists()
+    assert not os.path.exists(name)  # noqa: ASYNC240 PTH110 - nothing to wait for
 
 
 async def test_cpu_time_and_peak_memory_of_children_are_counted(launcher: Launcher, tmp_path: Path):
@@ -235,12 +237,12 @@ async def test_many_boxes_run_at_once(launcher: Launcher, tmp_path: Path):
 
 
 async def test_boxes_and_pods_leave_no_descriptor_behind(launcher: Launcher, tmp_path: Path):
-    (launcher_pid,) = marked(f"{SHARED_RUN}-{launcher.report.tier}")
+    (launcher_pid,) = marked(run_of(launcher))
 
     async def held() -> tuple[int, int]:
         await launcher.run(spec(("true",), tmp_path), timeout_s=10)
         await (await launcher.open_pod()).close()
-        return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{launcher_pid}/fd"))
+        return descriptors(os.getpid()), descriptors(launcher_pid)
 
     before = await held()
     for _ in range(20):

@@ -11,10 +11,12 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -40,7 +42,10 @@ class Connection:
 
     def __init__(self, run_id: str, tiers: Sequence[Tier]) -> None:
         self._run_id = run_id
+        if sys.platform != "linux":
+            raise SandboxError(f"no sandbox is known for {sys.platform}", fix="run on Linux")
         self._package = Path(vibeserve_tui.__file__).parent
+        self._scratch = tempfile.mkdtemp(prefix="vibeserve-boxes-")
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = self._spawn(theirs.fileno())
@@ -68,7 +73,13 @@ class Connection:
         )
 
     def _greet(self, tiers: Sequence[Tier]) -> SandboxReport:
-        setup = Setup(run=self._run_id, tiers=list(tiers), prefixes=_prefixes(), package=str(self._package))
+        setup = Setup(
+            run=self._run_id,
+            scratch=self._scratch,
+            tiers=list(tiers),
+            prefixes=_prefixes(),
+            package=str(self._package),
+        )
         try:
             self._channel.send(setup)
             hello: Hello = json.loads(self._channel.receive()[0])
@@ -127,6 +138,7 @@ class Connection:
             self._process.kill()
             self._process.wait()
             _kill_marked(self._run_id)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def close(self) -> None:
         if self._lost is None:

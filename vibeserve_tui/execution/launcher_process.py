@@ -19,7 +19,7 @@ from vibeserve_tui.errors import SandboxError
 from vibeserve_tui.execution import process_table, syscalls, trial
 from vibeserve_tui.execution.box import Killed, Usage, spec_from_json
 from vibeserve_tui.execution.ladder import Tier, TierResult
-from vibeserve_tui.execution.supervisor import Box, Pod, Supervisor
+from vibeserve_tui.execution.supervisor import Box, Pod, Run, Supervisor
 from vibeserve_tui.execution.view import Interpreter
 from vibeserve_tui.execution.wire import (
     Act,
@@ -46,10 +46,12 @@ async def serve(channel: Channel, setup: Setup) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, ended.set)
 
+    loop.set_exception_handler(session.give_up)
+    run = Run(setup["run"], setup["scratch"])
     tried: list[TierResult] = []
     for tier in map(Tier, setup["tiers"]):
         interpreter = Interpreter(tuple(setup["prefixes"]), setup["package"])
-        supervisor = Supervisor(tier, interpreter, setup["run"], session.exited)
+        supervisor = Supervisor(tier, interpreter, run, session.exited)
         loop.add_signal_handler(signal.SIGCHLD, supervisor.reap)
         tried.append(await trial.hold(supervisor))
         if tried[-1].works:
@@ -78,6 +80,11 @@ class _Session:
         """A box is over; those of the ladder's trials have no number here."""
         if self._boxes.pop(message["box"], None) is not None:
             self._send(message)
+
+    def give_up(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """What nobody foresaw ends the launcher, and with it every box, rather than leave the engine waiting."""
+        loop.default_exception_handler(context)
+        self._ended.set()
 
     async def answer(self, supervisor: Supervisor) -> None:
         """Until the engine is gone or a signal ends the launcher; leaves no box behind."""
@@ -122,8 +129,8 @@ class _Session:
     def _start(self, supervisor: Supervisor, request: Start) -> None:
         files = self._channel.files
         stdio = (files.popleft(), files.popleft(), files.popleft())
-        pod = None if request["pod"] is None else self._pods[request["pod"]]
         try:
+            pod = None if request["pod"] is None else self._open_pod(request["pod"])
             spec = spec_from_json(request["spec"])
             box = supervisor.start(request["box"], spec, stdio, pod, request["timeout_s"])
         finally:
@@ -132,17 +139,23 @@ class _Session:
         self._boxes[request["box"]] = box
         self._later(self._announce(supervisor, box, request["id"]))
 
+    def _open_pod(self, number: int) -> Pod:
+        if number not in self._pods:
+            raise SandboxError("the pod is closed")
+        return self._pods[number]
+
     async def _announce(self, supervisor: Supervisor, box: Box, request: int) -> None:
         self._send(Reply(id=request, pid=await supervisor.command_pid(box)))
 
     async def _close_pod(self, supervisor: Supervisor, request: ClosePod) -> None:
-        pod = self._pods.pop(request["pod"])
-        inside = [box for box in self._boxes.values() if box.pod is pod]
+        pod = self._pods.pop(request["pod"], None)
+        inside = [box for box in self._boxes.values() if box.pod is pod is not None]
         for box in inside:
             supervisor.kill(box, Killed.ASKED)
         for box in inside:
             await box.over
-        pod.close()
+        if pod is not None:
+            pod.close()
         self._send(Reply(id=request["id"]))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:

@@ -88,9 +88,14 @@ async def converse(place: Place, spec: BoxSpec, longest_line: int) -> Conversati
     try:
         with theirs, _appending(spec.log or Path(os.devnull)) as log:
             process = await _start(place, spec, (theirs.fileno(), theirs.fileno(), log))
+    except BaseException:
+        ours.close()
+        raise
+    try:
         replies, requests = await asyncio.open_connection(sock=ours, limit=longest_line)
     except BaseException:
         ours.close()
+        await process.kill()
         raise
     return Conversation(process, replies, requests)
 

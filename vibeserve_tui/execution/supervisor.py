@@ -30,8 +30,16 @@ from vibeserve_tui.execution.wire import Exit
 _WATCH_S = 1.0
 _POD_PORT = 8000
 _KIB_PER_MIB = 1024
+_BLOCK = 4096
 _FREE_DISK_FLOOR = 256 << 20
 """A box that leaves less on a disk that it writes to is killed before others notice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: str
+    scratch: str
+    """Folder for what boxes write where they cannot have memory of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ class Supervisor:
         self,
         tier: Tier,
         interpreter: view.Interpreter,
-        run: str,
+        run: Run,
         on_exit: Callable[[Exit], None],
     ) -> None:
         self.tier = tier
@@ -108,7 +116,7 @@ class Supervisor:
     ) -> Box:
         """Returns as soon as the keeper is forked; `alive` and `over` of the box tell the rest."""
         loop = asyncio.get_running_loop()
-        scratch = tempfile.mkdtemp(prefix="vibeserve-box-") if self._shares_network else None
+        scratch = tempfile.mkdtemp(dir=self._run.scratch) if self._shares_network else None
         child = keeper.start(self._job(spec, stdio, pod, scratch))
         box = Box(number, spec, pod, child, scratch, time.monotonic(), loop.create_future())
         self._boxes[number] = box
@@ -154,7 +162,7 @@ class Supervisor:
         return given | {
             "HOME": scratch or view.HOME,
             "TMPDIR": scratch or "/tmp",  # noqa: S108 - the box's own
-            "VIBESERVE_RUN": self._run,
+            "VIBESERVE_RUN": self._run.id,
         }
 
     async def command_pid(self, box: Box) -> int:
@@ -226,9 +234,7 @@ class Supervisor:
         for box in self._boxes.values():
             self.kill(box, Killed.ASKED)
         process_table.kill_descendants(os.getpid())
-        for box in self._boxes.values():
-            if box.scratch is not None:
-                shutil.rmtree(box.scratch, ignore_errors=True)
+        shutil.rmtree(self._run.scratch, ignore_errors=True)
 
     # watching
 
@@ -247,9 +253,7 @@ class Supervisor:
         if usage.threads > limits.tasks:
             return Killed.TASKS
         written = [str(path) for path in box.spec.writable] + ([box.scratch] if box.scratch else [])
-        if sum(map(_bytes_below, written)) > limits.disk_mib << 20:
-            return Killed.DISK
-        if any(_free_bytes(path) < _FREE_DISK_FLOOR for path in written):
+        if _exceeds(written, limits.disk_mib << 20) or any(map(_is_nearly_full, written)):
             return Killed.DISK
         return None
 
@@ -339,20 +343,26 @@ def _reported(status: bytes) -> dict[str, str]:
     return members
 
 
-def _bytes_below(path: str) -> int:
-    """On disk, links not followed; what vanishes meanwhile counts nothing."""
+def _exceeds(folders: list[str], limit: int) -> bool:
+    """Whether files take more than `limit` bytes; links are not followed, what vanishes counts nothing."""
     total = 0
-    folders = [path]
-    for folder in folders:  # grows while it is walked
+    pending = list(folders)
+    for folder in pending:  # grows while it is walked
         with contextlib.suppress(OSError):
             for entry in list(os.scandir(folder)):
                 with contextlib.suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    # An empty file costs an inode, and us the walk: it counts as one block.
+                    total += max(_BLOCK, entry.stat(follow_symlinks=False).st_blocks * 512)
                     if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-    return total
+                        pending.append(entry.path)
+        if total > limit:
+            return True
+    return False
 
 
-def _free_bytes(path: str) -> int:
-    state = os.statvfs(path)
-    return state.f_bavail * state.f_frsize
+def _is_nearly_full(path: str) -> bool:
+    try:
+        state = os.statvfs(path)
+    except OSError:  # the folder was removed from outside
+        return False
+    return state.f_bavail * state.f_frsize < _FREE_DISK_FLOOR

@@ -20,6 +20,7 @@ _READ_SIZE = 1 << 16
 
 class Setup(TypedDict):
     run: str
+    scratch: str
     tiers: list[str]
     prefixes: list[str]
     package: str
