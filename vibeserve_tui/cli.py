@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from vibeserve_tui import __version__
-from vibeserve_tui.errors import VibeServeError, did_you_mean
+from vibeserve_tui.errors import InputError, StateDamaged, VibeServeError, did_you_mean
+from vibeserve_tui.safe_text import clean_line
 
 GROUPS: dict[str, dict[str, str]] = {
     "Run": {
@@ -64,8 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except VibeServeError as error:
-        print(f"vibeserve: {error}", file=sys.stderr)
-        return error.exit_code
+        # One line, whatever text of a candidate or an agent it quotes.
+        print(f"vibeserve: {clean_line(str(error))}", file=sys.stderr)
+        only_read = isinstance(error, StateDamaged) and WRITERS.isdisjoint(arguments[:1])
+        return InputError.exit_code if only_read else error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -97,6 +100,10 @@ def _dispatch(arguments: list[str]) -> int:
 
 MODULES = dict.fromkeys(("approve", "revert", "retry", "steer", "pause", "stop"), "control") | {"demo": "replay"}
 """Verbs that share a module; every other verb has the module of its name."""
+
+
+WRITERS = frozenset({"run", "resume"})
+"""For these a damaged journal is damaged state, since they would have to go on with it; for the others it is bad input."""
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):

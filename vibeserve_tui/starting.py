@@ -7,6 +7,7 @@ settings it was started with.
 from __future__ import annotations
 
 import secrets
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -73,6 +74,8 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
     state = backend.availability(device)
     if device is None or not state.usable:
         raise BackendError(f"backend {name} is not usable here: {state.reason or 'no device'}", fix=state.fix)
+    if shutil.which("git") is None:
+        raise EnvironmentFault("git is missing", fix="install git 2.30 or newer")
     agent = wanted.agent or profile.agent.provider
     if agent not in providers():
         raise ProfileError(f"no agent provider {agent!r}", fix=f"pick one of: {', '.join(providers())}")

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.errors import InputError, StateDamaged
+from vibeserve_tui.errors import InputError, RunError, StateDamaged
 from vibeserve_tui.state import durable
 
 FIRST = "00000000"
@@ -91,7 +91,10 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("rb")
+        try:
+            self._file = path.open("rb")
+        except OSError as error:
+            raise RunError(f"the journal cannot be read: {error.strerror}", where=str(path)) from error
         self._rest = b""
         self._seq = 0
         self._prev = FIRST

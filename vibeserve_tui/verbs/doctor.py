@@ -7,7 +7,6 @@ import json
 
 from vibeserve_tui.backend import Requirement
 from vibeserve_tui.doctor import examine, examine_run
-from vibeserve_tui.errors import InputError, StateDamaged
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 
 MARKS = {True: "✓", False: "✗"}
@@ -36,11 +35,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
 def _examine_run(options: argparse.Namespace) -> int:
     from vibeserve_tui.state.run_dir import find_run
 
-    try:
-        print("\n".join(examine_run(find_run(options.run, root_of(options)))))
-    except StateDamaged as damage:
-        # This verb only reads, so a damaged journal is bad input here.
-        raise InputError(damage.what, where=damage.where, fix=damage.fix) from damage
+    print("\n".join(examine_run(find_run(options.run, root_of(options)))))
     return 0
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from vibeserve_tui.client import open_state
+from vibeserve_tui.errors import EnvironmentFault
 from vibeserve_tui.report import as_data, as_html, as_markdown
 from vibeserve_tui.verbs.common import add_run, run_of
 
@@ -24,14 +25,21 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     state = open_state(run_of(options))
     data = json.dumps(as_data(state), indent=1)
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
         files = {"report.md": as_markdown(state), "report.html": as_html(state), "report.json": data + "\n"}
-        for name, text in files.items():
-            (options.out / name).write_text(text, "utf-8")
-            print(options.out / name, file=sys.stderr)
+        _write(options.out, files)
         return 0
     print(
         data if options.json else as_html(state) if options.html else as_markdown(state),
         end="" if options.html else "\n",
     )
     return 0
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, "utf-8")
+            print(folder / name, file=sys.stderr)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be written: {error.strerror}", where=str(folder), fix="--out DIR") from error

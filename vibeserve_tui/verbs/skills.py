@@ -25,7 +25,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     library = SkillLibrary.load(folders)
     match options.action:
         case "show":
-            print(library[options.name].path.read_text("utf-8"))
+            print(library.find(options.name).path.read_text("utf-8"))
         case "stats":
             _stats(library)
         case "lint":
