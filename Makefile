@@ -32,6 +32,9 @@ fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format vibeserve_tui backends tests benchmarks
 
+docs: $(VENV)/.run
+	$(BIN)/python docs/generate.py
+
 $(VENV)/.base:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip

@@ -203,6 +203,14 @@ def test_without_git_the_missing_program_is_named(scene: dict[str, Path], line: 
     assert "git is missing" in done.err
 
 
+def test_an_argument_with_control_characters_is_still_quoted_on_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--fast\x1b[2J\nvibeserve: all is well"])
+    complaint = capfd.readouterr().err
+    assert len(complaint.splitlines()) == 1
+    assert "\x1b" not in complaint
+
+
 def test_one_unreadable_run_does_not_hide_the_others(scene: dict[str, Path]) -> None:
     done = say(scene, "ls --runs-dir {runs}")
     assert (done.code, done.err) == (0, "")

@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from vibeserve_tui import __version__
 from vibeserve_tui.errors import InputError, StateDamaged, VibeServeError, did_you_mean
@@ -90,12 +91,20 @@ def _dispatch(arguments: list[str]) -> int:
     if verb not in VERBS and verb != "app":
         print(f"vibeserve: no verb {verb!r}{did_you_mean(verb, VERBS)} (fix: vibeserve --help)", file=sys.stderr)
         return 2
-    module = import_module(f"vibeserve_tui.verbs.{MODULES.get(verb, verb)}")
-    parser = Parser(prog=f"vibeserve {verb}", description=VERBS.get(verb, ""), formatter_class=HelpFormatter)
-    module.configure(parser, verb)
-    options = parser.parse_args(arguments[1:])
-    code: int = module.run(options, verb)
+    options = parser_of(verb).parse_args(arguments[1:])
+    code: int = _module(verb).run(options, verb)
     return code
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """What a verb takes; only its own module is imported."""
+    parser = Parser(prog=f"vibeserve {verb}", description=VERBS.get(verb, ""), formatter_class=HelpFormatter)
+    _module(verb).configure(parser, verb)
+    return parser
+
+
+def _module(verb: str) -> ModuleType:
+    return import_module(f"vibeserve_tui.verbs.{MODULES.get(verb, verb)}")
 
 
 MODULES = dict.fromkeys(("approve", "revert", "retry", "steer", "pause", "stop"), "control") | {"demo": "replay"}
@@ -107,14 +116,18 @@ WRITERS = frozenset({"run", "resume"})
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Keeps examples as they are written and shows defaults."""
+    """Keeps examples as they are written and shows defaults, where there is one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_something = action.default not in (None, "", False, [])
+        return super()._get_help_string(action) if says_something else action.help
 
 
 class Parser(argparse.ArgumentParser):
     """Says a usage error in one line, with the way out."""
 
     def error(self, message: str) -> None:  # type: ignore[override]  # argparse's own never returns either
-        print(f"{self.prog}: {message} (fix: {self.prog} --help)", file=sys.stderr)
+        print(f"{self.prog}: {clean_line(message)} (fix: {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
