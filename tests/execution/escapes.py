@@ -372,6 +372,14 @@ def listen_for_the_local_network() -> None:
             raise Refused("only in its own network")
 
 
+@attempt()
+def listen_on_any_port_without_binding() -> None:
+    with socket.socket() as server:
+        server.listen()
+        if Path("/proc/self/ns/net").exists() and str(Path("/proc/self/ns/net").readlink()) != text("net_namespace"):
+            raise Refused("only in its own network")
+
+
 @attempt(outside=True)
 def open_a_vsock() -> None:
     socket.socket(40, socket.SOCK_STREAM).close()

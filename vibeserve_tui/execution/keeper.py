@@ -95,6 +95,7 @@ def _settle(job: Job, launcher: int, reports: int) -> None:
     _close_all_but(0, 1, 2, reports, *pod)
     if job.pod is not None:
         namespaces.join(job.pod)
+        job.pod.close()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(_OOM_SCORE))
     os.umask(0o022)
@@ -134,13 +135,12 @@ def _keep_namespaces(job: Job, program: bytes, reports: int) -> NoReturn:
         syscalls.die_with_parent()
         namespaces.forbid_user_namespaces()
         namespaces.build_root(job.view)
-        command = _fork_command(job, lambda: _confine(program), reports)
         syscalls.drop_capabilities()
-        _leave_files(reports)
+        command = _fork_command(job, lambda: _confine(program), reports)
         _report(reports, {"exit-code": _reap_until(command)})
         os._exit(0)
+    _release_output()
     _report(reports, {"child-pid": init})
-    _leave_files(reports)
     status = _reap_until(init)
     if status > _KILLED_BY_SIGNAL:  # by somebody else: the init itself could not report
         _report(reports, {"exit-code": status})
@@ -150,12 +150,12 @@ def _keep_namespaces(job: Job, program: bytes, reports: int) -> NoReturn:
 def _keep_tree(job: Job, program: bytes, reports: int) -> NoReturn:
     def confine() -> None:
         if job.rules is not None:
+            syscalls.drop_capabilities()
             _confine(program, job.rules)
 
     syscalls.become_subreaper()
     command = _fork_command(job, confine, reports)
     _report(reports, {"child-pid": os.getpid()})
-    _leave_files(reports)
     status = _reap_until(command)
     # Without a pid namespace, what the command left behind is ended by hand.
     process_table.kill_descendants(os.getpid())
@@ -165,7 +165,6 @@ def _keep_tree(job: Job, program: bytes, reports: int) -> NoReturn:
 
 def _confine(program: bytes, rules: landlock.Rules | None = None) -> None:
     """Nothing of this can be undone by the process or by any that it starts."""
-    syscalls.drop_capabilities()
     syscalls.forbid_new_privileges()
     if rules is not None:
         landlock.restrict(rules)
@@ -173,9 +172,12 @@ def _confine(program: bytes, rules: landlock.Rules | None = None) -> None:
 
 
 def _fork_command(job: Job, confine: Callable[[], None], reports: int) -> int:
+    """From here on the keeper lives beside the command, which must not look into it."""
+    syscalls.set_dumpable(False)  # the command's exec makes it dumpable again
     keeper = os.getpid()
     command = os.fork()
     if command != 0:
+        _release_output()
         return command
     try:
         os.setsid()
@@ -214,10 +216,10 @@ def _reap_until(child: int) -> int:
             return code if code >= 0 else _KILLED_BY_SIGNAL - code
 
 
-def _leave_files(reports: int) -> None:
-    """A waiting keeper holds nothing: its copy of the command's output would delay its end of file."""
-    _close_all_but(reports)
-    syscalls.set_dumpable(False)
+def _release_output() -> None:
+    """A keeper's copies would delay the end of the command's output."""
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
 
 
 def _close_all_but(*kept: int) -> None:

@@ -18,7 +18,11 @@ class Tier(StrEnum):
     UNSHARE = "unshare"
     """The same namespaces by system call, for machines without bubblewrap."""
     LANDLOCK = "landlock"
-    """Files, TCP ports and signals by Landlock; the host's loopback and process list are shared."""
+    """Files, TCP ports and signals by Landlock; the host's network and process numbers are shared.
+
+    What is left open: names of files can be seen, modes and times of the user's own files changed,
+    and a box may listen on a port that the kernel chooses. There is no POSIX shared memory.
+    """
     NONE = "none"
     """A clean environment and limits, no isolation: only when the operator asks for it by name."""
 

@@ -9,6 +9,7 @@ arguments lie there (clone3) is refused as unknown, and the C library falls back
 from __future__ import annotations
 
 import errno
+import functools
 import platform
 import struct
 from enum import Enum
@@ -79,6 +80,7 @@ class Sockets(Enum):
     """Only what Landlock rules: no datagrams, no multipath TCP."""
 
 
+@functools.cache
 def build(sockets: Sockets, *, beside_host: bool, machine: str = "") -> bytes:
     """The filter of a box; one `beside_host` shares the host's process list.
 
