@@ -205,7 +205,7 @@ def test_without_git_the_missing_program_is_named(scene: dict[str, Path], line: 
 
 def test_an_argument_with_control_characters_is_still_quoted_on_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["run", "--fast\x1b[2J\nvibeserve: all is well"])
+        main(["run", "--fast\x1b[2J\nall-is-well"])
     complaint = capfd.readouterr().err
     assert len(complaint.splitlines()) == 1
     assert "\x1b" not in complaint

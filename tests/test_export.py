@@ -239,8 +239,13 @@ TREES = {
         "torch",
     ),
     "an import that may fail is optional": ({MAIN: "try:\n    import uvloop\nexcept ImportError:\n    pass"}, "", "uvloop"),
+    "catching everything says nothing about imports": (
+        {MAIN: "try:\n    import torch\nexcept:\n    raise ImportError"}, "torch", "",
+    ),
     "an import under a condition is optional": ({MAIN: "import os\nif os.name:\n    import torch"}, "", "torch"),
-    "needed once is needed": ({MAIN: "import a", "server/b.py": "if 1:\n    import a"}, "a", ""),
+    "needed once is needed": (
+        {MAIN: "from server import b, c", "server/b.py": "if 1:\n    import a", "server/c.py": "import a"}, "a", "",
+    ),
     "an import for annotations only is none": (
         {MAIN: "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"}, "", "",
     ),

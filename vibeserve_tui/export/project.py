@@ -13,12 +13,12 @@ from pathlib import Path
 
 from vibeserve_tui.client import open_state
 from vibeserve_tui.errors import EnvironmentFault, InputError, RunError
+from vibeserve_tui.events import RunPlan
 from vibeserve_tui.export.papers import Names, Origin, provenance, readme, run_script
 from vibeserve_tui.export.requirements import requirements_text, third_party
 from vibeserve_tui.inputs.target import Target, read_definition
 from vibeserve_tui.inputs.target_files import IGNORED_NAMES, tree_digest
 from vibeserve_tui.report import confirmation
-from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.workspace import Store
 
@@ -34,6 +34,7 @@ def export_project(run: RunDir, destination: Path, *, number: int | None = None,
     InputError for a round or folder that cannot be used, EnvironmentFault when the folder cannot be written.
     """
     origin = _origin(run, number, force=force)
+    destination = destination.resolve()
     try:
         if not force and destination.exists() and any(destination.iterdir()):
             raise InputError("the folder is not empty", where=str(destination), fix="choose another one, or --force")
@@ -72,25 +73,22 @@ def _origin(run: RunDir, number: int | None, *, force: bool) -> Origin:
         raise RunError(
             f"the judge did not accept round {number}: {record.reason}", where=run.name, fix="--force exports it anyway"
         )
-    return Origin(state, state.plan, record, _target(run, state))
-
-
-def _target(run: RunDir, state: RunState) -> Target:
-    plan = state.plan
-    assert plan is not None
-    root = _target_root(run, state)
-    if not root.is_dir() or tree_digest(root) != plan.target_digest:
-        raise RunError("the run's copy of its target is missing or was changed", where=str(root))
     if not run.store.is_dir():
         raise RunError("the run's store is missing", where=str(run.store))
+    return Origin(state, state.plan, record, _target(run, state.plan))
+
+
+def _target(run: RunDir, plan: RunPlan) -> Target:
+    root = _target_root(run, plan)
+    if not root.is_dir() or tree_digest(root) != plan.target_digest:
+        raise RunError("the run's copy of its target is missing or was changed", where=str(root))
     target, faults = read_definition(root).overridden(plan.backend)
     assert target is not None, faults  # checked when the run began
     return target
 
 
-def _target_root(run: RunDir, state: RunState) -> Path:
-    assert state.plan is not None
-    return run.path / "target" / state.plan.target
+def _target_root(run: RunDir, plan: RunPlan) -> Path:
+    return run.path / "target" / plan.target
 
 
 # ---- writing it ---------------------------------------------------------------------------------------------------
@@ -98,7 +96,7 @@ def _target_root(run: RunDir, state: RunState) -> Path:
 
 def _write(run: RunDir, origin: Origin, project: Path) -> None:
     Store(run.store).checkout(origin.record.commit, project)
-    root = _target_root(run, origin.state)
+    root = _target_root(run, origin.plan)
     needed = third_party(project, origin.target.serve.command)
     names = Names(
         readme=_free(project, "README.md"),
@@ -151,4 +149,6 @@ def _move_into(destination: Path, project: Path) -> None:
         old = destination / entry.name
         if old.is_dir() and not old.is_symlink():
             shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
         entry.replace(old)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _CONDITIONAL = (ast.If, ast.ExceptHandler, ast.For, ast.AsyncFor, ast.While, ast.Match)
+
+_HOLDS_STATEMENTS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,19 @@ def third_party(tree: Path, command: Sequence[str]) -> list[Requirement]:
     files = {_module_name(path.relative_to(tree)): path for path in sorted(tree.rglob("*.py"))}
     imports = {name: list(_imports_of(path, name)) for name, path in files.items()}
     always = _loaded(_roots(files, command), imports)
-    found: dict[str, Requirement] = {}
-    # First what every start meets, so that a package found there stays required.
-    for name in sorted(files, key=lambda name: (name not in always, name)):
-        for one in sorted(imports[name], key=lambda one: one.conditional):
-            top = one.name.split(".", maxsplit=1)[0]
-            if top not in sys.stdlib_module_names and not any(_is_within(module, top) for module in files):
-                optional = one.conditional or name not in always
-                found.setdefault(top, Requirement(top, optional, str(files[name].relative_to(tree))))
-    return sorted(found.values(), key=lambda requirement: (requirement.optional, requirement.package))
+    own = {name.split(".", maxsplit=1)[0] for name in files} | sys.stdlib_module_names
+    found = [
+        Requirement(package, one.conditional or name not in always, str(files[name].relative_to(tree)))
+        for name in files
+        for one in imports[name]
+        if (package := one.name.split(".", maxsplit=1)[0]) not in own
+    ]
+    # Required once is required: those go first, and the first of a package stays.
+    found.sort(key=lambda requirement: (requirement.optional, requirement.package))
+    first: dict[str, Requirement] = {}
+    for requirement in found:
+        first.setdefault(requirement.package, requirement)
+    return list(first.values())
 
 
 def requirements_text(requirements: Iterable[Requirement], versions: Mapping[str, str]) -> str:
@@ -87,9 +94,9 @@ def _roots(files: Mapping[str, Path], command: Sequence[str]) -> list[str]:
     """The module that the command starts; all of them when it does not say which."""
     for word, after in zip(command, [*command[1:], ""], strict=True):
         name = after if word == "-m" else _module_name(Path(word)) if word.endswith(".py") else ""
-        start = next((one for one in (f"{name}.__main__", name) if one in files), None)
-        if start is not None:
-            return [start]
+        for start in (f"{name}.__main__", name):
+            if name and start in files:
+                return [start]
     return list(files)
 
 
@@ -110,10 +117,6 @@ def _with_parents(name: str) -> list[str]:
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-def _is_within(module: str, package: str) -> bool:
-    return module == package or module.startswith(f"{package}.")
-
-
 def _module_name(path: Path) -> str:
     parts = path.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -121,8 +124,9 @@ def _module_name(path: Path) -> str:
 
 def _imports_of(path: Path, module: str) -> Iterator[_Import]:
     try:
-        syntax = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings(action="ignore"):
+            syntax = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
         return  # no start can have loaded it
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     yield from _imports_in(syntax, package, conditional=False)
@@ -140,7 +144,8 @@ def _imports_in(node: ast.AST, package: str, *, conditional: bool) -> Iterator[_
         case _:
             inner = conditional or isinstance(node, _CONDITIONAL) or _may_lack_a_package(node)
             for child in ast.iter_child_nodes(node):
-                yield from _imports_in(child, package, conditional=inner)
+                if isinstance(child, _HOLDS_STATEMENTS):
+                    yield from _imports_in(child, package, conditional=inner)
 
 
 def _ancestor(package: str, level: int) -> str:
@@ -152,10 +157,9 @@ def _ancestor(package: str, level: int) -> str:
 
 
 def _may_lack_a_package(node: ast.AST) -> bool:
-    """Is this a `try` that expects an import to fail?"""
+    """Is this a `try` that expects an import to fail? One that catches everything says nothing about imports."""
     if not isinstance(node, ast.Try):
         return False
-    caught = {
-        name.id for handler in node.handlers for name in ast.walk(handler.type or node) if isinstance(name, ast.Name)
-    }
+    types = [handler.type for handler in node.handlers if handler.type is not None]
+    caught = {name.id for caught in types for name in ast.walk(caught) if isinstance(name, ast.Name)}
     return not caught.isdisjoint({"ImportError", "ModuleNotFoundError"})
