@@ -26,6 +26,10 @@ class RequestReader:
         self.broken = False
         """Where the next request begins is unknown: the connection cannot be used any more."""
 
+    @property
+    def overfull(self) -> bool:
+        return len(self._buffer) > MAX_HEAD + MAX_BODY
+
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
@@ -72,5 +76,5 @@ class RequestReader:
         return int(length)
 
     def _refusal(self, message: str, status: int) -> BadRequest:
-        self.last = self.broken = True
+        self.broken = True
         return BadRequest(message, status=status)

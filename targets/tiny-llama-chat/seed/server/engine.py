@@ -3,6 +3,7 @@
 It delivers ids to each request's sink, from its own thread, and knows nothing about text or HTTP.
 """
 
+import os
 import queue
 import threading
 import traceback
@@ -26,17 +27,13 @@ class Engine:
         # region: schedule.state
         self._waiting: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         # endregion: schedule.state
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._waiting.put(None)
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
 
     def submit(self, request: GenerationRequest, sink: Sink) -> Ticket:
         ticket = Ticket(request, sink)
@@ -45,6 +42,14 @@ class Engine:
 
     def cancel(self, ticket: Ticket) -> None:
         ticket.cancelled = True
+
+    def _work(self) -> None:
+        try:
+            self._run()
+        except BaseException:
+            # Without this thread the server would take requests and never answer them.
+            traceback.print_exc()
+            os._exit(70)
 
     # region: schedule.admit
     def _run(self) -> None:

@@ -67,7 +67,7 @@ def parse_call(body: bytes, *, chat: bool, tokens: Tokens, max_len: int) -> Call
         prompt_ids=prompt_ids,
         max_tokens=max_tokens,
         temperature=fields.number("temperature", default=1.0, least=0.0, most=2.0),
-        seed=fields.integer("seed", least=None),
+        seed=fields.integer("seed", least=-(2**63), most=2**63 - 1),
         ignore_eos=fields.flag("ignore_eos"),
         draft_ids=_draft(fields, tokens),
     )
@@ -109,12 +109,12 @@ class _Fields:
             raise BadRequest(f"{name} must be a string", name)
         return value
 
-    def integer(self, name: str, *, least: int | None) -> int | None:
+    def integer(self, name: str, *, least: int, most: int = 2**31 - 1) -> int | None:
         value = self._values.get(name)
         if value is None:
             return None
-        if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
-            raise BadRequest(f"{name} must be an integer" + ("" if least is None else f" of at least {least}"), name)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise BadRequest(f"{name} must be an integer from {least} to {most}", name)
         return value
 
     def number(self, name: str, *, default: float, least: float, most: float) -> float:
@@ -138,7 +138,7 @@ class _Fields:
 def _text_prompt(fields: _Fields, tokens: Tokens) -> list[int]:
     prompt = fields.get("prompt")
     if isinstance(prompt, str):
-        return tokens.encode(prompt)
+        return tokens.encode(_encodable(prompt, "prompt"))
     if not isinstance(prompt, list) or not all(type(i) is int for i in prompt):
         raise BadRequest("prompt must be one text or one list of token ids", "prompt")
     if not all(0 <= i < tokens.vocab for i in prompt):
@@ -162,12 +162,21 @@ def _message(message: object) -> dict[str, str]:
 def _content(content: object, param: str) -> str:
     """Either a text or a list of text parts."""
     if isinstance(content, str):
-        return content
+        return _encodable(content, param)
     parts = content if isinstance(content, list) else [None]
     texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
     if not all(isinstance(text, str) for text in texts):
         raise BadRequest("content must be text", param)
-    return "".join(text for text in texts if text)
+    return _encodable("".join(text for text in texts if text), param)
+
+
+def _encodable(text: str, param: str) -> str:
+    """JSON can spell half of a surrogate pair, which is no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest(f"{param} is not valid Unicode", param) from None
+    return text
 
 
 def _draft(fields: _Fields, tokens: Tokens) -> list[int]:
