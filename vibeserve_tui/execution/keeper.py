@@ -23,33 +23,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from vibeserve_tui.execution import bwrap, landlock, namespaces, process_table, seccomp, syscalls
-from vibeserve_tui.execution.box import Limits
+from vibeserve_tui.execution.box_plan import BoxPlan
 from vibeserve_tui.execution.ladder import Tier
-from vibeserve_tui.execution.view import Entry
 
 _OOM_SCORE = 500  # the kernel ends a box before the engine, and before most of the user's programs
 _SETUP_FAILED, _NOT_EXECUTABLE, _NOT_FOUND, _KILLED_BY_SIGNAL = 125, 126, 127, 128
 _MIB = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """All that a forked child needs; made before the fork, so that it only has to act."""
-
-    tier: Tier
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: str
-    stdio: tuple[int, int, int]
-    limits: Limits
-    cores: frozenset[int] | None
-    view: tuple[Entry, ...]
-    rules: landlock.Rules | None
-    """Tier landlock only."""
-    pod: namespaces.PodNamespaces | None
-    sockets: seccomp.Sockets
-    own_network: bool
-    """A new, empty network namespace: neither in a pod nor sharing the host's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +38,8 @@ class Keeper:
     """Read end of the JSON lines; its end of file says that no keeper is left."""
 
 
-def start(job: Job) -> Keeper:
-    program = seccomp.build(job.sockets, beside_host=job.rules is not None)
+def start(plan: BoxPlan) -> Keeper:
+    program = seccomp.build(plan.sockets, beside_host=plan.rules is not None)
     launcher = os.getpid()
     status, reports = os.pipe()
     pid = os.fork()
@@ -68,43 +47,43 @@ def start(job: Job) -> Keeper:
         os.close(reports)
         return Keeper(pid, status)
     try:
-        _settle(job, launcher, reports)
-        match job.tier:
+        _settle(plan, launcher, reports)
+        match plan.tier:
             case Tier.BWRAP:
-                _exec_bwrap(job, program, reports)
+                _exec_bwrap(plan, program, reports)
             case Tier.UNSHARE:
-                _keep_namespaces(job, program, reports)
+                _keep_namespaces(plan, program, reports)
             case Tier.LANDLOCK | Tier.NONE:
-                _keep_tree(job, program, reports)
+                _keep_tree(plan, program, reports)
     except OSError as error:
         _report(reports, {"error": str(error)})
     finally:  # whatever happens, a fork must never run on as a second launcher
         os._exit(_SETUP_FAILED)
 
 
-def _settle(job: Job, launcher: int, reports: int) -> None:
+def _settle(plan: BoxPlan, launcher: int, reports: int) -> None:
     """What all tiers share: no inherited signals or files, limits, cores, the pod."""
     signal.set_wakeup_fd(-1)
     for number in (*_LAUNCHER_SIGNALS, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     # The launcher is not dumpable; an ordinary user could not open its own files in /proc.
     syscalls.set_dumpable(True)
-    for target, source in enumerate(job.stdio):
+    for target, source in enumerate(plan.stdio):
         os.dup2(source, target)
-    pod = (job.pod.user, job.pod.network) if job.pod else ()
+    pod = (plan.pod.user, plan.pod.network) if plan.pod else ()
     _close_all_but(0, 1, 2, reports, *pod)
-    if job.pod is not None:
-        namespaces.join(job.pod)
-        job.pod.close()
+    if plan.pod is not None:
+        namespaces.join(plan.pod)
+        plan.pod.close()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(_OOM_SCORE))
     os.umask(0o022)
-    if job.cores is not None:
-        os.sched_setaffinity(0, job.cores)
+    if plan.cores is not None:
+        os.sched_setaffinity(0, plan.cores)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _lower(resource.RLIMIT_FSIZE, job.limits.file_mib * _MIB)
+    _lower(resource.RLIMIT_FSIZE, plan.limits.file_mib * _MIB)
     # The kernel counts all of the user's tasks; those of the whole machine are an upper bound.
-    _lower(resource.RLIMIT_NPROC, process_table.count_tasks() + job.limits.tasks)
+    _lower(resource.RLIMIT_NPROC, process_table.count_tasks() + plan.limits.tasks)
     # After the credentials changed: joining a namespace resets the death signal.
     _die_with(launcher)
 
@@ -112,31 +91,31 @@ def _settle(job: Job, launcher: int, reports: int) -> None:
 _LAUNCHER_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def _exec_bwrap(job: Job, program: bytes, reports: int) -> NoReturn:
+def _exec_bwrap(plan: BoxPlan, program: bytes, reports: int) -> NoReturn:
     path = bwrap.find()
     if path is None:
         raise FileNotFoundError("bwrap is not installed")
     seccomp_fd = _in_memory("seccomp", program)
-    options = bwrap.arguments(job.view, cwd=job.cwd, own_network=job.own_network, seccomp_fd=seccomp_fd)
+    options = bwrap.arguments(plan.view, cwd=plan.cwd, own_network=plan.own_network, seccomp_fd=seccomp_fd)
     args_fd = _in_memory("arguments", options)
     for descriptor in (seccomp_fd, args_fd, reports):
         os.set_inheritable(descriptor, True)
-    argv = [path, "--args", str(args_fd), "--json-status-fd", str(reports), "--", *job.argv]
-    os.execve(path, argv, dict(job.env))  # noqa: S606 - the shell would be one more thing to trust
+    argv = [path, "--args", str(args_fd), "--json-status-fd", str(reports), "--", *plan.argv]
+    os.execve(path, argv, dict(plan.env))  # noqa: S606 - the shell would be one more thing to trust
 
 
-def _keep_namespaces(job: Job, program: bytes, reports: int) -> NoReturn:
-    network = syscalls.CLONE_NEWNET if job.own_network else 0
+def _keep_namespaces(plan: BoxPlan, program: bytes, reports: int) -> NoReturn:
+    network = syscalls.CLONE_NEWNET if plan.own_network else 0
     namespaces.enter_new(namespaces.BOX_NAMESPACES | network)
-    if job.own_network:
+    if plan.own_network:
         namespaces.raise_loopback()
     init = os.fork()
     if init == 0:
         syscalls.die_with_parent()
         namespaces.forbid_user_namespaces()
-        namespaces.build_root(job.view)
+        namespaces.build_root(plan.view)
         syscalls.drop_capabilities()
-        command = _fork_command(job, lambda: _confine(program), reports)
+        command = _fork_command(plan, lambda: _confine(program), reports)
         _report(reports, {"exit-code": _reap_until(command)})
         os._exit(0)
     _release_output()
@@ -147,14 +126,14 @@ def _keep_namespaces(job: Job, program: bytes, reports: int) -> NoReturn:
     os._exit(0)
 
 
-def _keep_tree(job: Job, program: bytes, reports: int) -> NoReturn:
+def _keep_tree(plan: BoxPlan, program: bytes, reports: int) -> NoReturn:
     def confine() -> None:
-        if job.rules is not None:
+        if plan.rules is not None:
             syscalls.drop_capabilities()
-            _confine(program, job.rules)
+            _confine(program, plan.rules)
 
     syscalls.become_subreaper()
-    command = _fork_command(job, confine, reports)
+    command = _fork_command(plan, confine, reports)
     _report(reports, {"child-pid": os.getpid()})
     status = _reap_until(command)
     # Without a pid namespace, what the command left behind is ended by hand.
@@ -171,7 +150,7 @@ def _confine(program: bytes, rules: landlock.Rules | None = None) -> None:
     syscalls.load_seccomp(program)
 
 
-def _fork_command(job: Job, confine: Callable[[], None], reports: int) -> int:
+def _fork_command(plan: BoxPlan, confine: Callable[[], None], reports: int) -> int:
     """From here on the keeper lives beside the command, which must not look into it."""
     syscalls.set_dumpable(False)  # the command's exec makes it dumpable again
     keeper = os.getpid()
@@ -181,22 +160,22 @@ def _fork_command(job: Job, confine: Callable[[], None], reports: int) -> int:
         return command
     try:
         os.setsid()
-        os.chdir(job.cwd)
+        os.chdir(plan.cwd)
         confine()
         _die_with(keeper)
-        _exec(job)
+        _exec(plan)
     except OSError as error:
         _report(reports, {"error": str(error)})
     finally:
         os._exit(_SETUP_FAILED)
 
 
-def _exec(job: Job) -> NoReturn:
+def _exec(plan: BoxPlan) -> NoReturn:
     """A command that is missing is the command's failure, not the box's: answered as a shell does."""
     try:
-        os.execvpe(job.argv[0], job.argv, dict(job.env))  # noqa: S606 - as above
+        os.execvpe(plan.argv[0], plan.argv, dict(plan.env))  # noqa: S606 - as above
     except OSError as error:
-        sys.stderr.write(f"{job.argv[0]}: {error.strerror}\n")
+        sys.stderr.write(f"{plan.argv[0]}: {error.strerror}\n")
         sys.stderr.flush()
         os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
 

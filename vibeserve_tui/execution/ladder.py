@@ -26,6 +26,11 @@ class Tier(StrEnum):
     NONE = "none"
     """A clean environment and limits, no isolation: only when the operator asks for it by name."""
 
+    @property
+    def is_beside_host(self) -> bool:
+        """Boxes share the host's network and process list, and cannot have mounts of their own."""
+        return self in (Tier.LANDLOCK, Tier.NONE)
+
 
 LADDER = (Tier.BWRAP, Tier.UNSHARE, Tier.LANDLOCK)
 

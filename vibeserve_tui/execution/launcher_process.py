@@ -18,8 +18,9 @@ from collections.abc import Coroutine
 from vibeserve_tui.errors import SandboxError
 from vibeserve_tui.execution import process_table, syscalls, trial
 from vibeserve_tui.execution.box import Killed, Usage, spec_from_json
+from vibeserve_tui.execution.box_plan import Ground, Pod
 from vibeserve_tui.execution.ladder import Tier, TierResult
-from vibeserve_tui.execution.supervisor import Box, Pod, Run, Supervisor
+from vibeserve_tui.execution.supervisor import Box, Supervisor
 from vibeserve_tui.execution.view import Interpreter
 from vibeserve_tui.execution.wire import (
     Act,
@@ -47,11 +48,10 @@ async def serve(channel: Channel, setup: Setup) -> None:
         loop.add_signal_handler(number, ended.set)
 
     loop.set_exception_handler(session.give_up)
-    run = Run(setup["run"], setup["scratch"])
+    interpreter = Interpreter(tuple(setup["prefixes"]), setup["package"])
     tried: list[TierResult] = []
     for tier in map(Tier, setup["tiers"]):
-        interpreter = Interpreter(tuple(setup["prefixes"]), setup["package"])
-        supervisor = Supervisor(tier, interpreter, run, session.exited)
+        supervisor = Supervisor(Ground(tier, interpreter, setup["run"], setup["scratch"]), session.exited)
         loop.add_signal_handler(signal.SIGCHLD, supervisor.reap)
         tried.append(await trial.hold(supervisor))
         if tried[-1].works:

@@ -19,38 +19,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vibeserve_tui.execution import keeper, process_table, view
+from vibeserve_tui.execution import disk, keeper, process_table
 from vibeserve_tui.execution.box import BoxSpec, Killed, Usage
+from vibeserve_tui.execution.box_plan import Ground, Pod, Stdio, plan_of
 from vibeserve_tui.execution.keeper import Keeper
 from vibeserve_tui.execution.ladder import Tier
-from vibeserve_tui.execution.namespaces import PodNamespaces, open_pod
-from vibeserve_tui.execution.seccomp import Sockets
+from vibeserve_tui.execution.namespaces import open_pod
 from vibeserve_tui.execution.wire import Exit
 
 _WATCH_S = 1.0
 _POD_PORT = 8000
 _KIB_PER_MIB = 1024
-_BLOCK = 4096
-_FREE_DISK_FLOOR = 256 << 20
-"""A box that leaves less on a disk that it writes to is killed before others notice."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    id: str
-    scratch: str
-    """Folder for what boxes write where they cannot have memory of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    namespaces: PodNamespaces | None
-    """None where the tier shares the host's network."""
-    port: int
-
-    def close(self) -> None:
-        if self.namespaces is not None:
-            self.namespaces.close()
 
 
 @dataclass(slots=True)
@@ -85,85 +64,33 @@ class Box:
 
 
 class Supervisor:
-    def __init__(
-        self,
-        tier: Tier,
-        interpreter: view.Interpreter,
-        run: Run,
-        on_exit: Callable[[Exit], None],
-    ) -> None:
-        self.tier = tier
-        self._interpreter = interpreter
-        self._run = run
+    def __init__(self, ground: Ground, on_exit: Callable[[Exit], None]) -> None:
+        self._ground = ground
         self._on_exit = on_exit
         self._boxes: dict[int, Box] = {}
 
-    # starting
-
     @property
-    def _shares_network(self) -> bool:
-        return self.tier in (Tier.LANDLOCK, Tier.NONE)
+    def tier(self) -> Tier:
+        return self._ground.tier
 
     def open_pod(self) -> Pod:
         """A network of its own with a fixed port, or a port of the host that is free now."""
-        if not self._shares_network:
+        if not self.tier.is_beside_host:
             return Pod(open_pod(), _POD_PORT)
         with socket.create_server(("127.0.0.1", 0)) as free:
             return Pod(None, free.getsockname()[1])
 
-    def start(
-        self, number: int, spec: BoxSpec, stdio: tuple[int, int, int], pod: Pod | None, timeout_s: float | None
-    ) -> Box:
+    def start(self, number: int, spec: BoxSpec, stdio: Stdio, pod: Pod | None, timeout_s: float | None) -> Box:
         """Returns as soon as the keeper is forked; `alive` and `over` of the box tell the rest."""
         loop = asyncio.get_running_loop()
-        scratch = tempfile.mkdtemp(dir=self._run.scratch) if self._shares_network else None
-        child = keeper.start(self._job(spec, stdio, pod, scratch))
+        scratch = tempfile.mkdtemp(dir=self._ground.scratch) if self.tier.is_beside_host else None
+        child = keeper.start(plan_of(spec, self._ground, stdio, pod, scratch))
         box = Box(number, spec, pod, child, scratch, time.monotonic(), loop.create_future())
         self._boxes[number] = box
         loop.add_reader(child.status_fd, self._read_status, box)
         if timeout_s is not None:
             box.deadline = loop.call_later(timeout_s, self.kill, box, Killed.TIMEOUT)
         return box
-
-    def _job(self, spec: BoxSpec, stdio: tuple[int, int, int], pod: Pod | None, scratch: str | None) -> keeper.Job:
-        entries = view.view_of(spec, self._interpreter)
-        rules = None
-        if self.tier is Tier.LANDLOCK and scratch is not None:
-            ports = None if spec.trusted_net else () if pod is None else (pod.port,)
-            rules = view.landlock_rules(entries, scratch, ports)
-        return keeper.Job(
-            tier=self.tier,
-            argv=spec.argv,
-            env=self._environment(spec, scratch),
-            cwd=str(spec.cwd),
-            stdio=stdio,
-            limits=spec.limits,
-            cores=spec.cores,
-            view=entries,
-            rules=rules,
-            pod=pod.namespaces if pod else None,
-            sockets=self._sockets(spec),
-            own_network=pod is None and not spec.trusted_net,
-        )
-
-    def _sockets(self, spec: BoxSpec) -> Sockets:
-        if spec.trusted_net:
-            return Sockets.INTERNET
-        return Sockets.TCP if self._shares_network else Sockets.ALL
-
-    def _environment(self, spec: BoxSpec, scratch: str | None) -> dict[str, str]:
-        """Built, never filtered: nothing of the launcher's own environment gets in."""
-        prefixes = [f"{prefix}/bin" for prefix in self._interpreter.prefixes]
-        given = {
-            "PATH": ":".join([*prefixes, "/usr/local/bin", "/usr/bin", "/bin"]),
-            "LANG": "C.UTF-8",
-            **spec.env,
-        }
-        return given | {
-            "HOME": scratch or view.HOME,
-            "TMPDIR": scratch or "/tmp",  # noqa: S108 - the box's own
-            "VIBESERVE_RUN": self._run.id,
-        }
 
     async def command_pid(self, box: Box) -> int:
         """The boxed command as the host counts, or 0 when it ended before it could be seen."""
@@ -173,8 +100,6 @@ class Supervisor:
                 return found[0]
             await asyncio.sleep(0.001)
         return 0
-
-    # looking
 
     def pids(self, box: Box) -> list[int]:
         """The command and all below, without the box's machinery."""
@@ -199,8 +124,6 @@ class Supervisor:
             threads=sum(process.threads for process in own),
         )
 
-    # steering
-
     def signal_all(self, box: Box, number: signal.Signals) -> None:
         if box.init is not None:
             process_table.signal_descendants(box.init, number)
@@ -218,7 +141,7 @@ class Supervisor:
         if box.killed is None:
             box.killed = why
             self.usage(box)
-        if self._shares_network and process_table.children(box.keeper.pid):
+        if self.tier.is_beside_host and process_table.children(box.keeper.pid):
             # The keeper stays to collect its orphans: when it ends, nothing of the tree is left.
             process_table.signal_descendants(box.keeper.pid, signal.SIGSTOP)
             process_table.signal_descendants(box.keeper.pid, signal.SIGKILL)
@@ -234,9 +157,7 @@ class Supervisor:
         for box in self._boxes.values():
             self.kill(box, Killed.ASKED)
         process_table.kill_descendants(os.getpid())
-        shutil.rmtree(self._run.scratch, ignore_errors=True)
-
-    # watching
+        shutil.rmtree(self._ground.scratch, ignore_errors=True)
 
     async def watch(self) -> None:
         while True:
@@ -253,11 +174,9 @@ class Supervisor:
         if usage.threads > limits.tasks:
             return Killed.TASKS
         written = [str(path) for path in box.spec.writable] + ([box.scratch] if box.scratch else [])
-        if _exceeds(written, limits.disk_mib << 20) or any(map(_is_nearly_full, written)):
+        if disk.exceeds(written, limits.disk_mib << 20) or any(map(disk.is_nearly_full, written)):
             return Killed.DISK
         return None
-
-    # ending
 
     def reap(self) -> None:
         """Collect all children that ended; orphans that fell to the launcher have no box and are killed."""
@@ -341,28 +260,3 @@ def _reported(status: bytes) -> dict[str, str]:
         if line.strip():
             members |= {name: str(value) for name, value in json.loads(line).items()}
     return members
-
-
-def _exceeds(folders: list[str], limit: int) -> bool:
-    """Whether files take more than `limit` bytes; links are not followed, what vanishes counts nothing."""
-    total = 0
-    pending = list(folders)
-    for folder in pending:  # grows while it is walked
-        with contextlib.suppress(OSError):
-            for entry in list(os.scandir(folder)):
-                with contextlib.suppress(OSError):
-                    # An empty file costs an inode, and us the walk: it counts as one block.
-                    total += max(_BLOCK, entry.stat(follow_symlinks=False).st_blocks * 512)
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-        if total > limit:
-            return True
-    return False
-
-
-def _is_nearly_full(path: str) -> bool:
-    try:
-        state = os.statvfs(path)
-    except OSError:  # the folder was removed from outside
-        return False
-    return state.f_bavail * state.f_frsize < _FREE_DISK_FLOOR

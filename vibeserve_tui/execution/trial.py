@@ -19,8 +19,9 @@ from pathlib import Path
 from vibeserve_tui.errors import SandboxError
 from vibeserve_tui.execution import ladder
 from vibeserve_tui.execution.box import BoxSpec
+from vibeserve_tui.execution.box_plan import Pod
 from vibeserve_tui.execution.ladder import Tier, TierResult
-from vibeserve_tui.execution.supervisor import Pod, Supervisor
+from vibeserve_tui.execution.supervisor import Supervisor
 from vibeserve_tui.execution.wire import Exit
 
 _TIME_LIMIT_S = 20.0

@@ -14,7 +14,8 @@ from vibeserve_tui.execution import landlock
 from vibeserve_tui.execution.box import BoxSpec
 
 HOME = "/home/sbx"
-SCRATCH = ("/tmp", HOME, "/dev/shm")  # noqa: S108 - the box's own, not the host's
+TMP = "/tmp"  # noqa: S108 - the box's own, not the host's
+SCRATCH = (TMP, HOME, "/dev/shm")  # noqa: S108 - likewise
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 HOST_NAME = "box"
 
