@@ -23,13 +23,17 @@ from tests.recorded_run import SEED, TARGET, VERSIONS, Played, record_run
 from vibeserve_tui import events as ev
 from vibeserve_tui.cli import main
 from vibeserve_tui.errors import EnvironmentFault, InputError, RunError
+from vibeserve_tui.export.papers import Names, Origin, run_script
 from vibeserve_tui.export.project import export_project
 from vibeserve_tui.export.requirements import Requirement, requirements_text, third_party
 from vibeserve_tui.inputs.skills import SkillLibrary
+from vibeserve_tui.inputs.target import read_definition
+from vibeserve_tui.inputs.target_sections import ServeSpec
 from vibeserve_tui.recipes.chain import apply_chain, closure
 from vibeserve_tui.recipes.lint import SPECIMEN
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.resources import Shipped, shipped_folder
+from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state.run_dir import RunDir
 
 SHOW_ENVIRONMENT = "import json, os, sys; print(json.dumps({'argv': sys.argv, 'cwd': os.getcwd(), **os.environ}))\n"
@@ -204,6 +208,26 @@ def test_run_sh_says_in_one_line_that_the_weights_are_missing(run: RunDir, tmp_p
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "MODEL_DIR" in done.stderr
+
+
+def test_run_sh_builds_once_and_hands_on_every_word_and_variable_as_it_was_declared(tmp_path: Path) -> None:
+    serve = ServeSpec(
+        command=("{python}", "-c", SHOW_ENVIRONMENT, "it's $HOME", "{python}x"),
+        build=("{python}", "-c", "import os; open(os.environ['BUILD_DIR'] + '/log', 'a').write('built ')"),
+        env={"GREETING": "it's `$HOME`; }"},
+    )
+    target = read_definition(TARGET).model_copy(update={"serve": serve})
+    plan = ev.RunPlan(target="tiny", target_path="", target_digest="")
+    record = ev.RoundRecord(number=0, task=ev.TaskPlan(title=""), outcome="kept", reason="")
+    names = Names("README.md", "requirements.txt", "model", "build", "run.sh", "provenance.json", ())
+    (tmp_path / "model").mkdir()
+    (tmp_path / "run.sh").write_text(run_script(Origin(RunState(), plan, record, target), names))
+    (tmp_path / "run.sh").chmod(0o755)
+    for _ in range(2):
+        seen = start(tmp_path, tmp_path)
+    assert seen["argv"] == ["-c", "it's $HOME", f"{sys.executable}x"]
+    assert seen["GREETING"] == "it's `$HOME`; }"
+    assert (tmp_path / "build" / "log").read_text() == "built "
 
 
 # ---- requirements.txt ---------------------------------------------------------------------------------------------

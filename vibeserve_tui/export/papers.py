@@ -41,6 +41,7 @@ class Names:
     readme: str
     requirements: str
     model: str
+    build: str
     start: str
     provenance: str
     licences: tuple[str, ...]
@@ -113,7 +114,7 @@ PYTHON=${PYTHON:-python3}
 case $PYTHON in */*) PYTHON=$(absolute "$PYTHON") ;; esac
 MODEL_DIR=${MODEL_DIR:-$here/@MODEL@}
 MODEL_DIR=$(absolute "$MODEL_DIR")
-BUILD_DIR=${BUILD_DIR:-$here/build}
+BUILD_DIR=${BUILD_DIR:-$here/@BUILD_DIR@}
 BUILD_DIR=$(absolute "$BUILD_DIR")
 HOST=${HOST:-127.0.0.1}
 PORT=${PORT:-8000}
@@ -141,6 +142,7 @@ def run_script(origin: Origin, names: Names) -> str:
     build = f'[ -e "$BUILD_DIR/built" ] || {{ {_argv(serve.build)}; : >"$BUILD_DIR/built"; }}\n' if serve.build else ""
     parts = {
         "@MODEL@": names.model,
+        "@BUILD_DIR@": names.build,
         "@ENVIRONMENT@": "\n".join(f"{name}=${{{name}:-{shlex.quote(value)}}}" for name, value in defaults.items()),
         "@EXPORTED@": " ".join(defaults),
         "@BUILD@": build,
@@ -153,9 +155,8 @@ def run_script(origin: Origin, names: Names) -> str:
 
 
 def _argv(words: tuple[str, ...]) -> str:
-    return " ".join(
-        '"$PYTHON"'.join(shlex.quote(part) if part else "" for part in word.split("{python}")) for word in words
-    )
+    quoted = ([shlex.quote(part) if part else "" for part in word.split("{python}")] for word in words)
+    return " ".join('"$PYTHON"'.join(parts) for parts in quoted)
 
 
 # ---- README.md ----------------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def _variables(names: Names) -> str:
 |---|---|---|
 | `HOST`, `PORT` | `127.0.0.1`, `8000` | where it listens |
 | `MODEL_DIR` | `./{names.model}` | the weights |
-| `BUILD_DIR` | `./build` | what is compiled at start; nothing is written elsewhere |
+| `BUILD_DIR` | `./{names.build}` | what is compiled at start; nothing is written elsewhere |
 | `PYTHON` | `python3` | the interpreter |"""
 
 

@@ -102,6 +102,7 @@ def _write(run: RunDir, origin: Origin, project: Path) -> None:
         readme=_free(project, "README.md"),
         requirements=_free(project, "requirements.txt"),
         model=_free(project, "model"),
+        build=_free(project, "build"),
         start=_free(project, "run.sh"),
         provenance=_free(project, "provenance.json"),
         licences=_copy_licences(root, origin.target, project),
