@@ -12,13 +12,16 @@ from textual.theme import Theme
 import vibeserve_tui.tui
 from tests.tui import journals
 from tests.tui.fakes import FakeServices, ScriptClient, screen_text
+from tests.tui.library import Library
 from tests.tui.stage import stage
 from vibeserve_tui.errors import ProfileError
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.tui import themes
 from vibeserve_tui.tui.app import VibeServeApp
+from vibeserve_tui.tui.ink import Ink
 from vibeserve_tui.tui.keymap import SCREENS, TABLE, clash_in, shown, shown_keys, with_user_keys
 from vibeserve_tui.tui.layout import PANES
+from vibeserve_tui.tui.palette import ink_styles
 
 SOURCES = sorted(Path(vibeserve_tui.tui.__file__).parent.rglob("*.py"))
 
@@ -96,45 +99,58 @@ def luminance(color: Color) -> float:
 
 @pytest.mark.parametrize("theme", [theme for theme in themes.OWN if not theme.ansi], ids=lambda theme: theme.name)
 def test_every_ink_can_be_read_on_its_ground(theme: Theme) -> None:
-    colors = {
-        name: Color.parse(value) for name, value in theme.to_color_system().generate().items() if value.startswith("#")
-    }
-    ground, plain = colors["background"], colors["foreground"]
+    variables = theme.to_color_system().generate()
     least = 7.0 if theme.name.endswith("contrast") else 4.5
-    inks = {
-        "plain": plain,
-        "muted": ground.blend(plain, 0.66),
-        "good": colors["text-success"],
-        "bad": colors["text-error"],
-        "warn": colors["text-warning"],
-        "accent": colors["text-accent"],
+    styles = ink_styles(variables, ansi=False, no_color=False)
+    seen = {
+        ink: round(contrast(*(Color.from_rich_color(c) for c in (style.color, style.bgcolor))), 2)
+        for ink, style in styles.items()
     }
-    faint = {name: round(contrast(ink, ground), 2) for name, ink in inks.items() if contrast(ink, ground) < least}
-    assert faint == {}
+    tinted = {Ink.ADDED, Ink.ADDED_WORD, Ink.REMOVED, Ink.REMOVED_WORD, Ink.FILE, Ink.CURSOR}
+    del seen[Ink.THUMB]
+    assert {ink: ratio for ink, ratio in seen.items() if ratio < (4.5 if ink in tinted else least)} == {}
+    ground, plain = Color.parse(variables["background"]), Color.parse(variables["foreground"])
     assert contrast(ground.blend(plain, 0.5), ground) >= 3.0, "borders"
-    for name in ("success", "error"):
-        for share in (0.14, 0.34):
-            assert contrast(plain, ground.blend(colors[name], share)) >= 4.5, f"{name} {share}"
 
 
-@pytest.mark.parametrize("theme", [theme.name for theme in themes.OWN] + ["ansi-light", "nord", "textual-light"])
-async def test_the_run_screen_mounts_in_every_theme(theme: str) -> None:
-    async with stage("running", (80, 24), ui=Ui(theme=theme, glyphs="unicode")) as opened:
-        assert opened.app.theme == theme
-        assert "continuous batching" in opened.text
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [(), ("a",), ("c",), ("question_mark",), ("comma",), ("5", "e"), ("i",), ("q",), ("s",), ("L",)],
-    ids=" ".join,
-)
-async def test_every_screen_mounts_without_colour(keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
+async def test_the_run_screen_draws_in_every_theme() -> None:
     async with stage("running", (80, 24)) as opened:
-        await opened.press(*keys)
+        for theme in opened.app.available_themes:
+            opened.app.apply_ui(Ui(theme=theme, glyphs="unicode"))
+            await opened.pilot.pause()
+            assert "continuous batching" in opened.text
+
+
+async def test_the_theme_key_goes_round() -> None:
+    async with stage("running", (80, 24)) as opened:
+        names = []
+        for _ in range(len(opened.app.theme_names) + 1):
+            names.append(opened.app.theme)
+            await opened.pilot.press("T")
+        assert names[0] == names[-1]
+        assert len(set(names)) == len(opened.app.theme_names)
+
+
+async def test_every_screen_draws_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with stage("running", (80, 24), services=Library()) as opened:
         assert opened.app.no_color
-        opened.app.export_screenshot()
+        for keys in (
+            (),
+            ("a",),
+            ("c",),
+            ("question_mark",),
+            ("comma",),
+            ("5", "e"),
+            ("i",),
+            ("q",),
+            ("s",),
+            ("L",),
+            ("3",),
+        ):
+            await opened.press(*keys)
+            opened.app.export_screenshot()
+            await opened.press("escape")
 
 
 def test_a_users_theme_is_read_and_a_broken_one_is_refused(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ async def test_ascii_signs_draw_nothing_else() -> None:
 
 async def test_filter_keeps_matching_rounds_and_escape_clears_it() -> None:
     async with stage("finished") as opened:
-        await opened.press("slash", *"prefix", "enter")
+        await opened.press("slash", *"ix c", "enter")
         assert "prefix cache" in opened.text
         assert "uvloop" not in opened.text
         await opened.press("escape")
@@ -147,14 +147,14 @@ async def test_each_steering_key_sends_its_command() -> None:
     async with stage("running") as opened:
         for keys, expected in (
             (("space",), cmd.Pause),
-            (("s", *"mind p99", "enter"), cmd.Steer),
+            (("s", *"p9", "enter"), cmd.Steer),
             (("x", "y"), cmd.CancelStep),
-            (("i", *"try flash", "enter"), cmd.NewIssue),
+            (("i", *"fa", "enter"), cmd.NewIssue),
             (("p",), cmd.Pin),
             ((*back, "v", "y"), cmd.RevertTo),
             (("4", "j", "plus"), cmd.EditIssue),
             (("b",), cmd.EditIssue),
-            (("e", *" now", "enter"), cmd.EditIssue),
+            (("e", *"!", "enter"), cmd.EditIssue),
         ):
             opened.client.sent.clear()
             await opened.press(*keys)

@@ -110,7 +110,7 @@ async def test_skills_are_listed_filtered_and_read() -> None:
         assert_snapshot("skills-120x24", screen_text(app))
         await pilot.press("b", "b")
         await until(app, pilot, "Skills · cuda")
-        await pilot.press("b", "b", "slash", *"prefill", "enter")
+        await pilot.press("b", "b", "slash", *"fill", "enter")
         await until(app, pilot, "1 of 4")
         await pilot.press("escape")
         await until(app, pilot, "4 of 4")

@@ -66,12 +66,15 @@ class VibeServeApp(Shell):
             self.register_theme(theme)
         self.theme_names = (*(theme.name for theme in own), "ansi-light")
         self.set_keymap(dict(config.keymap))
+        if not config.ui.animations or os.environ.get("SSH_CONNECTION"):
+            self.animation_level = "none"
         self.apply_ui(self.ui)
 
     def apply_ui(self, ui: Ui) -> None:
         self.ui = ui
         self.theme = ui.theme if ui.theme in self.available_themes else themes.DEFAULT
-        self.set_class(wants_ascii(ui.glyphs, os.environ), "-ascii")
+        self.ascii_only = wants_ascii(ui.glyphs, os.environ)
+        self.set_class(self.ascii_only, "-ascii")
         if self.is_running:
             self.refresh_css()
 
@@ -164,8 +167,6 @@ def run_app(
     # The launcher's COLUMNS and LINES would win over the real size of the terminal.
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
-    if os.environ.get("SSH_CONNECTION"):
-        os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     app = VibeServeApp(services, client, config=config, config_dir=config_dir)
     # With 16 colours the nearest one to most of ours is white; the terminal's own palette keeps the meanings apart.
     if app.theme == themes.DEFAULT and app.console.color_system in ("standard", "windows"):

@@ -1,13 +1,13 @@
 """What a line on the screen is made of: spans of text, each with an ink. No colour is decided here.
 
-An ink names a meaning; the theme's colours for it are in `app.tcss`. Every drawing function of the app returns
+An ink names a meaning; the theme's colours for it are in `palette`. Every drawing function of the app returns
 `Line`s, and `LineView` is the one widget that paints them, so that all text passes `safe_text` in one place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
+from enum import StrEnum, auto
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -18,21 +18,23 @@ from vibeserve_tui.tui.glyphs import ELLIPSIS
 class Ink(StrEnum):
     """Meanings, not colours: success = better, error = failed or worse, warning = look here, accent = now, focus."""
 
-    PLAIN = "ink--plain"
-    BOLD = "ink--bold"
-    MUTED = "ink--muted"
-    GOOD = "ink--good"
-    GOOD_BOLD = "ink--good-bold"
-    BAD = "ink--bad"
-    WARN = "ink--warn"
-    ACCENT = "ink--accent"
-    ACCENT_BOLD = "ink--accent-bold"
-    ADDED = "ink--added"
-    ADDED_WORD = "ink--added-word"
-    REMOVED = "ink--removed"
-    REMOVED_WORD = "ink--removed-word"
-    FILE = "ink--file"
-    KEY = "ink--key"
+    PLAIN = auto()
+    BOLD = auto()
+    MUTED = auto()
+    GOOD = auto()
+    GOOD_BOLD = auto()
+    BAD = auto()
+    WARN = auto()
+    ACCENT = auto()
+    ACCENT_BOLD = auto()
+    KEY = auto()
+    ADDED = auto()
+    ADDED_WORD = auto()
+    REMOVED = auto()
+    REMOVED_WORD = auto()
+    FILE = auto()
+    CURSOR = auto()
+    THUMB = auto()
 
 
 class Span(NamedTuple):

@@ -5,13 +5,17 @@ Screens import this, the app implements it; so no screen knows the app and no cy
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from rich.style import Style
 from textual.app import App
 from textual.dom import DOMNode
 
 from vibeserve_tui.inputs.config import Ui
+from vibeserve_tui.tui.ink import Ink
 from vibeserve_tui.tui.keymap import Key, KeyTable
+from vibeserve_tui.tui.palette import ink_styles
 from vibeserve_tui.tui.services import Services
 
 
@@ -20,6 +24,18 @@ class Shell(App[int]):
     table: KeyTable
     ui: Ui
     settings_file: Path | None
+    ascii_only: bool = False
+
+    @property
+    def ink_styles(self) -> Mapping[Ink, Style]:
+        """The looks of all inks in the present theme."""
+        if self._inks_of != self.theme:
+            self._inks_of = self.theme
+            self._inks = ink_styles(self.theme_variables, ansi=self.native_ansi_color, no_color=self.no_color)
+        return self._inks
+
+    _inks: Mapping[Ink, Style] = {}
+    _inks_of = ""
 
     def keys_of(self, *scopes: str) -> list[Key]:
         """The keys of these scopes, with the user's own keys in their place."""

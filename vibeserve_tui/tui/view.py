@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness
@@ -39,6 +40,7 @@ class RunView:
     now: float = 0.0
     """Wall-clock time; in a replay, the time of the last record."""
     liveness: Liveness = Liveness.RUNNING
+    run_dir: Path | None = None
     selected: int = 0
     """The round that diff, review and compare are about."""
     marked: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from vibeserve_tui.tui.ink import Ink, Line, Span, spread, width_of
 from vibeserve_tui.tui.keymap import Key, shown
 from vibeserve_tui.tui.layout import PANES
+from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 NAMES = {name: name.capitalize() for name in PANES}
@@ -60,5 +61,5 @@ class Footer(LineView, can_focus=False):
     has_thumb = False
 
     def show(self, keys: Sequence[Key], tail: tuple[Span, ...] = ()) -> None:
-        spare = 2 if self.app.has_class("-ascii") else 0  # `⏎` is spelled out there
+        spare = 2 if shell_of(self).ascii_only else 0  # `⏎` is spelled out there
         self.set_lines([draw_hints(keys, self.text_width - spare, tail)])

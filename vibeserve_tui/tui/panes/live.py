@@ -68,18 +68,32 @@ class LivePane(Pane):
 
 
 class FiguresPane(Pane):
+    """A beside B of the running or last measurement; once the champion is confirmed, that."""
+
     label = "A · B"
-    views = frozenset({"live"})
+    views = frozenset({"live", "trend", "rounds"})
 
     def draw(self, view: RunView) -> Drawing:
-        live = view.state.live
-        figures = live_figures(view)
+        state = view.state
+        live, figures = state.live, live_figures(view)
+        if state.confirmed and (state.is_over or live is None or live.purpose == "confirmation"):
+            return self._confirmed(view, state.confirmed[-1])
         if live is None or not figures:
             return Drawing(empty("Champion and candidate appear here side by side."), "A · B")
         provisional = live.finished is None
         lines = draw_figures(figures, (live.label_a, live.label_b), self.text_width, provisional=provisional)
         lines += [(), *self._notes(view, live)]
         return Drawing(lines, f"A {live.label_a} · B {live.label_b}")
+
+    def _confirmed(self, view: RunView, confirmed: ev.Confirmed) -> Drawing:
+        labels = (f"r{confirmed.baseline}", f"r{confirmed.champion}")
+        lines = draw_figures(confirmed.figures, labels, self.text_width)
+        lines += [(), *self._wrapped(f"measured again on a new seed, {confirmed.blocks} blocks; the figures to quote")]
+        for ablation in view.state.ablations:
+            fate = "left out" if ablation.dropped else "stays"
+            ratio = f", {fig.factor(ablation.ratio)} with it" if ablation.ratio else ""
+            lines += self._wrapped(f"{ablation.skill} {fate}{ratio}")
+        return Drawing(lines, f"Confirmed · {labels[1]} against {labels[0]}")
 
     def _notes(self, view: RunView, live: LiveMeasurement) -> list[Line]:
         if live.finished is not None:

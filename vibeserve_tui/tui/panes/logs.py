@@ -1,14 +1,19 @@
-"""Warnings of the engine, failed tool calls and answers to commands: what went wrong, in order."""
+"""What went wrong: warnings, failed tool calls, refused commands; below them the end of the engine's own log."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from vibeserve_tui.safe_text import clean
+from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.ink import Ink, Line, line
 from vibeserve_tui.tui.panes.agents import draw_feed_line
 from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
 from vibeserve_tui.tui.view import RunView
 
+LOG_BYTES = 16_384
 OUTPUT_LINES = 12
 """Lines of a failed tool's output that are shown; the end usually says why."""
 
@@ -30,6 +35,30 @@ class LogsPane(Pane):
                 ]
         refused = [reason for reason in state.answered.values() if reason != "accepted"]
         lines += [line((f"{glyphs.FAILED} ", Ink.BAD), f"a command was refused: {reason}") for reason in refused]
+        lines += self._engine_log(view)
         if not lines:
             return Drawing(empty("No warnings, no failed tool calls."), "Logs")
         return Drawing(lines, "Logs", f"{len(state.warnings)} warnings", to_end=True)
+
+    @staticmethod
+    def _engine_log(view: RunView) -> list[Line]:
+        if view.run_dir is None:
+            return []
+        text = tail_of(RunDir(view.run_dir).log, LOG_BYTES)
+        return (
+            [line(("engine.log", Ink.BOLD)), *(line((row, Ink.MUTED)) for row in clean(text).splitlines())]
+            if text
+            else []
+        )
+
+
+def tail_of(path: Path, most: int) -> str:
+    """The last whole lines of a file that may still grow; nothing when there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - most))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return text.partition("\n")[2] if size > most else text

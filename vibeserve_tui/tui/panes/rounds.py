@@ -93,7 +93,7 @@ def _running(view: RunView) -> Row:
         sign_ink=sign[1],
         value=figure.b if figure else None,
         change=fig.change_of(figure) if figure and here.number else fig.Change(None),
-        title=here.task.title,
+        title=f"{here.task.title} · attempt {here.attempt}" if here.attempt > 1 else here.task.title,
         issue=here.task.issue,
         provisional=here.measured is None,
     )

@@ -6,6 +6,7 @@ only those that changed and are visible; behind a dialog nothing is drawn.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import ClassVar
@@ -37,7 +38,7 @@ from vibeserve_tui.tui.screens.review import ReviewScreen
 from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.view import RunView
 
-REPAINT_S = 0.25
+OVER_SSH_HZ = 2
 ALL_VIEWS = frozenset().union(*(pane.views for pane in (RoundsPane, LivePane, DiffPane, BoardPane, MemoryPane, AgentsPane))) | {
     "logs", "trend", "hotspots", "approval", "judge",
 }  # fmt: skip
@@ -51,7 +52,7 @@ class RunScreen(Opening):
     ]
 
     def __init__(self, client: RunClient, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(client, RunView(state=client.state))
+        super().__init__(client, RunView(state=client.state, run_dir=client.run_dir))
         self._clock = clock
         self._active, self._tab, self._zoomed, self._follow = "rounds", "live", False, True
         self._layout_now = Layout()
@@ -82,7 +83,12 @@ class RunScreen(Opening):
     def on_mount(self) -> None:
         self.refresh_view()
         self.query_one(RoundsPane).focus()
-        self.set_interval(REPAINT_S, self.tick)
+        self.set_interval(self._period(), self.tick)
+
+    def _period(self) -> float:
+        """Seconds between two repaints; a slow line gets half of them."""
+        hertz = shell_of(self).ui.repaint_hz
+        return 1 / (min(hertz, OVER_SSH_HZ) if os.environ.get("SSH_CONNECTION") else hertz)
 
     # ---- following the run -------------------------------------------------------------------------------------
 
@@ -141,7 +147,8 @@ class RunScreen(Opening):
         if approval is None or approval.id in self._asked:
             return
         self._asked.add(approval.id)
-        self.app.bell()
+        if shell_of(self).ui.bell:
+            self.app.bell()
         if self.is_on_top and not isinstance(self.focused, Input) and self.view.liveness is not Liveness.REPLAY:
             self.action_review()
         else:

@@ -29,7 +29,10 @@ class Steering(Screen[str]):
         self.app.notify(content(words, self).plain, severity="error" if bad else "information", markup=False)
 
     def send(self, command: Command, words: str) -> None:
-        self.outbox.send(command, words)
+        if self.view.state.is_over:
+            self.tell("the run is over: nothing was sent", True)
+        else:
+            self.outbox.send(command, f"{words}; answered once an engine is back" if self.engine_is_gone else words)
 
     # ---- the run -----------------------------------------------------------------------------------------------
 

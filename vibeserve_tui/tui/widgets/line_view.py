@@ -12,7 +12,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import BindingType
-from textual.events import Resize
+from textual.events import Click, Resize
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -20,8 +20,9 @@ from textual.strip import Strip
 
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.tui.glyphs import CURSOR, to_ascii
-from vibeserve_tui.tui.ink import BLANK, Ink, Line
+from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span
 from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.shell import shell_of
 
 MARGIN = 1
 """Blank cells left of every line, for the cursor, and right of it, for the scroll thumb."""
@@ -31,7 +32,6 @@ THUMB = "▐"
 class LineView(ScrollView, can_focus=True, inherit_bindings=False):
     # Textual's own scroll keys would hide ← and → of the screens.
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {ink.value for ink in Ink} | {"ink--cursor", "ink--thumb"}
     has_thumb: ClassVar[bool] = True
     """Whether the right margin is kept for the scroll position; bars of one line use the cell."""
     quiet_cursor: ClassVar[bool] = False
@@ -47,8 +47,6 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
         self._lines: Sequence[Line] = ()
-        self._styles: dict[str, Style] = {}
-        self._ascii = False
         self.cursor: int | None = None
         self.sticky = 0
         """Lines at the top that stay while the others scroll: a table's head."""
@@ -83,35 +81,22 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
     def on_resize(self, event: Resize) -> None:
         self.virtual_size = Size(event.size.width, len(self._lines))
 
-    def notify_style_update(self) -> None:
-        super().notify_style_update()
-        self._styles.clear()
-
     def render_line(self, y: int) -> Strip:
+        """One row; every segment carries a style, for one without crashes Textual's filter under NO_COLOR."""
+        shell = shell_of(self)
+        styles, ascii_only = shell.ink_styles, shell.ascii_only
         width = self.size.width
         index = y if y < self.sticky else y + self.scroll_offset.y
-        base = self._style(Ink.PLAIN)
         spans = self._lines[index] if index < len(self._lines) else BLANK
         chosen = index == self.cursor and index < len(self._lines) and (self.has_focus or not self.quiet_cursor)
-        # Every segment carries a style: one without crashes Textual's monochrome filter under NO_COLOR.
-        segments = [self._segment(CURSOR, self._style(Ink.ACCENT)) if chosen else Segment(" " * MARGIN, base)]
-        segments += [self._segment(text, self._style(ink)) for text, ink in spans if text]
-        strip = Strip(segments).adjust_cell_length(max(0, width - self._right_margin), base)
+        cells = [Span(CURSOR, Ink.ACCENT) if chosen else Span(" " * MARGIN), *spans]
+        segments = [Segment(_shown(text, ascii_only=ascii_only), styles[ink]) for text, ink in cells if text]
+        strip = Strip(segments).adjust_cell_length(max(0, width - self._right_margin), styles[Ink.PLAIN])
         if self.has_thumb:
-            strip = Strip([*strip, self._segment(self._thumb(y), self._style("ink--thumb"))])
+            strip = Strip([*strip, Segment(_shown(self._thumb(y), ascii_only=ascii_only), styles[Ink.THUMB])])
         if chosen and self.has_focus:
-            strip = strip.apply_style(Style(bgcolor=self._style("ink--cursor").bgcolor))
-        return strip.adjust_cell_length(width, base)
-
-    def _segment(self, text: str, style: Style) -> Segment:
-        safe = clean_line(text)
-        return Segment(to_ascii(safe) if self._ascii else safe, style)
-
-    def _style(self, name: str) -> Style:
-        if name not in self._styles:
-            self._ascii = self.app.has_class("-ascii")
-            self._styles[name] = self.get_component_rich_style(name)
-        return self._styles[name]
+            strip = strip.apply_style(Style(bgcolor=styles[Ink.CURSOR].bgcolor))
+        return strip.adjust_cell_length(width, styles[Ink.PLAIN])
 
     def _thumb(self, y: int) -> str:
         """The scroll position, drawn in the right margin so that a scroll bar never changes the width of lines."""
@@ -121,6 +106,11 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
         length = max(1, rows * rows // total)
         top = round((rows - length) * self.scroll_offset.y / max(1, total - rows))
         return THUMB if top <= y < top + length else " "
+
+    def on_click(self, event: Click) -> None:
+        """A click selects the line under it."""
+        if (at := event.get_content_offset(self)) is not None and self.cursor is not None and at.y >= self.sticky:
+            self.select(at.y + self.scroll_offset.y)
 
     # ---- keys --------------------------------------------------------------------------------------------------
 
@@ -159,3 +149,8 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(y=max(0, index - self.sticky), animate=False)
         elif index >= top + rows:
             self.scroll_to(y=index - rows + 1, animate=False)
+
+
+def _shown(text: str, *, ascii_only: bool) -> str:
+    safe = clean_line(text)
+    return to_ascii(safe) if ascii_only else safe

@@ -53,6 +53,8 @@ def axis_label(span: float, width: int) -> str:
     if width < NARROWEST:
         return " " * max(0, width)
     text = f"{100 * span:.0f}"
+    if 2 * len(text) + 4 > width:
+        return f"±{text}".center(width)
     cells = [" "] * width
     left, right_end = f"−{text}", f"+{text}"
     cells[: len(left)] = left
