@@ -45,13 +45,13 @@ while True:
     held.append(server.accept())
 """
 ANSWERS = """
-import http.server, os, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response({status})
-        self.end_headers()
-        self.wfile.write({body!r})
-http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+import os, socket
+server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+while True:
+    client, _ = server.accept()
+    client.recv(65536)
+    client.sendall(b"HTTP/1.0 {status} said\\r\\n\\r\\n" + {body!r})
+    client.close()
 """
 GREEDY = "held = bytearray(300 << 20)\nimport time\ntime.sleep(60)"
 

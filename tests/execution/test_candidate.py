@@ -161,7 +161,7 @@ async def test_a_server_that_never_gets_ready_is_told_apart(launcher: Launcher, 
     async def one(number: int, source: str) -> CandidateError:
         checkout = tmp_path / f"checkout-{number}"
         checkout.mkdir()
-        timeouts = Timeouts(ready_s=1.0)
+        timeouts = Timeouts(ready_s=2.5)
         return await failure_of(
             with_server(dataclasses.replace(candidate, checkout=checkout), source, timeouts=timeouts)
         )

@@ -173,12 +173,12 @@ async def test_a_file_cannot_grow_beyond_the_limit(launcher: Launcher, tmp_path:
     assert (tmp_path / "big").stat().st_size == 1 << 20
 
 
-async def test_scratch_space_is_limited(launcher: Launcher, tmp_path: Path, tier: Tier):
+async def test_scratch_space_is_limited(launcher: Launcher, tmp_path: Path):
     limits = Limits(scratch_mib=1, disk_mib=3)
     source = "for f in $TMPDIR/a $TMPDIR/b $HOME/c $HOME/d; do head -c 1048000 /dev/zero > $f || exit 9; done; sleep 30"
     result = await launcher.run(spec(("sh", "-c", source), tmp_path, limits=limits), timeout_s=20)
 
-    if tier is Tier.LANDLOCK:
+    if launcher.report.tier is Tier.LANDLOCK:
         assert result.killed is Killed.DISK
     else:
         assert result.returncode == 9
@@ -206,12 +206,6 @@ async def test_cpu_time_and_peak_memory_of_children_are_counted(launcher: Launch
     assert 80 < result.peak_rss_mib < 130
 
 
-async def test_the_time_of_a_killed_tree_is_not_lost(launcher: Launcher, tmp_path: Path):
-    result = await launcher.run(spec(python("while True: 1"), tmp_path), timeout_s=0.5)
-
-    assert result.cpu_s > 0.1
-
-
 async def test_a_box_stays_on_its_cores(launcher: Launcher, tmp_path: Path):
     cores = sorted(os.sched_getaffinity(0))
     source = f"import os\nos.sched_setaffinity(0, {cores})\nprint(sorted(os.sched_getaffinity(0)))"
@@ -231,14 +225,14 @@ async def test_devices_appear_only_when_named(launcher: Launcher, tmp_path: Path
 
 
 async def test_an_application_inside_the_interpreters_folder_is_hidden_unless_named(
-    tier: Tier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     package = Path(vibeserve_tui.__file__).parent
     monkeypatch.setattr(connection, "_prefixes", lambda: [sys.prefix, sys.base_prefix, str(package.parent)])
     command = ("sh", "-c", f"cat {package}/errors.py; cat {package.parent}/pyproject.toml")
-    async with launched(tier) as launcher:
-        hidden = await launcher.run(spec(command, tmp_path), timeout_s=10)
-        named = await launcher.run(spec(command, tmp_path, read_only=(package,)), timeout_s=10)
+    async with launched(launcher.report.tier) as installed:
+        hidden = await installed.run(spec(command, tmp_path), timeout_s=10)
+        named = await installed.run(spec(command, tmp_path, read_only=(package,)), timeout_s=10)
 
     assert b"VibeServeError" not in hidden.stdout
     assert b"[project]" in hidden.stdout
@@ -274,16 +268,16 @@ async def test_boxes_and_pods_leave_no_descriptor_behind(launcher: Launcher, tmp
     assert after == before
 
 
-async def test_a_closed_launcher_fails_every_call(tier: Tier, run_id: str, tmp_path: Path):
-    launcher = Launcher.start(run_id, tiers=(tier,))
-    running = asyncio.create_task(launcher.run(spec(python(DAEMONS, 60), tmp_path), timeout_s=60))
+async def test_a_closed_launcher_fails_every_call(launcher: Launcher, run_id: str, tmp_path: Path):
+    closing = Launcher.start(run_id, tiers=(launcher.report.tier,))
+    running = asyncio.create_task(closing.run(spec(python(DAEMONS, 60), tmp_path), timeout_s=60))
     await asyncio.sleep(0.2)
-    await launcher.close()
+    await closing.close()
 
     with pytest.raises(SandboxError, match="closed"):
         await running
     with pytest.raises(SandboxError, match="closed"):
-        await launcher.run(spec(("true",), tmp_path), timeout_s=10)
+        await closing.run(spec(("true",), tmp_path), timeout_s=10)
     assert eventually(lambda: marked(run_id) == [], within_s=1)
 
 
