@@ -48,6 +48,10 @@ from vibeserve_tui.state.run import Run
 
 GATES = {"quick": GateConfig.quick, "thorough": GateConfig.thorough, "gpu": GateConfig.gpu}
 CONFIRMATION_MARGIN = 1.25
+RECORDED_VERSIONS = (
+    "torch", "transformers", "numpy", "tokenizers", "safetensors", "jinja2", "fastapi", "starlette", "uvicorn",
+)  # fmt: skip
+"""What shipped seeds and recipes import: an export pins what the run used, not what is installed later."""
 
 
 @dataclass(slots=True)
@@ -266,7 +270,7 @@ def _started(run: Run, order: ev.RunPlan, device: Device, launcher: Launcher) ->
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "numpy", "tokenizers", "safetensors"):
+    for name in RECORDED_VERSIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

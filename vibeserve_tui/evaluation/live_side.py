@@ -28,7 +28,7 @@ from vibeserve_tui.execution.box import Usage
 from vibeserve_tui.inputs.workload_spec import ClosedLevel, Level
 
 DEADLINE_S = 120.0
-WARM_CONCURRENCY = 16
+WARM_CONCURRENCY = 4
 WARM_REQUESTS = 400
 AGREEMENT = 0.10
 LEAST_VERIFIED = 17

@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict
 
 from vibeserve_tui.client import RunSummary, list_runs
+from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.verbs.common import add_runs_dir, root_of, table
 
 
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
 
 def _row(summary: RunSummary) -> tuple[str, str, str, str, str]:
     if summary.fault:
-        return summary.run, "unreadable", "", summary.fault, ""
+        return summary.run, "unreadable", "", clean_line(summary.fault), ""
     started = time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.started_wall)) if summary.started_wall else "–"
     state = "waiting for you" if summary.waiting else str(summary.liveness).replace("_", " ")
     return summary.run, state, f"{summary.rounds}/{summary.max_rounds}", _result(summary), started
