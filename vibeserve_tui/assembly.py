@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from vibeserve_tui import __version__
 from vibeserve_tui import events as ev
@@ -202,6 +203,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
         book=book,
         tools=tools if "compiler" not in forbids else frozenset(),
         forbids=forbids,
+        p50_prompt_len=round(median(len(request.prompt_ids) for request in workload.draw(1, 64))),
         experience=_recalled(run, experience, circumstances),
     )
     judge = Judge(run, testbed, workload, reference, profile.judge)

@@ -42,6 +42,8 @@ class Briefing:
     book: RecipeBook
     tools: frozenset[str]
     forbids: frozenset[str]
+    p50_prompt_len: int
+    """Of the declared workload, in tokens."""
     experience: tuple[Trial, ...] = ()
 
     def facts(self, state: RunState) -> Facts:
@@ -86,7 +88,7 @@ class Briefing:
                 dtype=spec.model.dtype,
                 exact_in=spec.model.exact_in,
             ),
-            workload=_workload(self.target),
+            workload=_workload(self.target, self.p50_prompt_len),
             hw=HardwareFacts(
                 cores=device.compute_units,
                 memory_mib=device.memory_usable // MIB,
@@ -112,7 +114,7 @@ class Briefing:
         )
 
 
-def _workload(target: LoadedTarget) -> WorkloadFacts:
+def _workload(target: LoadedTarget, p50_prompt_len: int) -> WorkloadFacts:
     spec = target.spec.workload
     concurrency = [getattr(level, "concurrency", None) or 1 for level in target.spec.levels]
     prompt = spec.prompt_tokens.most if spec.prompt_tokens else None
@@ -124,6 +126,7 @@ def _workload(target: LoadedTarget) -> WorkloadFacts:
         min_concurrency=min(concurrency),
         max_concurrency=max(concurrency),
         max_prompt_len=None if prompt is None else prefix + prompt,
+        p50_prompt_len=p50_prompt_len,
         max_output_len=output,
         max_total_len=total,
         p99_total_len=total,
