@@ -1,115 +1,160 @@
-"""J2: does the server keep its HTTP contract? Bad requests, stop strings, usage, shapes, and a client that hangs up."""
+"""J2: does the server keep its HTTP contract? Bad requests, shapes, usage, text, ends, stop strings."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from vibeserve_tui.evaluation.exam import Exam, Findings, Server
+from vibeserve_tui.evaluation.answers import fault_of, late_text, same_text
+from vibeserve_tui.evaluation.exam import Exam, Findings, Server, compare
 from vibeserve_tui.evaluation.load_plan import Call
 from vibeserve_tui.evaluation.load_report import CallReport
 from vibeserve_tui.evaluation.strict_json import Json
-from vibeserve_tui.evaluation.workload import PlannedRequest
+from vibeserve_tui.evaluation.workload import CHAT_PATH, PlannedRequest
 
-COMPLETIONS = "/v1/completions"
+WILD_TEMPERATURE = 2.0
+"""Sampled so, answers are full of split and broken characters, which is where detokenisers go wrong."""
+TOKENS = 24
 
 
 async def contract(exam: Exam, server: Server) -> Findings:
-    """All questions of the contract, on the server that will be timed."""
+    """All questions of the contract, one after the other, on a server of the tree that will be timed."""
+    questions = _Questions(exam)
+    reports = dict(zip(questions.calls, await server.send(list(questions.calls.values()), concurrency=1), strict=True))
     findings = Findings()
-    await _bad_requests(exam, server, findings)
-    await _plain_and_streamed(exam, server, findings)
-    await _stop_strings(exam, server, findings)
-    await _hang_up(exam, server, findings)
+    for name in questions.malformed:
+        _check_refusal(reports[name], findings)
+    for path in questions.paths:
+        _check_pair(exam, path, reports[f"{path} streamed"], reports[f"{path} plain"], findings)
+    _check_texts(exam, questions.wild, [reports[name] for name in questions.wild_names], findings)
+    await compare(exam, questions.natural, [reports[name] for name in questions.natural_names], findings)
+    await _stop_strings(exam, server, questions.whole, reports["whole"], findings)
     return findings
 
 
-async def _bad_requests(exam: Exam, server: Server, findings: Findings) -> None:
-    calls = [replace(call, stream=False) for call in _malformed(exam)]
-    for call, report in zip(calls, await server.send(calls, concurrency=1), strict=True):
-        refused = report.status is not None and 400 <= report.status < 500
-        findings.check(refused, f"{call.id}: answered {report.status or report.error} where a 4xx belongs")
-        shaped = isinstance(report.body, dict) and isinstance(report.body.get("error"), dict)
-        findings.check(shaped, f"{call.id}: the {report.status} reply carries no `error` object")
+class _Questions:
+    """Everything that can be asked at once, by name; good requests come last: bad ones may have left harm behind."""
+
+    def __init__(self, exam: Exam) -> None:
+        self.paths = [endpoint.path for endpoint in exam.target.spec.endpoints]
+        self.whole, shared = exam.draw("contract", 2, tokens=TOKENS)
+        count = max(1, exam.sizes.contract // 2)
+        self.natural = [replace(one, ignore_eos=False) for one in exam.draw("ends", count, tokens=2 * TOKENS)]
+        self.wild = _wild(exam, count) if "temperature" in exam.offers else []
+        self.natural_names = [f"end {number}" for number in range(len(self.natural))]
+        self.wild_names = [f"text {number}" for number in range(len(self.wild))]
+
+        malformed = [replace(call, stream=False) for call in _malformed(exam)]
+        self.malformed = [call.id for call in malformed]
+        calls = [*malformed, self.whole.call("whole", exam.path)]
+        for path in self.paths:
+            calls += _pair(path, shared)
+        named = zip((*self.natural_names, *self.wild_names), (*self.natural, *self.wild), strict=True)
+        calls += [request.call(name, exam.path) for name, request in named]
+        self.calls = {call.id: call for call in calls}
+
+
+def _wild(exam: Exam, count: int) -> list[PlannedRequest]:
+    drawn = exam.draw("text", count, tokens=TOKENS)
+    return [replace(one, temperature=WILD_TEMPERATURE, seed=number) for number, one in enumerate(drawn)]
+
+
+# ---- bad requests ---------------------------------------------------------------------------------------------------
 
 
 def _malformed(exam: Exam) -> Iterator[Call]:
-    too_long: list[Json] = [5] * (exam.target.spec.model.max_context + 1)
+    beyond = exam.target.spec.model.max_context + 1
+    too_long: list[Json] = [5] * beyond
+    hello: list[Json] = [{"role": "user", "content": "hello"}]
     for endpoint in exam.target.spec.endpoints:
-        path = name = endpoint.path
-        yield Call(f"{name}: truncated JSON", path, raw=b'{"prompt": "hel')
-        yield Call(f"{name}: an array", path, raw=b"[1, 2, 3]")
-        yield Call(f"{name}: no prompt", path, body={"max_tokens": 4})
-        hello: list[Json] = [{"role": "user", "content": "hello"}]
-        good: dict[str, Json] = {"prompt": "hello"} if path == COMPLETIONS else {"messages": hello}
-        yield Call(f"{name}: max_tokens as text", path, body={**good, "max_tokens": "many"})
-        yield Call(f"{name}: negative max_tokens", path, body={**good, "max_tokens": -3})
-        if path == COMPLETIONS:
-            yield Call(f"{name}: over-long prompt", path, body={"prompt": too_long, "max_tokens": 4})
+        path, chat = endpoint.path, endpoint.path == CHAT_PATH
+        good: dict[str, Json] = {"messages": hello} if chat else {"prompt": "hello"}
+        yield Call(f"{path}: truncated JSON", path, raw=b'{"prompt": "hel')
+        yield Call(f"{path}: an array", path, raw=b"[1, 2, 3]")
+        yield Call(f"{path}: bytes that are no UTF-8", path, raw=b'{"prompt": "\xff\xfe", "max_tokens": 4}')
+        yield Call(f"{path}: no prompt", path, body={"max_tokens": 4})
+        yield Call(f"{path}: max_tokens as text", path, body={**good, "max_tokens": "many"})
+        yield Call(f"{path}: negative max_tokens", path, body={**good, "max_tokens": -3})
+        yield Call(f"{path}: more max_tokens than context", path, body={**good, "max_tokens": beyond})
+        yield Call(f"{path}: stream as text", path, body={**good, "max_tokens": 4, "stream": "yes"})
+        if "temperature" in endpoint.fields:
+            yield Call(f"{path}: temperature as text", path, body={**good, "max_tokens": 4, "temperature": "hot"})
+        if chat:
+            yield Call(f"{path}: messages as text", path, body={"messages": "hello"})
         else:
-            yield Call(f"{name}: messages as text", path, body={"messages": "hello"})
+            yield Call(f"{path}: over-long prompt", path, body={"prompt": too_long, "max_tokens": 4})
+            yield Call(f"{path}: a token id that does not exist", path, body={"prompt": [2**40], "max_tokens": 4})
 
 
-async def _plain_and_streamed(exam: Exam, server: Server, findings: Findings) -> None:
-    """The same request with and without streaming gives the same text and usage, on every endpoint."""
-    (request,) = exam.draw("contract", 1, tokens=24)
-    for endpoint in exam.target.spec.endpoints:
-        name = endpoint.path
-        body = request.body(endpoint.path)
-        unstreamed = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
-        calls = [
-            Call(f"{name} streamed", endpoint.path, body=body),
-            Call(f"{name} plain", endpoint.path, body=unstreamed, stream=False),
-        ]
-        streamed, plain = await server.send(calls, concurrency=1)
-        if not findings.check(streamed.ok and plain.ok, f"{name}: {streamed.error or plain.error} on a good request"):
-            continue
-        findings.check(streamed.text == _text_of(plain), f"{name}: streamed and plain answers differ")
-        findings.check(_usage_of(plain) == _streamed_usage(streamed), f"{name}: streamed and plain usage differ")
+def _check_refusal(report: CallReport, findings: Findings) -> None:
+    refused = report.status is not None and 400 <= report.status < 500
+    findings.check(refused, f"{report.id}: answered {report.status or report.error} where a 4xx belongs")
+    shaped = isinstance(report.body, dict) and isinstance(report.body.get("error"), dict)
+    findings.check(shaped, f"{report.id}: the {report.status} reply carries no `error` object")
 
 
-async def _stop_strings(exam: Exam, server: Server, findings: Findings) -> None:
-    """A string that the answer contains ends it, and is cut from the text."""
-    if "stop" not in exam.target.spec.endpoints[0].fields:
+# ---- shapes, texts, ends --------------------------------------------------------------------------------------------
+
+
+def _pair(path: str, request: PlannedRequest) -> list[Call]:
+    body = request.body(path)
+    unstreamed = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
+    return [
+        Call(f"{path} streamed", path, body=body),
+        Call(f"{path} plain", path, body=unstreamed, stream=False),
+    ]
+
+
+def _check_pair(exam: Exam, path: str, streamed: CallReport, plain: CallReport, findings: Findings) -> None:
+    """The same request with and without streaming gives the same text and usage."""
+    if not findings.check(streamed.ok and plain.ok, f"{path}: {streamed.error or plain.error} on a good request"):
         return
-    (request,) = exam.draw("stop", 1, tokens=32)
-    (whole,) = await server.send([request.call("whole", exam.path)], concurrency=1)
-    stop = _inner_word(whole.text)
-    if not stop:
+    findings.check(streamed.text == _text_of(plain), f"{path}: streamed and plain answers differ")
+    findings.check(_usage_of(plain) == _streamed_usage(streamed), f"{path}: streamed and plain usage differ")
+    finish = first_choice(plain).get("finish_reason")
+    findings.check(streamed.finish_reason == finish, f"{path}: streamed and plain finish_reason differ")
+    if streamed.token_ids:
+        matching = same_text(streamed.text, exam.rules.decode(streamed.token_ids))
+        findings.check(matching, f"{path}: the text is not that of its tokens")
+
+
+def _check_texts(
+    exam: Exam, requests: Sequence[PlannedRequest], reports: Sequence[CallReport], findings: Findings
+) -> None:
+    """Text comes with its token, whole characters only."""
+    rules = exam.rules
+    for request, report in zip(requests, reports, strict=True):
+        fault = fault_of(request, report, rules) or late_text(report, rules)
+        findings.check(not fault, fault)
+
+
+async def _stop_strings(
+    exam: Exam, server: Server, request: PlannedRequest, whole: CallReport, findings: Findings
+) -> None:
+    """A string that the answer contains ends it, and is cut from the text."""
+    stop = _inner_piece(whole.text)
+    if "stop" not in exam.offers or not stop or findings.fault:
         return
     body: dict[str, Json] = {**request.body(exam.path), "stop": [stop]}
     (cut,) = await server.send([Call("stopped", exam.path, body=body)], concurrency=1)
     expected = whole.text[: whole.text.index(stop)]
     findings.check(cut.ok and cut.text == expected, f"stop {stop!r}: {cut.error or 'the text is not cut before it'}")
     findings.check(cut.finish_reason == "stop", f"stop {stop!r}: finish_reason is {cut.finish_reason!r}")
+    stated = cut.usage.completion_tokens if cut.usage else None
+    findings.check(stated == len(cut.token_ids), f"stop {stop!r}: usage says {stated}, {len(cut.token_ids)} ids came")
 
 
-async def _hang_up(exam: Exam, server: Server, findings: Findings) -> None:
-    """A client that leaves does not disturb the next one."""
-    requests: Sequence[PlannedRequest] = exam.draw("hang-up", 2, tokens=32)
-    (alone,) = await server.send([requests[1].call("alone", exam.path)], concurrency=1)
-    leaving = replace(requests[0].call("leaving", exam.path), cancel_after=2)
-    _, after = await server.send([leaving, requests[1].call("after", exam.path)], concurrency=1)
-    findings.check(after.ok, f"after a hang-up: {after.error}")
-    findings.check(after.token_ids == alone.token_ids, "an answer changed after another client hung up")
-
-
-def _inner_word(text: str) -> str:
+def _inner_piece(text: str) -> str:
     """A few characters from the middle that occur nowhere before; "" when the text is too short."""
     for start in range(len(text) // 2, len(text) - 3):
         piece = text[start : start + 3]
-        if (
-            piece.strip() == piece
-            and text.index(piece) == start
-            and piece.isascii()
-            and json.dumps(piece)[1:-1] == piece
-        ):
+        if piece.isascii() and piece.isprintable() and piece.strip() == piece and text.index(piece) == start:
             return piece
     return ""
 
 
-def _first_choice(report: CallReport) -> dict[str, Json]:
+def first_choice(report: CallReport) -> dict[str, Json]:
+    """Of a reply without streaming; {} when there is none."""
     body = report.body if isinstance(report.body, dict) else {}
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else {}
@@ -117,7 +162,7 @@ def _first_choice(report: CallReport) -> dict[str, Json]:
 
 
 def _text_of(report: CallReport) -> str | None:
-    choice = _first_choice(report)
+    choice = first_choice(report)
     message = choice.get("message")
     text = message.get("content") if isinstance(message, dict) else choice.get("text")
     return text if isinstance(text, str) else None

@@ -6,19 +6,21 @@ checking from timing. The seed is drawn for one judgement and journaled only aft
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
+from vibeserve_tui.evaluation.answers import AnswerRules, fault_of
 from vibeserve_tui.evaluation.gaps import GapStatistics
 from vibeserve_tui.evaluation.load_plan import Call
 from vibeserve_tui.evaluation.load_report import CallReport
 from vibeserve_tui.evaluation.reference import ReferenceService
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload
 from vibeserve_tui.events import JudgeStep
+from vibeserve_tui.execution.box import BoxResult, BoxSpec, Listener, ProcessInfo, Usage
 from vibeserve_tui.inputs.profiles import JudgeSizes
 from vibeserve_tui.inputs.target import LoadedTarget
 
@@ -29,8 +31,25 @@ class Server(Protocol):
     @property
     def health(self) -> Mapping[str, object]: ...
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, as seen from a box beside it."""
+        ...
+
     async def send(self, calls: Sequence[Call], *, concurrency: int) -> list[CallReport]:
         """Send the calls, at most `concurrency` at a time; one report per call, in order."""
+        ...
+
+    async def usage(self) -> Usage: ...
+
+    async def processes(self) -> tuple[ProcessInfo, ...]:
+        """The started command first."""
+        ...
+
+    async def listening(self) -> tuple[Listener, ...]: ...
+
+    async def beside(self, name: str, spec: BoxSpec, timeout_s: float) -> BoxResult:
+        """Run a program that reaches the server over the network and nothing else of it."""
         ...
 
 
@@ -63,8 +82,17 @@ class Exam:
         return self.target.spec.endpoints[0].path
 
     @property
-    def max_tokens_per_chunk(self) -> int:
-        return self.target.spec.endpoints[0].max_tokens_per_chunk
+    def offers(self) -> Collection[str]:
+        """Optional request fields that must work there."""
+        return self.target.spec.endpoints[0].fields
+
+    @property
+    def rules(self) -> AnswerRules:
+        return AnswerRules(
+            max_tokens_per_chunk=self.target.spec.endpoints[0].max_tokens_per_chunk,
+            end_ids=frozenset(self.reference.end_ids),
+            decode=self.workload.corpus.tokenizer.decode,
+        )
 
     @property
     def full_batch(self) -> int:
@@ -92,6 +120,9 @@ class Findings:
     tests: int = 0
     fault: str = ""
     numbers: dict[str, float] = field(default_factory=dict)
+    """Never a time: the same commit and seed give the same verdict to the byte, but for `took_ms`."""
+    notes: list[str] = field(default_factory=list)
+    """What is no fault, but worth a reviewer's look."""
 
     def check(self, holds: bool, fault: str) -> bool:
         self.tests += 1
@@ -110,42 +141,51 @@ async def ask(exam: Exam, server: Server, requests: Sequence[PlannedRequest], *,
 
 async def compare(
     exam: Exam, requests: Sequence[PlannedRequest], reports: Sequence[CallReport], findings: Findings
-) -> GapStatistics:
+) -> None:
     """Every answer complete and accounted for, and every token within the class of the reference's own choice."""
+    rules = exam.rules
     for request, report in zip(requests, reports, strict=True):
-        findings.check(not accounting_fault(exam, request, report), accounting_fault(exam, request, report))
-    answers = [(request.prompt_ids, report.token_ids) for request, report in zip(requests, reports, strict=True)]
-    told = [answer for answer in answers if answer[1]]
-    statistics = GapStatistics.of(await exam.reference.gaps_many(told))
+        fault = fault_of(request, report, rules)
+        findings.check(not fault, fault)
+    if findings.fault:
+        return
+    # The same answer to the same question, from another batch or process, is right or wrong but once.
+    answers = {_told(request, report) for request, report in zip(requests, reports, strict=True)}
+    statistics = GapStatistics.of(await _gaps(exam, sorted(answers)))
     beyond = statistics.beyond(exam.target.spec.accuracy.gap_limits)
     findings.check(not beyond, beyond)
     findings.numbers |= statistics.numbers()
-    return statistics
 
 
-def accounting_fault(exam: Exam, request: PlannedRequest, report: CallReport) -> str:
-    """Why an answer's length, usage or chunks are not what was asked for; "" when all is in order."""
-    if not report.ok:
-        return f"{report.id}: {report.error} {report.detail}".rstrip()
-    n = len(report.token_ids)
-    if request.ignore_eos and n != request.max_tokens:
-        return f"{report.id}: {n} tokens where {request.max_tokens} were asked for"
-    if report.usage is None or report.usage.completion_tokens != n:
-        return f"{report.id}: usage says {report.usage and report.usage.completion_tokens}, {n} ids were delivered"
-    if report.usage.prompt_tokens != len(request.prompt_ids):
-        return f"{report.id}: usage counts {report.usage.prompt_tokens} prompt tokens of {len(request.prompt_ids)}"
-    if any(len(ids) > exam.max_tokens_per_chunk for ids in report.chunk_ids):
-        return f"{report.id}: a chunk carries more than {exam.max_tokens_per_chunk} token(s)"
-    return ""
+Answer = tuple[tuple[int, ...], tuple[int, ...], bool]
+"""Prompt, ids, and whether the answer ended by itself."""
+
+
+def _told(request: PlannedRequest, report: CallReport) -> Answer:
+    ids = tuple(report.token_ids)
+    return request.prompt_ids, ids, len(ids) < request.max_tokens
+
+
+async def _gaps(exam: Exam, answers: Sequence[Answer]) -> list[list[float]]:
+    """Of each answer's tokens, and of the end-of-text token where it stopped: an early end is a wrong token too."""
+    variants = [_variants(answer, exam.reference.end_ids) for answer in answers]
+    found = iter(await exam.reference.gaps_many([one for group in variants for one in group]))
+    return [min((next(found) for _ in group), key=lambda gaps: gaps[-1:]) for group in variants]
+
+
+def _variants(answer: Answer, end_ids: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """One that ended is as good as its best end: any of the model's end-of-text tokens will do."""
+    prompt, ids, ended = answer
+    return [(prompt, (*ids, end)) for end in end_ids] if ended and end_ids else [(prompt, ids)]
 
 
 def step_of(identifier: str, title: str, findings: Findings, took_ms: float) -> JudgeStep:
-    detail = findings.fault or f"{findings.tests} tests"
+    notes = f"; to look at: {'; '.join(findings.notes)}" if findings.notes else ""
     return JudgeStep(
         id=identifier,
         title=title,
         passed=not findings.fault,
-        detail=detail,
+        detail=findings.fault or f"{findings.tests} tests{notes}",
         tests=findings.tests,
         took_ms=round(took_ms, 1),
         numbers={name: round(value, 6) for name, value in findings.numbers.items()},

@@ -58,14 +58,14 @@ async def honest(exam: Exam, requests: Sequence[PlannedRequest], right: Sequence
         found, prompt = len(set(ids)), len(request.prompt_ids)
         fault = f"{found} distinct tokens in {len(ids)} after a prompt of {prompt}: the model is not trained enough"
         findings.check(found >= min(LEAST_DISTINCT, len(ids)), fault)
-    await compare(exam, requests, _reports(requests, right), findings)
+    await compare(exam, requests, _reports(exam, requests, right), findings)
     return findings
 
 
 async def rejected(exam: Exam, requests: Sequence[PlannedRequest], spoiled: Sequence[Sequence[int]]) -> Findings:
     """The comparison that every candidate goes through, on spoiled answers: here it has to find a fault."""
     comparison = Findings()
-    await compare(exam, requests, _reports(requests, spoiled), comparison)
+    await compare(exam, requests, _reports(exam, requests, spoiled), comparison)
     findings = Findings(numbers=comparison.numbers)
     findings.check(bool(comparison.fault), "they pass: this target's comparison would let a cheat through")
     return findings
@@ -91,7 +91,7 @@ async def _right_answers(exam: Exam, requests: Sequence[PlannedRequest]) -> list
     return [list(itertools.takewhile(lambda token: token not in ends, answer)) for answer in answers]
 
 
-def _reports(requests: Sequence[PlannedRequest], answers: Sequence[Sequence[int]]) -> list[CallReport]:
+def _reports(exam: Exam, requests: Sequence[PlannedRequest], answers: Sequence[Sequence[int]]) -> list[CallReport]:
     """What the load generator would report of a server that answers so, with its books in order."""
     return [
         CallReport(
@@ -99,8 +99,8 @@ def _reports(requests: Sequence[PlannedRequest], answers: Sequence[Sequence[int]
             t_sched=0.0,
             chunk_t=[0.0] * len(ids),
             chunk_ids=[[token] for token in ids],
-            chunk_text=[""] * len(ids),
-            finish_reason="length",
+            chunk_text=[exam.rules.decode(list(ids)), *[""] * (len(ids) - 1)],
+            finish_reason="length" if len(ids) == request.max_tokens else "stop",
             usage=Usage(prompt_tokens=len(request.prompt_ids), completion_tokens=len(ids)),
         )
         for number, (request, ids) in enumerate(zip(requests, answers, strict=True))

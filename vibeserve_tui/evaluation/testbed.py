@@ -21,8 +21,9 @@ from vibeserve_tui.evaluation.load_client import IMPORT_ROOT, report_of
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
 from vibeserve_tui.evaluation.side import ServerDied
-from vibeserve_tui.execution.box import BoxSpec, Limits, Usage
-from vibeserve_tui.execution.candidate import Candidate, CandidateError, Served, Timeouts, build, serve
+from vibeserve_tui.execution.box import BoxResult, BoxSpec, Limits, Listener, ProcessInfo, Usage
+from vibeserve_tui.execution.build_folder import BuildFolder
+from vibeserve_tui.execution.candidate import SERVER, Candidate, CandidateError, Served, Timeouts, build, serve
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.inputs.target import LoadedTarget
 from vibeserve_tui.state.run_dir import RunDir
@@ -44,6 +45,10 @@ class LiveServer:
     def health(self) -> Mapping[str, object]:
         """What it said when it became ready."""
         return self.served.health
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.served.host, self.served.port
 
     async def run(self, plan: LoadPlan) -> LoadReport:
         """One window of load. Raises ServerDied when the server is gone afterwards."""
@@ -85,6 +90,16 @@ class LiveServer:
     async def usage(self) -> Usage:
         return await self.served.usage()
 
+    async def processes(self) -> tuple[ProcessInfo, ...]:
+        return await self.served.pod.processes(SERVER)
+
+    async def listening(self) -> tuple[Listener, ...]:
+        return await self.served.pod.listening(SERVER)
+
+    async def beside(self, name: str, spec: BoxSpec, timeout_s: float) -> BoxResult:
+        """Run a program in a box of its own that reaches the server and nothing else."""
+        return await self.served.pod.run(name, spec, timeout_s=timeout_s)
+
 
 @dataclass(slots=True)
 class Testbed:
@@ -105,28 +120,33 @@ class Testbed:
         checkout = self.directory.checkouts / f"{commit[:12]}-{number}"
         log = self.directory.path / "logs" / f"{commit[:12]}-{number}.log"
         log.parent.mkdir(mode=0o700, exist_ok=True)
+        builds = BuildFolder(self.directory.path / "builds" / commit)
+        builds.open()
+        closed_here = False
         await asyncio.to_thread(self.store.checkout, commit, checkout)
         try:
-            candidate = self._candidate(commit, checkout, model_dir or self.target.model_dir, log)
+            candidate = self._candidate(commit, checkout, model_dir or self.target.model_dir, builds, log)
             await self._build_once(candidate)
             async with serve(self.launcher, candidate) as served:
+                closed_here = await asyncio.to_thread(_close, builds)
                 yield LiveServer(served)
         except CandidateError as error:
             raise ServerDied(f"{error.what}: {_last_line(error.log_tail)}") from error
         finally:
             await asyncio.to_thread(shutil.rmtree, checkout, ignore_errors=True)
+            if closed_here:
+                await asyncio.to_thread(builds.forget)
 
-    def _candidate(self, commit: str, checkout: Path, model_dir: Path, log: Path) -> Candidate:
+    def _candidate(self, commit: str, checkout: Path, model_dir: Path, builds: BuildFolder, log: Path) -> Candidate:
         serving, limits = self.target.spec.serve, self.target.spec.limits
-        build_dir = self.directory.path / "builds" / commit
-        build_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Candidate(
             commit=commit,
             checkout=checkout,
             command=serving.command,
             build_command=serving.build,
             model_dir=model_dir,
-            build_dir=build_dir,
+            build_dir=builds.path,
+            build_dir_closed=builds.is_closed,
             log=log,
             backend=self.backend,
             env={**self.env, **serving.env},
@@ -136,7 +156,7 @@ class Testbed:
         )
 
     async def _build_once(self, candidate: Candidate) -> None:
-        if candidate.commit not in self._built:
+        if candidate.commit not in self._built and not candidate.build_dir_closed:
             await build(self.launcher, candidate)
             self._built.add(candidate.commit)
 
@@ -146,6 +166,13 @@ class Testbed:
         script = f"printf '%s' {json.dumps(source)} > /tmp/p.cpp; for c in c++ g++ clang++; do $c -O1 -o /tmp/p /tmp/p.cpp && /tmp/p && exit 0; done; exit 1"
         spec = BoxSpec(argv=("/bin/sh", "-c", script), cwd=Path("/"), env=dict(self.env), limits=CLIENT_LIMITS)
         return (await self.launcher.run(spec, timeout_s=30.0)).returncode == 0
+
+
+def _close(builds: BuildFolder) -> bool:
+    try:
+        return builds.close()
+    except OSError as error:
+        raise ServerDied(f"its build folder cannot be kept: {str(error)[:300]}") from error
 
 
 def _last_line(text: str) -> str:

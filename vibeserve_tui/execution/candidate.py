@@ -75,6 +75,8 @@ class Candidate:
     log: Path
     backend: str
     build_command: tuple[str, ...] = ()
+    build_dir_closed: bool = False
+    """Read-only: only what the first start left there before it was ready may be used."""
     env: Mapping[str, str] = field(default_factory=dict)
     """The backend's and the target's additions; they never replace a name of the contract."""
     devices: tuple[Path, ...] = ()
@@ -152,12 +154,14 @@ def _spec(
         "VIBESERVE_COMMIT": candidate.commit,
         "VIBESERVE_BACKEND": candidate.backend,
     }
+    build_dir = (candidate.build_dir,)
+    closed = candidate.build_dir_closed
     return BoxSpec(
         argv=tuple(word.replace("{python}", sys.executable) for word in command),
         cwd=candidate.checkout,
         env={**candidate.env, **contract, **place},
-        read_only=(candidate.checkout, candidate.model_dir),
-        writable=(candidate.build_dir,),
+        read_only=(candidate.checkout, candidate.model_dir, *(build_dir if closed else ())),
+        writable=() if closed else build_dir,
         devices=candidate.devices,
         limits=candidate.limits,
         cores=cores,

@@ -1,0 +1,68 @@
+"""J6: an answer does not depend on who else is served, on the order of arrival, on clients that leave, or on a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vibeserve_tui.evaluation.exam import Exam, Findings, Server, ask, compare
+from vibeserve_tui.evaluation.load_plan import Call
+from vibeserve_tui.evaluation.load_report import CallReport
+from vibeserve_tui.evaluation.workload import PlannedRequest
+
+TOKENS = 24
+LEAVE_AFTER = 3
+"""Events that a client waits for before it hangs up."""
+
+
+def batch_requests(exam: Exam) -> tuple[PlannedRequest, ...]:
+    """The same for every process of a judgement."""
+    count = max(exam.sizes.batch_invariance, exam.target.spec.accuracy.battery.batch_invariance)
+    return exam.draw("batch", count, tokens=TOKENS)
+
+
+async def batched(exam: Exam, server: Server) -> Findings:
+    """Alone, all at once, and in another order among clients that hang up."""
+    findings, requests = Findings(), batch_requests(exam)
+    alone = await ask(exam, server, requests, concurrency=1)
+    together = await ask(exam, server, requests, concurrency=exam.full_batch)
+    order = exam.random("batch").sample(range(len(requests)), len(requests))
+    permuted = [requests[i] for i in order]
+    disturbed = await _among_leavers(exam, server, permuted)
+    await compare(exam, [*requests, *requests, *permuted], [*alone, *together, *disturbed], findings)
+    return findings
+
+
+async def _among_leavers(exam: Exam, server: Server, requests: Sequence[PlannedRequest]) -> list[CallReport]:
+    """Fewer clients than requests, every second one gone early: what it leaves behind is taken over by the next."""
+    leavers = exam.draw("leavers", len(requests), tokens=2 * TOKENS)
+    calls: list[Call] = []
+    for number, (leaver, request) in enumerate(zip(leavers, requests, strict=True)):
+        calls.append(replace(leaver.call(f"leaving {number}", exam.path), cancel_after=LEAVE_AFTER))
+        calls.append(request.call(f"q{number}", exam.path))
+    reports = await server.send(calls, concurrency=max(2, len(requests) // 2))
+    return reports[1::2]
+
+
+async def cpu_s_per_token(
+    exam: Exam, server: Server, requests: Sequence[PlannedRequest]
+) -> tuple[float, list[CallReport]]:
+    """CPU time of the whole box for requests one after the other, and their answers."""
+    before = (await server.usage()).cpu_s
+    reports = await ask(exam, server, requests, concurrency=1)
+    spent = (await server.usage()).cpu_s - before
+    return spent / max(1, sum(len(report.token_ids) for report in reports)), reports
+
+
+@dataclass(slots=True)
+class Restart:
+    """A second process of the commit is asked what the first one was asked; what else is seen of it then."""
+
+    known_s_per_token: float = 0.0
+    """CPU time for requests that the first process has answered."""
+
+    async def answers(self, exam: Exam, server: Server) -> Findings:
+        findings, requests = Findings(), batch_requests(exam)
+        self.known_s_per_token, reports = await cpu_s_per_token(exam, server, requests)
+        await compare(exam, requests, reports, findings)
+        return findings

@@ -1,0 +1,80 @@
+"""J8: what a server does beside answering: kept answers, work while nobody asks, processes and sockets of its own.
+
+All of it is seen from outside the box, as CPU time, process tree and listening sockets. Times never enter a verdict as
+figures, so that the same commit and seed give the same verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from vibeserve_tui.evaluation.batches import cpu_s_per_token
+from vibeserve_tui.evaluation.exam import Exam, Findings, Server
+from vibeserve_tui.evaluation.workload import PlannedRequest
+from vibeserve_tui.execution.box import Listener, ProcessInfo
+
+IDLE_S = 0.4
+IDLE_SHARE = 0.05
+"""Of one core; a server that waits uses less than a tenth of that."""
+IDLE_LOOKS = 3
+"""Work that was under way may come to its end; work that never ends shows in each look."""
+STORED_SHARE = 0.5
+"""Of the CPU time of a new answer: an answer that is only looked up costs its writing, a tenth to a third."""
+TOKENS = 32
+PROMPT_TOKENS = 16
+"""Short, so that keeping the state of a prompt, which is allowed, saves next to nothing."""
+
+
+async def is_idle(server: Server) -> bool:
+    """Whether it does nothing, or soon ceases to."""
+    for _ in range(IDLE_LOOKS):
+        before, started = (await server.usage()).cpu_s, time.perf_counter()
+        await asyncio.sleep(IDLE_S)
+        busy = (await server.usage()).cpu_s - before
+        if busy <= IDLE_SHARE * (time.perf_counter() - started):
+            return True
+    return False
+
+
+async def conduct(exam: Exam, server: Server, *, idle_at_first: bool, known_s_per_token: float) -> Findings:
+    """`known_s_per_token`: CPU time for requests that an earlier process of the same commit had answered."""
+    findings = Findings()
+    findings.check(idle_at_first, "it is busy before it is asked anything")
+    await _repeats(exam, server, known_s_per_token, findings)
+    findings.check(await is_idle(server), "it is busy after the last answer")
+    check_tree(await server.processes(), await server.listening(), server.address[1], findings)
+    return findings
+
+
+async def _repeats(exam: Exam, server: Server, known_s: float, findings: Findings) -> None:
+    """Answers to the same prompts again, and to those of an earlier process, cost as much as the first time."""
+    for trial in ("repeats", "repeats once more"):  # a machine that stumbled once is no evidence
+        requests = _short_requests(exam, trial)
+        new_s, _ = await cpu_s_per_token(exam, server, requests)
+        again_s = min([(await cpu_s_per_token(exam, server, requests))[0] for _ in range(2)])
+        stored, carried = again_s < STORED_SHARE * new_s, known_s < STORED_SHARE * new_s
+        if not (stored or carried):
+            break
+    findings.check(not stored, "a repeated request costs less than half the CPU time of a new one")
+    findings.check(
+        not carried, "requests that an earlier process answered cost less than half the CPU time of new ones"
+    )
+
+
+def _short_requests(exam: Exam, step: str) -> list[PlannedRequest]:
+    random, corpus = exam.random(step), exam.workload.corpus
+    prompts = [exam.workload.prompt(random, corpus.overhead + PROMPT_TOKENS) for _ in range(exam.sizes.repeats)]
+    ignore_eos = exam.target.spec.workload.ignore_eos
+    return [PlannedRequest(ids, corpus.text(ids), TOKENS, ignore_eos=ignore_eos) for ids in prompts]
+
+
+def check_tree(processes: Sequence[ProcessInfo], listening: Sequence[Listener], port: int, findings: Findings) -> None:
+    """Everything that runs hangs below the started command, and nothing but the server's port is listened on."""
+    known = {process.pid for process in processes}
+    strays = [process for process in processes[1:] if process.parent not in known]
+    findings.check(not strays, f"a process has left the server's: {strays[0].command[:80]}" if strays else "")
+    others = [one for one in listening if one.port != port or not one.protocol.startswith("tcp")]
+    findings.check(not others, f"it listens on {others[0].protocol} port {others[0].port} too" if others else "")
+    findings.check(any(one.port == port for one in listening), f"none of its processes listens on port {port}")
