@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.tui import journals
+from tests.tui.fakes import FakeServices, screen_text
 from tests.tui.stage import assert_snapshot, stage
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
-from vibeserve_tui.client import Liveness
-from vibeserve_tui.inputs.config import Ui
+from vibeserve_tui.client import AttachedClient, Liveness
+from vibeserve_tui.inputs.config import Config, Ui
+from vibeserve_tui.state.run_dir import RunDir
+from vibeserve_tui.tui.app import VibeServeApp
 from vibeserve_tui.tui.layout import PANES
 from vibeserve_tui.tui.panes.agents import AgentsPane
 from vibeserve_tui.tui.panes.pane import Drawing
@@ -93,7 +100,7 @@ async def test_a_fault_in_one_pane_leaves_the_others_alone() -> None:
 
     async with stage("running", (200, 60)) as opened:
         opened.screen.query_one(TrendPane).draw = broken  # type: ignore[method-assign]
-        opened.screen.repaint(everything=True)
+        opened.screen.action_follow()
         await opened.pilot.pause()
         assert "this pane failed" in opened.text
         assert "continuous batching" in opened.text
@@ -213,3 +220,31 @@ async def test_a_hostile_task_title_cannot_reach_the_terminal() -> None:
         assert "xgnp[bold]" in opened.text
         assert "\x1b" not in opened.text
         assert "\u202e" not in opened.text
+
+
+async def test_a_damaged_journal_is_named_and_not_read_again(tmp_path: Path) -> None:
+    run = RunDir(journals.write_run(journals.finished(), tmp_path / "run"))
+    lines = run.journal.read_bytes().splitlines(keepends=True)
+    run.journal.write_bytes(b"".join(lines[:200]))
+    app = VibeServeApp(FakeServices(), AttachedClient(run), config=Config(ui=Ui(glyphs="unicode")))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause(0.4)
+        with run.journal.open("ab") as file:
+            file.write(b"".join(lines[205:]))
+        await pilot.pause(0.6)
+        assert "✗ the journal cannot be read" in screen_text(app)
+        assert app.is_running
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is per thread on Linux only")
+def test_what_the_app_starts_does_not_inherit_its_low_priority() -> None:
+    code = """
+import os, queue
+from vibeserve_tui.tui.outside import Outside
+outside, seen = Outside(), queue.Queue()
+os.setpriority(os.PRIO_PROCESS, 0, 10)
+outside.do(lambda: seen.put(os.popen("nice").read().strip()))
+print(seen.get(), os.popen("nice").read().strip())
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert int(shown[0]) < int(shown[1])

@@ -25,6 +25,7 @@ from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.crash import last_words, write_report
 from vibeserve_tui.tui.glyphs import wants_ascii
 from vibeserve_tui.tui.keymap import SCREENS, bindings, shown_keys, with_user_keys
+from vibeserve_tui.tui.outside import Outside
 from vibeserve_tui.tui.screens.compare import CompareScreen
 from vibeserve_tui.tui.screens.help import HelpScreen
 from vibeserve_tui.tui.screens.review import ReviewScreen
@@ -37,6 +38,7 @@ from vibeserve_tui.tui.services import Services
 from vibeserve_tui.tui.shell import Shell
 
 DETACH_WITHIN_S = 2.0
+NICENESS = 10
 
 
 class VibeServeApp(Shell):
@@ -58,6 +60,7 @@ class VibeServeApp(Shell):
         config = config or Config()
         self.services, self.client, self.ui = services, client, config.ui
         self.table = with_user_keys(config.keymap)
+        self.outside = Outside()
         self.settings_file = config_dir / "config.toml" if config_dir else None
         self.crash: BaseException | None = None
         self._interrupted = -DETACH_WITHIN_S
@@ -85,6 +88,9 @@ class VibeServeApp(Shell):
             self.push_screen(StartScreen(self.services, self._clock))
         # What stands now stays; later collections need not walk it.
         self.call_after_refresh(_freeze)
+
+    def on_unmount(self) -> None:
+        self.outside.close()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: every key of the screen by what it does."""
@@ -171,8 +177,10 @@ def run_app(
     # With 16 colours the nearest one to most of ours is white; the terminal's own palette keeps the meanings apart.
     if app.theme == themes.DEFAULT and app.console.color_system in ("standard", "windows"):
         app.theme = themes.ANSI.name
-    # A benchmark on the same cores must not feel the app.
-    os.nice(10)
+    if sys.platform == "linux":
+        # A benchmark on the same cores must not feel the app. Here the call is for this thread alone, so engines that
+        # the threads of `outside` start are spared; elsewhere they would inherit it.
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     result = app.run()
     if app.crash is None:
         return app.return_code or result or 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from vibeserve_tui.client import RunClient
 from vibeserve_tui.commands import Command
 from vibeserve_tui.errors import VibeServeError
 
-Tell = Callable[[str, bool], None]
-"""Shows one line; the flag says that it is bad news."""
+
+class Tell(Protocol):
+    """Shows one line; `bad` marks bad news."""
+
+    def __call__(self, words: str, *, bad: bool) -> None: ...
 
 
 class Outbox:
@@ -22,9 +25,9 @@ class Outbox:
         try:
             self._waiting[self._client.send(command)] = words
         except (VibeServeError, OSError) as error:
-            self._tell(str(error), True)
+            self._tell(str(error), bad=True)
             return
-        self._tell(f"sent: {words}", False)
+        self._tell(f"sent: {words}", bad=False)
 
     def settle(self) -> None:
         """Report the refusals that the journal has brought since; an acceptance shows in the run itself."""
@@ -32,7 +35,7 @@ class Outbox:
         for command in [command for command in self._waiting if command in answered]:
             words = self._waiting.pop(command)
             if answered[command] != "accepted":
-                self._tell(f"{words}: refused, {answered[command]}", True)
+                self._tell(f"{words}: refused, {answered[command]}", bad=True)
 
     @property
     def waiting(self) -> int:

@@ -5,18 +5,23 @@ Screens import this, the app implements it; so no screen knows the app and no cy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from rich.style import Style
 from textual.app import App
 from textual.dom import DOMNode
 
+from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.inputs.config import Ui
 from vibeserve_tui.tui.ink import Ink
 from vibeserve_tui.tui.keymap import Key, KeyTable
+from vibeserve_tui.tui.outside import Outside
 from vibeserve_tui.tui.palette import ink_styles
 from vibeserve_tui.tui.services import Services
+
+Answer = TypeVar("Answer")
 
 
 class Shell(App[int]):
@@ -24,6 +29,7 @@ class Shell(App[int]):
     table: KeyTable
     ui: Ui
     settings_file: Path | None
+    outside: Outside
     ascii_only: bool = False
 
     @property
@@ -37,6 +43,23 @@ class Shell(App[int]):
     _inks: Mapping[Ink, Style] = {}
     _inks_of = ""
 
+    def ask(
+        self, question: Callable[[], Answer], then: Callable[[Answer], None], failed: Callable[[str], None]
+    ) -> None:
+        """Ask in another thread, take the answer on the app's own; a fault that is meant for people goes to `failed`."""
+
+        def work() -> None:
+            try:
+                answer = question()
+            except VibeServeError as error:
+                self.call_later(failed, str(error))
+            except Exception as error:  # noqa: BLE001 - the thread's border: the app's own handler takes it
+                self.call_later(_raise, error)
+            else:
+                self.call_later(then, answer)
+
+        self.outside.do(work)
+
     def keys_of(self, *scopes: str) -> list[Key]:
         """The keys of these scopes, with the user's own keys in their place."""
         return [key for scope in scopes for key in self.table[scope]]
@@ -44,6 +67,10 @@ class Shell(App[int]):
     def apply_ui(self, ui: Ui) -> None:
         """Take over changed looks at once."""
         raise NotImplementedError
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def shell_of(node: DOMNode) -> Shell:

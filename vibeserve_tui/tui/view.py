@@ -45,6 +45,8 @@ class RunView:
     """The round that diff, review and compare are about."""
     marked: int | None = None
     filter: str = ""
+    fault: str = ""
+    """Why the journal cannot be read any more."""
     replay: str = ""
     """Speed and place of a recording that is played, `×20 · 43 %`."""
     compact: bool = False

@@ -97,6 +97,11 @@ def _alarm(view: RunView) -> list[Line]:
     state = view.state
     reason = f" · {state.status_reason}" if state.status_reason else ""
     match view.liveness:
+        case _ if view.fault:
+            return [
+                line((f"{glyphs.FAILED} the journal cannot be read", Ink.BAD), f" · {view.fault}"),
+                line((f"{glyphs.FAILED} the journal cannot be read", Ink.BAD)),
+            ]
         case _ if state.status is Status.FINISHED:
             took = fig.clock((state.finished_wall or view.now) - state.started_wall)
             done = (f"{glyphs.DONE} finished", Ink.GOOD)
@@ -171,7 +176,7 @@ def _budget(view: RunView) -> list[Line]:
         playing = (f"replay {view.replay}", Ink.ACCENT)
         return [line(playing, (f"   {used}   {cost}", Ink.MUTED)), line(playing)]
     if state.is_over or view.liveness is Liveness.CRASHED:
-        return [line((f"{len(state.rounds)} rounds   {used}   {cost}", Ink.MUTED)), line((cost, Ink.MUTED))]
+        return [line((f"{max(state.rounds, default=0)} rounds   {used}   {cost}", Ink.MUTED)), line((cost, Ink.MUTED))]
     eta = f"ETA {fig.roughly(view.eta_s())}"
     share = min(1.0, state.active_s / limit) if limit else 0.0
     quiet = ("   quiet mode", Ink.MUTED) if view.is_measuring else ""

@@ -16,6 +16,7 @@ from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.figures import metric_label
 from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line
 from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.outbox import Outbox
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.screens.steering import Steering
@@ -94,9 +95,11 @@ class ShareChart(LineView, can_focus=False):
 class CompareScreen(Steering):
     BINDINGS: ClassVar[list[BindingType]] = bindings("compare")
 
-    def __init__(self, client: RunClient, view: RunView, a: int, b: int) -> None:
+    def __init__(self, client: RunClient, view: RunView, outbox: Outbox, pair: tuple[int, int]) -> None:
         super().__init__(client, view)
-        self._a, self._b = a, b
+        # The run screen below goes on polling and reports what is refused.
+        self.outbox = outbox
+        self._a, self._b = pair
         self._text = ""
 
     def compose(self) -> ComposeResult:
@@ -174,7 +177,7 @@ class CompareScreen(Steering):
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(self._text)
-        self.tell("the diff is copied", False)
+        self.tell("the diff is copied", bad=False)
 
     def action_close(self) -> None:
         self.dismiss("")

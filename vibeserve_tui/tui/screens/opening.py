@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from vibeserve_tui.client import ReplayClient
@@ -28,10 +29,6 @@ from vibeserve_tui.tui.shell import shell_of
 
 class Opening(Steering):
     """The part of the run screen that leads to other screens."""
-
-    def place(self) -> None:
-        """Lay the panes out again, after something covered them."""
-        raise NotImplementedError
 
     def diff_text(self, number: int) -> str:
         """What this round changed against the one it started from; nothing when there is no such thing yet."""
@@ -60,12 +57,11 @@ class Opening(Steering):
 
     def open_review(self, number: int) -> None:
         if self.view.task_of(number) is None:
-            self.tell("no round to review yet", True)
+            self.tell("no round to review yet", bad=True)
             return
         self.app.push_screen(ReviewScreen(self.view, number, self.diff_text(number), self.send), self._reviewed)
 
     def _reviewed(self, result: str | None) -> None:
-        self.place()
         task = self.view.task_of(self.view.selected)
         if result == "edit" and task and task.issue in self.view.state.issues:
             self.edit_issue(self.view.state.issues[task.issue])
@@ -75,9 +71,9 @@ class Opening(Steering):
         b = self.view.selected
         a = self.view.marked if self.view.marked is not None else self.view.parent_of(b)
         if a is None or a == b or b not in self.view.state.rounds:
-            self.tell("mark another finished round with m, then c compares", True)
+            self.tell("mark another finished round with m, then c compares", bad=True)
             return
-        self.app.push_screen(CompareScreen(self.client, self.view, a, b), lambda _: self.place())
+        self.app.push_screen(CompareScreen(self.client, self.view, self.outbox, (a, b)))
 
     def action_skills(self) -> None:
         services = shell_of(self).services
@@ -88,15 +84,7 @@ class Opening(Steering):
         def show(skills: Sequence[SkillEntry]) -> None:
             self.app.push_screen(SkillsScreen(skills, file))
 
-        def ask() -> None:
-            try:
-                skills = services.skills()
-            except VibeServeError as error:
-                self.app.call_from_thread(self.tell, str(error), True)
-            else:
-                self.app.call_from_thread(show, skills)
-
-        self.run_worker(ask, thread=True)
+        shell_of(self).ask(services.skills, show, partial(self.tell, bad=True))
 
     # ---- issues, memory ----------------------------------------------------------------------------------------
 
@@ -125,7 +113,7 @@ class Opening(Steering):
             self.app.copy_to_clipboard(self.diff_text(self.view.selected))
         elif isinstance(focused, Pane):
             self.app.copy_to_clipboard(text_of(focused.current_line))
-        self.tell("copied", False)
+        self.tell("copied", bad=False)
 
     def action_editor(self) -> None:
         """The memory comes back as a command; a diff is only read."""

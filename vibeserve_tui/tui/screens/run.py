@@ -18,9 +18,10 @@ from textual.events import DescendantFocus, Resize
 from textual.widgets import Input, Static
 
 from vibeserve_tui.client import Liveness, ReplayClient, RunClient
+from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.tui.ink import Ink, Span
 from vibeserve_tui.tui.keymap import bindings
-from vibeserve_tui.tui.layout import PANES, Layout, arrange
+from vibeserve_tui.tui.layout import HEADER_ROWS, PANES, Layout, arrange
 from vibeserve_tui.tui.panes.agents import AgentsPane
 from vibeserve_tui.tui.panes.bars import Footer, Tabs
 from vibeserve_tui.tui.panes.board import BoardPane
@@ -39,9 +40,6 @@ from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.view import RunView
 
 OVER_SSH_HZ = 2
-ALL_VIEWS = frozenset().union(*(pane.views for pane in (RoundsPane, LivePane, DiffPane, BoardPane, MemoryPane, AgentsPane))) | {
-    "logs", "trend", "hotspots", "approval", "judge",
-}  # fmt: skip
 
 
 class RunScreen(Opening):
@@ -56,7 +54,9 @@ class RunScreen(Opening):
         self._clock = clock
         self._active, self._tab, self._zoomed, self._follow = "rounds", "live", False, True
         self._layout_now = Layout()
-        self._dirty: set[str] = set(ALL_VIEWS)
+        self._dirty: set[str] = set()
+        self._stale = True
+        """Whether every pane has to be drawn, whatever changed in the run."""
         self._ticks = 0
         self._asked: set[str] = set()
         self._diff_of: tuple[int, str] | None = None
@@ -94,7 +94,8 @@ class RunScreen(Opening):
 
     def tick(self) -> None:
         """Fold what is new; draw what changed, unless the engine measures and this is the odd tick."""
-        self.client.poll()
+        if not self._poll():
+            return
         self._dirty |= self.client.state.take_dirty()
         self._ticks += 1
         if self.view.is_measuring and self._ticks % 2:
@@ -107,6 +108,19 @@ class RunScreen(Opening):
         elif isinstance(self.app.screen, ReviewScreen):
             self.app.screen.show_run()
 
+    def _poll(self) -> bool:
+        """Whether the journal could be read. One that is damaged is not read again: the header says so from then on."""
+        if self.view.fault:
+            return False
+        try:
+            self.client.poll()
+        except VibeServeError as error:
+            self.view.fault = str(error)
+            self._stale = True
+            self.repaint()
+            return False
+        return True
+
     @property
     def is_on_top(self) -> bool:
         """Whether no dialog covers this screen; Textual calls a covered screen current as well."""
@@ -115,8 +129,7 @@ class RunScreen(Opening):
     def refresh_view(self) -> None:
         """Bring the view up to the client's state, time and liveness."""
         view, client = self.view, self.client
-        if view.state is not client.state:
-            self._dirty |= ALL_VIEWS
+        self._stale |= view.state is not client.state
         view.state = client.state
         view.liveness = client.liveness()
         view.now = self._clock()
@@ -128,9 +141,10 @@ class RunScreen(Opening):
         if known and (self._follow or view.selected not in known):
             view.selected = known[-1]
 
-    def repaint(self, *, everything: bool = False) -> None:
+    def repaint(self) -> None:
         """Draw the visible panes that show something that changed."""
         dirty, self._dirty = self._dirty, set()
+        everything, self._stale = self._stale, False
         if everything or dirty or int(self.view.now) != self._second:
             self._second = int(self.view.now)
             self.query_one(Header).show(self.view)
@@ -152,7 +166,7 @@ class RunScreen(Opening):
         if self.is_on_top and not isinstance(self.focused, Input) and self.view.liveness is not Liveness.REPLAY:
             self.action_review()
         else:
-            self.tell(f"round {approval.round} waits for you: a opens it", False)
+            self.tell(f"round {approval.round} waits for you: a opens it", bad=False)
 
     def _load_diff(self) -> None:
         """Ask for the selected round's change once per round and commit."""
@@ -180,6 +194,10 @@ class RunScreen(Opening):
         del event
         self.place()
 
+    def on_screen_resume(self) -> None:
+        """The size may have changed while something covered this screen."""
+        self.place()
+
     def place(self) -> None:
         """Give every visible pane its region; the others are not displayed at all."""
         rounds = max(self.view.state.max_rounds + 1, len(self.view.rounds_known))
@@ -191,12 +209,12 @@ class RunScreen(Opening):
             region = layout.regions.get(pane.id or "")
             pane.display = region is not None
             if region is not None:
-                pane.styles.offset = (region.x, region.y - 2)
+                pane.styles.offset = (region.x, region.y - HEADER_ROWS)
                 pane.styles.width, pane.styles.height = region.width, region.height
         tabs = self.query_one(Tabs)
         tabs.display = layout.tab_region is not None
         if layout.tab_region is not None:
-            tabs.styles.offset = (layout.tab_region.x, layout.tab_region.y - 2)
+            tabs.styles.offset = (layout.tab_region.x, layout.tab_region.y - HEADER_ROWS)
             tabs.styles.width = layout.tab_region.width
         self.call_after_refresh(self._draw_all)
 
@@ -206,7 +224,8 @@ class RunScreen(Opening):
             shown = self._active if layout.compact else self._tab
             self.query_one(Tabs).show(layout.tabs, shown)
         self._show_footer()
-        self.repaint(everything=True)
+        self._stale = True
+        self.repaint()
 
     def _show_footer(self) -> None:
         scopes = ("run", "replay", "app") if isinstance(self.client, ReplayClient) else ("run", "app")
@@ -262,7 +281,7 @@ class RunScreen(Opening):
     def action_follow(self) -> None:
         self._follow = True
         self.query_one(AgentsPane).follow = True
-        self._dirty |= ALL_VIEWS
+        self._stale = True
         self.refresh_view()
         self.repaint()
 
@@ -291,5 +310,5 @@ class RunScreen(Opening):
         if field.value != text:
             field.value = text
         self.view.filter = text.strip().lower()
-        self._dirty |= ALL_VIEWS
+        self._stale = True
         self.repaint()

@@ -17,7 +17,6 @@ from textual.events import Resize
 from textual.screen import Screen
 
 from vibeserve_tui.client import Liveness, RunClient, RunSummary
-from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, line
 from vibeserve_tui.tui.keymap import bindings
@@ -90,17 +89,7 @@ class StartScreen(Screen[None]):
             self._ask(self._services.runs, self._set_runs)
 
     def _ask(self, question: Callable[[], Answer], then: Callable[[Answer], None]) -> None:
-        """Ask in a thread, then take the answer on the screen's own; a fault becomes a line of the screen."""
-
-        def work() -> None:
-            try:
-                answer = question()
-            except VibeServeError as error:
-                self.app.call_from_thread(self._set_fault, str(error))
-            else:
-                self.app.call_from_thread(then, answer)
-
-        self.run_worker(work, thread=True)
+        shell_of(self).ask(question, then, self._set_fault)
 
     def _set_fault(self, fault: str) -> None:
         self._fault, self._busy = fault, ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from textual.screen import Screen
 
 from vibeserve_tui.client import Liveness, RunClient
 from vibeserve_tui.commands import CancelStep, Command, EditIssue, Pause, Pin, Resume, RevertTo, Steer, Stop
-from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.events import Issue, IssueStatus, Outcome
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
 from vibeserve_tui.tui.content import content
@@ -25,12 +26,12 @@ class Steering(Screen[str]):
         self.client, self.view = client, view
         self.outbox = Outbox(client, self.tell)
 
-    def tell(self, words: str, bad: bool) -> None:
+    def tell(self, words: str, *, bad: bool) -> None:
         self.app.notify(content(words, self).plain, severity="error" if bad else "information", markup=False)
 
     def send(self, command: Command, words: str) -> None:
         if self.view.state.is_over:
-            self.tell("the run is over: nothing was sent", True)
+            self.tell("the run is over: nothing was sent", bad=True)
         else:
             self.outbox.send(command, f"{words}; answered once an engine is back" if self.engine_is_gone else words)
 
@@ -46,7 +47,7 @@ class Steering(Screen[str]):
 
     def action_pause(self) -> None:
         if self.view.state.is_over:
-            self.tell("the run is over", True)
+            self.tell("the run is over", bad=True)
         elif self.engine_is_gone:
             self.resume_run()
         elif self.view.is_paused:
@@ -56,16 +57,9 @@ class Steering(Screen[str]):
 
     def resume_run(self) -> None:
         """Bring an engine back to a run that has none; the journal tells it where it was."""
-        services, run = shell_of(self).services, self.view.state.run
-
-        def resume() -> None:
-            try:
-                services.resume(run)
-            except VibeServeError as error:
-                self.app.call_from_thread(self.tell, str(error), True)
-
-        self.run_worker(resume, thread=True)
-        self.tell("starting an engine for this run", False)
+        shell, run = shell_of(self), self.view.state.run
+        shell.ask(partial(shell.services.resume, run), lambda _: None, partial(self.tell, bad=True))
+        self.tell("starting an engine for this run", bad=False)
 
     def action_steer(self) -> None:
         def note(text: str | None) -> None:
@@ -77,7 +71,7 @@ class Steering(Screen[str]):
     def action_cancel_step(self) -> None:
         here = self.view.state.in_flight
         if here is None:
-            self.tell("no round is in flight", True)
+            self.tell("no round is in flight", bad=True)
             return
         self._confirm(
             f"Cancel round {here.number}",
@@ -92,9 +86,9 @@ class Steering(Screen[str]):
         number = self.view.selected
         record = self.view.state.rounds.get(number)
         if record is None or record.outcome is not Outcome.KEPT:
-            self.tell(f"round {number} was not kept, so it cannot be the champion", True)
+            self.tell(f"round {number} was not kept, so it cannot be the champion", bad=True)
         elif number == self.view.state.champion:
-            self.tell(f"round {number} is the champion already", True)
+            self.tell(f"round {number} is the champion already", bad=True)
         else:
             self._confirm(
                 f"Revert to round {number}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vibeserve_tui.events import Figure
 from vibeserve_tui.tui import figures as fig
@@ -13,6 +13,8 @@ from vibeserve_tui.tui.widgets.whisker import NARROWEST, axis_label, span_for, w
 
 DELTA_CELLS, INTERVAL_CELLS, VERDICT_CELLS = 7, 20, 13
 WIDEST_WHISKER = 29
+WIDEST_SPAN = 1.0
+"""On an axis beyond ±100 % every whisker is a dot near the middle: the figures alone say more."""
 SIGNS = {
     fig.Reading.BETTER: glyphs.KEPT,
     fig.Reading.WORSE: glyphs.FAILED,
@@ -42,9 +44,11 @@ def draw_figures(
     several = len({figure.level for figure in ordered}) > 1
     names = [_name(figure, several) for figure in ordered]
     cells = [_values(figure, provisional=provisional) for figure in ordered]
-    columns = _columns(ordered, names, [*cells, labels], width)
     changes = [fig.change_of(figure) for figure in ordered]
     span = span_for(changes)
+    columns = _columns(ordered, names, [*cells, labels], width)
+    if span > WIDEST_SPAN:
+        columns = replace(columns, whisker=0)
     lines = [_head(labels, columns, span)]
     for figure, name, pair, change in zip(ordered, names, cells, changes, strict=True):
         row = (*_values_of(figure, name, pair, columns), *_change_of(figure, change, columns, span))
