@@ -24,6 +24,7 @@ from vibeserve_tui.evaluation.evidence import Evidence, noise_of
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise
 from vibeserve_tui.evaluation.live_side import LiveSide, WrongAnswers, mean_output_tokens, passes_for
 from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
+from vibeserve_tui.evaluation.load_summary import figures, summarise
 from vibeserve_tui.evaluation.measure import MeasurePlan
 from vibeserve_tui.evaluation.reference import ReferenceService
 from vibeserve_tui.evaluation.sentinels import Sentinels, watching
@@ -31,7 +32,7 @@ from vibeserve_tui.evaluation.testbed import LiveServer, Testbed
 from vibeserve_tui.evaluation.workload import Workload, calls_of
 from vibeserve_tui.metrics import Comparison, Figure
 from vibeserve_tui.metrics import Role as MetricRole
-from vibeserve_tui.profile_report import ProfileReport
+from vibeserve_tui.profile_report import ProfileReport, Quality
 from vibeserve_tui.recipes.expressions import Scope
 from vibeserve_tui.recipes.recipe_spec import Layer
 from vibeserve_tui.roles.briefing import Briefing
@@ -46,6 +47,7 @@ PROFILE_SEED = 11
 READY_LIMIT_S = 20.0
 """A machine that does not become quiet for so long is measured by CPU time, where that says something."""
 PROFILE_S = 3.0
+OBSERVER_LIMIT = 0.10
 PROFILE_REQUESTS = 4000
 
 
@@ -120,7 +122,7 @@ class Evaluator:
         self._run.emit(ev.PhaseStarted(phase=ev.Phase.PROFILE, round=number, detail=profilers[0].title))
         try:
             async with self._testbed.serve(commit) as server:
-                report = await self._sampled(server, profilers[0])
+                report = await self._sampled(server, profilers[0], self._throughput_of(number))
         except (ValueError, MeasurementError) as error:
             self._run.emit(ev.Warned(text=f"no profile of round {number}: {error}"))
             return
@@ -302,7 +304,7 @@ class Evaluator:
 
     # ---- profiling ----------------------------------------------------------------------------------------------
 
-    async def _sampled(self, server: LiveServer, profiler: Profiler) -> ProfileReport:
+    async def _sampled(self, server: LiveServer, profiler: Profiler, control: float | None) -> ProfileReport:
         out = self._run.dir.path / "profiles"
         await asyncio.to_thread(shutil.rmtree, out, ignore_errors=True)
         out.mkdir(mode=0o700)
@@ -320,10 +322,17 @@ class Evaluator:
         load = asyncio.create_task(server.run(plan))
         try:
             await self._run_profiler(profiler.plan(server.served.process.pid, out, PROFILE_S))
-            await load
+            profiled = figures(summarise(await load)).get("output_throughput")
         finally:
             load.cancel()
-        return await asyncio.to_thread(profiler.parse, out)
+        report = await asyncio.to_thread(profiler.parse, out)
+        return _calibrated(report, profiled, control)
+
+    def _throughput_of(self, number: int) -> float | None:
+        """What the round gave unprofiled, at its most crowded level."""
+        record = self._run.state.rounds.get(number)
+        shown = record.measured.figures if record and record.measured else ()
+        return next((f.b for f in shown if f.metric == "output_throughput" and f.headline), None)
 
     async def _run_profiler(self, plan: ProfilePlan) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -341,6 +350,15 @@ class Evaluator:
         if process.returncode:
             lines = stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
             raise MeasurementError(f"the profiler failed: {lines[-1]}")
+
+
+def _calibrated(report: ProfileReport, profiled: float | None, control: float | None) -> ProfileReport:
+    """With its observer effect: a server that the profiler slowed down by more than 10 % only orders suspects."""
+    if not profiled or not control:
+        return report
+    effect = abs(profiled - control) / control
+    quality = Quality.USABLE if effect <= OBSERVER_LIMIT else Quality.PERTURBED
+    return report.model_copy(update={"observer_effect": round(effect, 4), "quality": quality})
 
 
 def _figure(figure: Figure, *, swap: bool) -> ev.Figure:
