@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -33,6 +32,7 @@ CLIENT_LIMITS = Limits(memory_mib=1024, tasks=32)
 GRACE_S = 30.0
 """For the client to start, connect, parse and print, beside its plan's own deadline."""
 CALL_S = 120.0
+PROBE = b"#include <cmath>\nint main() { return std::sqrt(4.0) == 2.0 ? 0 : 1; }\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +162,9 @@ class Testbed:
 
     async def probe_compiler(self) -> bool:
         """Does a C++ compiler in the candidate's box produce a program that runs?"""
-        source = "#include <cmath>\nint main() { return std::sqrt(4.0) == 2.0 ? 0 : 1; }"
-        script = f"printf '%s' {json.dumps(source)} > /tmp/p.cpp; for c in c++ g++ clang++; do $c -O1 -o /tmp/p /tmp/p.cpp && /tmp/p && exit 0; done; exit 1"
+        script = "cat > /tmp/p.cpp; for c in c++ g++ clang++; do $c -O1 -o /tmp/p /tmp/p.cpp && /tmp/p && exit 0; done; exit 1"
         spec = BoxSpec(argv=("/bin/sh", "-c", script), cwd=Path("/"), env=dict(self.env), limits=CLIENT_LIMITS)
-        return (await self.launcher.run(spec, timeout_s=30.0)).returncode == 0
+        return (await self.launcher.run(spec, stdin=PROBE, timeout_s=30.0)).returncode == 0
 
 
 def _close(builds: BuildFolder) -> bool:
