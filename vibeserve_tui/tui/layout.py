@@ -14,6 +14,8 @@ from textual.geometry import Region, Size
 SMALLEST = Size(60, 16)
 HEADER_ROWS, FOOTER_ROWS, TAB_ROWS = 2, 1, 1
 NARROW_BELOW, WIDE_FROM = 100, 160
+MID_ROWS, WIDE_ROWS = 24, 36
+"""Rows below which a layout would leave some pane without a line."""
 TICKER_FROM_ROWS, TICKER_ROWS = 24, 6
 MID_RIGHT = 54
 """Columns of the right half at 120; the chart needs no more, the rounds gain from the rest."""
@@ -44,9 +46,9 @@ def arrange(size: Size, active: str, tab: str, *, zoomed: bool, rounds: int) -> 
         return Layout()
     if zoomed:
         return Layout(_with_figures(active, body))
-    if size.width < NARROW_BELOW:
+    if size.width < NARROW_BELOW or size.height < MID_ROWS:
         return _narrow(body, active)
-    if size.width < WIDE_FROM:
+    if size.width < WIDE_FROM or size.height < WIDE_ROWS:
         return _mid(body, tab if tab in TABS_MID else "live", rounds)
     return _wide(body, tab if tab in TABS_WIDE else "diff", rounds)
 
@@ -80,11 +82,10 @@ def _wide(body: Region, tab: str, rounds: int) -> Layout:
     live, below = middle.split_horizontal(min(first, 19))
     figures, trend = below.split_horizontal(first + second - live.height)
     change, feed = right.split_horizontal(first + second)
-    regions = {"rounds": table, "board": board, "memory": memory, "live": live, "figures": figures, "agents": feed}
-    regions[tab] = change
-    if trend.height >= 8:
-        return Layout(regions | {"trend": trend})
-    return Layout(regions | {"figures": Region(figures.x, figures.y, figures.width, figures.height + trend.height)})
+    return Layout({
+        "rounds": table, "board": board, "memory": memory, "live": live, "figures": figures, "trend": trend, tab: change,
+        "agents": feed,
+    })  # fmt: skip
 
 
 def _with_figures(pane: str, region: Region) -> dict[str, Region]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness
 from vibeserve_tui.run_state import Status
 from vibeserve_tui.tui import figures as fig
@@ -70,9 +69,11 @@ def _progress(view: RunView) -> list[Line]:
             line(sign, (words, Ink.BOLD), f"  {waited}"),
         ]
     if state.status is Status.PAUSED:
+        sign = (f"{glyphs.WAITING} paused", Ink.WARN)
         return [
-            line((f"{glyphs.WAITING} paused", Ink.WARN), f" · {state.status_reason}"),
-            line((f"{glyphs.WAITING} paused", Ink.WARN)),
+            line(sign, f" · {state.status_reason} · space resumes"),
+            line(sign, f" · {state.status_reason}"),
+            line(sign, ", space resumes"),
         ]
     sign = (f"{glyphs.RUNNING} ", Ink.ACCENT)
     phase = PHASE_WORDS[state.phase]
@@ -191,12 +192,6 @@ def _budget(view: RunView) -> list[Line]:
 def _meter(share: float, cells: int) -> tuple[Span, Span]:
     done = round(share * cells)
     return Span(glyphs.PROGRESS * done, Ink.ACCENT), Span(glyphs.REMAINING * (cells - done), Ink.MUTED)
-
-
-def outcome_counts(records: Sequence[ev.RoundRecord]) -> str:
-    """`6 kept · 2 reverted`, in the order of outcomes."""
-    counts = {outcome: sum(record.outcome is outcome for record in records) for outcome in ev.Outcome}
-    return " · ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
 
 
 class Header(LineView, can_focus=False):

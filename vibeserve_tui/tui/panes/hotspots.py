@@ -11,13 +11,11 @@ from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.whisker import bar
 
-MOST_OPERATIONS = 12
+MOST = 12
 
 
 def draw_profile(profile: ProfileTaken, width: int) -> list[Line]:
-    lines = _shares("phases", profile.phases, width)
-    operations = dict(sorted(profile.operations.items(), key=lambda item: -item[1])[:MOST_OPERATIONS])
-    lines += _shares("top operations", operations, width)
+    lines = [*_shares("phases", profile.phases, width), *_shares("top operations", profile.operations, width)]
     if profile.hints:
         lines.append(line(("hints", Ink.BOLD)))
         for hint in profile.hints:
@@ -28,6 +26,7 @@ def draw_profile(profile: ProfileTaken, width: int) -> list[Line]:
 def _shares(title: str, shares: Mapping[str, float], width: int) -> list[Line]:
     if not shares:
         return []
+    shares = dict(sorted(shares.items(), key=lambda item: -item[1])[:MOST])
     name = min(max(len(text) for text in shares), max(8, width // 2))
     cells = max(0, min(30, width - name - 9))
     rows = [

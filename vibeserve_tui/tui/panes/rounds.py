@@ -16,7 +16,7 @@ from vibeserve_tui.tui.widgets.whisker import bar
 
 CHANGE_AT_LEAST = 28
 """Cells of the text column with its gap; other columns go before it gets narrower."""
-INTERVAL_CELLS, ISSUE_CELLS, DELTA_CELLS = 18, 7, 8
+ISSUE_CELLS, DELTA_CELLS = 7, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Columns:
     value: int
     bar: int
     delta: bool
-    interval: bool
+    interval: int
     issue: bool
     change: int
 
@@ -114,8 +114,9 @@ def columns_for(rows: list[Row], figures: list[str], label: str, width: int) -> 
         value = max(value, len(label))
     issue = room >= ISSUE_CELLS and width >= 64
     room -= ISSUE_CELLS if issue else 0
-    interval = room >= INTERVAL_CELLS
-    room -= INTERVAL_CELLS if interval else 0
+    interval = max([len(fig.interval(row.change)) + 2 for row in rows], default=0)
+    interval = interval if 2 < interval <= room else 0
+    room -= interval
     return Columns(name, value, bar_cells, delta, interval, issue, CHANGE_AT_LEAST + room)
 
 
@@ -140,7 +141,7 @@ def _value_text(row: Row, places: int) -> str:
 def _head(label: str, columns: Columns) -> Line:
     text = "  " + fit("#", columns.name) + " " + fit(label, columns.value + (columns.bar + 1 if columns.bar else 0))
     text += right("Δ %", DELTA_CELLS) if columns.delta else ""
-    text += "  " + fit("95 % CI of Δ", INTERVAL_CELLS - 2) if columns.interval else ""
+    text += "  " + fit("95 % CI of Δ", columns.interval - 2) if columns.interval else ""
     text += "  " + fit("issue", ISSUE_CELLS - 2) if columns.issue else ""
     return line((text + "  change", Ink.MUTED))
 
@@ -163,7 +164,7 @@ def _row(row: Row, value: str, columns: Columns, highest: float) -> Line:
         text = fig.percent(row.change.delta) if row.change.delta is not None else ""
         spans.append(Span(right(f"~{text}" if row.provisional and text else text, DELTA_CELLS), row.change.ink))
     if columns.interval:
-        spans.append(Span("  " + fit(fig.interval(row.change), INTERVAL_CELLS - 2), Ink.MUTED))
+        spans.append(Span("  " + fit(fig.interval(row.change), columns.interval - 2), Ink.MUTED))
     if columns.issue:
         spans.append(Span("  " + fit(row.issue or ("–" if row.number == 0 else ""), ISSUE_CELLS - 2), Ink.MUTED))
     spans.append(Span("  " + fit(row.title, columns.change - 2), quiet))
