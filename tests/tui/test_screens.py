@@ -201,8 +201,12 @@ async def test_a_replay_pauses_speeds_up_and_seeks(tmp_path: Path) -> None:
         await pilot.press("ctrl+left", "space")
         assert client.paused
         assert 0.04 < client.fraction < 0.06
-        await pilot.pause(0.6)
-        assert "replay ×4, paused · 5 %" in screen_text(app)
+        for _ in range(100):
+            if "replay ×4, paused · 5 %" in screen_text(app):
+                break
+            await pilot.pause(0.02)
+        else:
+            raise AssertionError(screen_text(app))
 
 
 async def test_a_lost_engine_is_brought_back_by_the_pause_key() -> None:

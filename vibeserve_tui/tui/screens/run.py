@@ -136,7 +136,9 @@ class RunScreen(Opening):
         if isinstance(client, ReplayClient):
             view.now = client.now
             paused = ", paused" if client.paused else ""
-            view.replay = f"×{client.speed:g}{paused} · {100 * client.fraction:.0f} %"
+            playing = f"×{client.speed:g}{paused} · {100 * client.fraction:.0f} %"
+            self._dirty |= {"header"} if playing != view.replay else set()
+            view.replay = playing
         known = view.rounds_known
         if known and (self._follow or view.selected not in known):
             view.selected = known[-1]
