@@ -82,7 +82,7 @@ class Connection:
         )
         try:
             self._channel.send(setup)
-            hello: Hello = json.loads(self._channel.receive()[0])
+            hello: Hello = json.loads(self._channel.first())
         except (OSError, EOFError) as error:
             self.end()
             raise SandboxError("the launcher did not start", fix="see what it wrote to stderr") from error

@@ -217,5 +217,5 @@ def main() -> None:
     syscalls.forbid_core_dumps()
     syscalls.become_subreaper()
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    setup: Setup = json.loads(channel.receive()[0])
+    setup: Setup = json.loads(channel.first())
     asyncio.run(serve(channel, setup))

@@ -150,3 +150,9 @@ class Channel:
         self.files.extend(files)
         *lines, self._text = (self._text + data).split(b"\n")
         return lines
+
+    def first(self) -> bytes:
+        """The greeting, after which nothing is sent before it is answered."""
+        while not (lines := self.receive()):
+            pass
+        return lines[0]
