@@ -50,10 +50,8 @@ class Stage:
 
     async def settle(self) -> None:
         """Let timers that draw have their turn, without waiting for real time."""
-        await self.pilot.pause()
         self.screen.tick()
         self.screen.tick()
-        await self.pilot.pause()
         await self.pilot.pause()
 
 

@@ -339,6 +339,7 @@ def test_split_puts_what_was_replaced_beside_its_replacement() -> None:
     rows = Diff(PAIR).rows(DiffStyle(split=True), 80)
     text = [text_of(row) for row in rows]
     assert any("value + 1" in row and "value + 2" in row for row in text)
+    assert {row.index("│") for row in text[2:]} == {39}
 
 
 def test_wrapping_loses_no_character() -> None:

@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from tests.tui import journals
+from tests.tui.fakes import FakeServices
 from tests.tui.stage import Stage, assert_snapshot, stage
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
-from vibeserve_tui.client import AttachedClient, RunClient
+from vibeserve_tui.client import AttachedClient
+from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.state.run_dir import RunDir
+from vibeserve_tui.tui.app import VibeServeApp
 from vibeserve_tui.tui.screens.review import GRACE_S, ReviewScreen
 
 SIZES = ((80, 24), (120, 40))
@@ -119,8 +122,17 @@ async def test_pinning_from_the_review_keeps_it_open() -> None:
 async def test_an_approval_reaches_the_inbox_of_a_real_run(tmp_path: Path) -> None:
     run = RunDir(journals.write_run(journals.waiting(), tmp_path / "run"))
     run.create()
-    client: RunClient = AttachedClient(run)
-    client.poll()
-    assert client.state.approval is not None
-    client.send(cmd.Approve(approval=client.state.approval.id))
-    assert [command.kind for _, command in run.waiting_commands() if not isinstance(command, str)] == ["approve"]
+    app = VibeServeApp(FakeServices(), AttachedClient(run), config=Config(ui=Ui(glyphs="unicode")))
+    async with app.run_test(size=(120, 40)) as pilot:
+        for _ in range(100):
+            if isinstance(app.screen, ReviewScreen):
+                break
+            await pilot.pause(0.05)
+        screen = app.screen
+        assert isinstance(screen, ReviewScreen)
+        screen._opened -= 2 * GRACE_S
+        await pilot.press("a")
+    sent = [command for _, command in run.waiting_commands()]
+    assert [(command.kind, command.approval) for command in sent if isinstance(command, cmd.Approve)] == [
+        ("approve", "r9")
+    ]

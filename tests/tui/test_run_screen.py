@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui import journals
+from tests.tui import fakes, journals
 from tests.tui.fakes import FakeServices, screen_text
+from tests.tui.library import Library
 from tests.tui.stage import assert_snapshot, stage
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
@@ -15,8 +16,10 @@ from vibeserve_tui.client import AttachedClient, Liveness
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui.app import VibeServeApp
+from vibeserve_tui.tui.keymap import SCREENS, TABLE
 from vibeserve_tui.tui.layout import PANES
 from vibeserve_tui.tui.panes.agents import AgentsPane
+from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.pane import Drawing
 from vibeserve_tui.tui.panes.trend import TrendPane
 from vibeserve_tui.tui.screens.review import ReviewScreen
@@ -187,6 +190,57 @@ async def test_a_question_answered_with_no_sends_nothing() -> None:
             assert opened.client.sent == [], keys
             assert opened.app.screen is opened.screen
         assert opened.app.is_running
+
+
+async def test_no_key_of_the_run_screen_fails() -> None:
+    leaving = {"run.detach", "app.leave", "app.interrupt", "app.suspend", "app.screenshot", "run.editor"}
+    async with stage("running", services=Library()) as opened:
+        for key in (key for scope in SCREENS["run"] for key in TABLE[scope] if key.id not in leaving):
+            for name in key.keys.split(","):
+                await opened.pilot.press(name)
+                await opened.pilot.pause()
+                while opened.app.screen is not opened.screen:
+                    opened.app.pop_screen()
+                    await opened.pilot.pause()
+        assert opened.app.is_running
+
+
+async def test_the_diff_s_keys_move_and_change_it() -> None:
+    async with stage("finished", (120, 24)) as opened:
+        await opened.press("3", "z")
+        pane = opened.screen.query_one(DiffPane)
+        rows = pane.line_count
+        await opened.press("d")
+        assert pane.line_count < rows
+        assert any("│" in row[40:80] for row in opened.text.splitlines()[3:20])
+        await opened.press("d", "w")
+        assert pane.line_count == rows
+        opened.screen.query_one(DiffPane).set_diff(fakes.DIFF * 6, "Diff", "")
+        starts = []
+        for key in ("n", "n", "right_curly_bracket", "N", "left_curly_bracket"):
+            await opened.press(key)
+            starts.append(pane.scroll_offset.y)
+        assert starts[0] > 0
+        assert starts[1] > starts[0]
+        assert starts[2] > starts[1]
+        assert starts[3] < starts[2]
+        assert starts[4] < starts[3]
+
+
+async def test_following_starts_again_with_f() -> None:
+    async with stage("finished") as opened:
+        await opened.press("6", "g")
+        agents = opened.screen.query_one(AgentsPane)
+        assert agents.cursor == 0
+        assert not agents.follow
+        await opened.press("f")
+        assert agents.cursor == len(agents.entries) - 1
+
+
+async def test_a_long_line_opens_in_full() -> None:
+    async with stage("running", (80, 24)) as opened:
+        await opened.press("6", "k", "enter")
+        assert "greatest gap 3.1e-4" in opened.text
 
 
 async def test_detaching_leaves_the_run_alone() -> None:

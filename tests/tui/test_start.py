@@ -124,3 +124,13 @@ async def test_the_plan_can_be_copied_as_a_command() -> None:
     async with start_screen() as (app, pilot):
         await pilot.press("y")
         assert app.clipboard == "vibeserve run tiny-llama-chat --profile quick --approve each-round"
+
+
+async def test_the_start_screen_draws_without_colour_and_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = VibeServeApp(Library(), config=Config(ui=Ui(glyphs="ascii")), clock=lambda: journals.START)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(app, pilot, "v ready")
+        await until(app, pilot, "2 days ago")
+        app.export_screenshot()
+        assert screen_text(app).isascii()

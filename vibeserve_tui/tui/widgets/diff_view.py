@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.tui import glyphs
-from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line
+from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line, width_of
 from vibeserve_tui.tui.widgets.diff_text import DiffLine, Kind, parse_diff
 
 NUMBER_CELLS = 4
@@ -141,8 +141,8 @@ def _marked(entry: DiffLine, ink: Ink, word: Ink) -> Line:
 
 
 def _padded(spans: Line, width: int, ink: Ink) -> Line:
-    used = sum(cell_len(span.text) for span in spans)
-    return (*spans, Span(" " * max(0, width - used), ink)) if ink is not Ink.PLAIN else spans
+    """Filled to the width in the line's own ink, so that its ground reaches the edge."""
+    return (*spans, Span(" " * max(0, width - width_of(spans)), ink))
 
 
 def _cells(text: str) -> int:
