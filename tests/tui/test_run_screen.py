@@ -302,3 +302,20 @@ print(seen.get(), os.popen("nice").read().strip())
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert int(shown[0]) < int(shown[1])
+
+
+async def test_a_click_selects_and_the_wheel_is_not_undone() -> None:
+    async with stage("finished", (120, 40)) as opened:
+        await opened.pilot.click("#rounds", offset=(10, 4))
+        await opened.settle()
+        assert opened.screen.view.selected == 2
+        agents = opened.screen.query_one(AgentsPane)
+        bottom = agents.scroll_offset.y
+        agents.on_mouse_scroll_up()
+        agents.scroll_to(y=3, animate=False)
+        warned = ev.AgentSaid(role="judge", text="one more")
+        opened.client.feed(
+            ev.Record(seq=100_000, ts_wall=opened.screen.view.now, ts_mono=0, boot_id="boot", event=warned)
+        )
+        await opened.settle()
+        assert agents.scroll_offset.y == 3 < bottom

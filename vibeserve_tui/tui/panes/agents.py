@@ -116,6 +116,9 @@ class AgentsPane(Pane):
                 calls[role_name(entry.role)] = calls.get(role_name(entry.role), 0) + 1
         return " · ".join(f"{role} {count}" for role, count in calls.items()) + (" calls" if calls else "")
 
+    def on_mouse_scroll_up(self) -> None:
+        self.follow = False
+
     def select(self, index: int) -> None:
         super().select(index)
         self.follow = self.cursor == len(self.entries) - 1

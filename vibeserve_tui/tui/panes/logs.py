@@ -38,7 +38,8 @@ class LogsPane(Pane):
         lines += self._engine_log(view)
         if not lines:
             return Drawing(empty("No warnings, no failed tool calls."), "Logs")
-        return Drawing(lines, "Logs", f"{len(state.warnings)} warnings", to_end=True)
+        at_end = self.scroll_offset.y >= self.max_scroll_y
+        return Drawing(lines, "Logs", f"{len(state.warnings)} warnings", to_end=at_end)
 
     @staticmethod
     def _engine_log(view: RunView) -> list[Line]:

@@ -53,10 +53,11 @@ class Pane(LineView):
             log.exception("pane %s", self.id)
             drawing = Drawing(error_card(error), self.label)
         self._set_titles(drawing)
+        moved = drawing.cursor != self.cursor
         self.set_lines(drawing.lines, cursor=drawing.cursor)
         if drawing.to_end:
             self.scroll_end(animate=False, immediate=True)
-        elif drawing.cursor is not None:
+        elif drawing.cursor is not None and moved:  # else the wheel may have scrolled away from it on purpose
             self.show_line(drawing.cursor)
 
     def _set_titles(self, drawing: Drawing) -> None:
@@ -68,6 +69,8 @@ class Pane(LineView):
     def on_resize(self, event: Resize) -> None:
         super().on_resize(event)
         self.show(self.view)
+        if self.cursor is not None:
+            self.show_line(self.cursor)
 
 
 def error_card(error: Exception) -> list[Line]:
