@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,13 @@ def test_the_check_itself_finds_a_bypass() -> None:
         "self.notify(answer)\nbox.border_title = task.title\nStatic(f'{x}')\nself.notify('fixed', markup=False)"
     )
     assert len(unsafe_texts(tree)) == 4
+
+
+def test_opening_the_app_loads_no_heavy_library() -> None:
+    code = """
+import sys
+import vibeserve_tui.tui.app
+heavy = {"numpy", "torch", "transformers", "anthropic", "openai", "jinja2"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

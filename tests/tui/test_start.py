@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from vibeserve_tui.tui.app import VibeServeApp
 from vibeserve_tui.tui.screens.run import RunScreen
 from vibeserve_tui.tui.screens.skills import SkillsScreen
 from vibeserve_tui.tui.screens.start import StartScreen
+from vibeserve_tui.tui.services import PlanForm
 
 
 @asynccontextmanager
@@ -134,3 +136,27 @@ async def test_the_start_screen_draws_without_colour_and_in_ascii(monkeypatch: p
         await until(app, pilot, "2 days ago")
         app.export_screenshot()
         assert screen_text(app).isascii()
+
+
+async def test_the_plan_of_another_target_is_never_started() -> None:
+    library = Library()
+    slow = threading.Event()
+    plan = library.plan
+
+    def answer(target: str, changes: dict[str, str]) -> PlanForm:
+        if target == "tiny-llama-json":
+            slow.wait(10)
+        return plan(target, changes)
+
+    library.plan = answer  # type: ignore[method-assign]
+    async with start_screen(library) as (app, pilot):
+        await pilot.press("down", "enter")
+        await until(app, pilot, "reading the target")
+        assert library.started == []
+        await pilot.press("down")
+        await until(app, pilot, "vibeserve run tiny-edit")
+        slow.set()
+        await pilot.pause(0.2)
+        await pilot.press("enter")
+        await until(app, pilot, "1 Rounds")
+        assert [form.target for form in library.started] == ["tiny-edit"]

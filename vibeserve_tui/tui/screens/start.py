@@ -108,14 +108,21 @@ class StartScreen(Screen[None]):
         self.runs = runs
         self.draw_all()
 
-    def _set_form(self, form: PlanForm) -> None:
-        self.form = form
-        self.draw_all()
-
     def _plan(self) -> None:
+        """Ask for the chosen target's plan; until it comes, the plan of another target cannot be started."""
+        target, changes = self.target, dict(self._changes)
+        if target is None or (self.form is not None and self.form.target != target.name):
+            self.form = None
         self.draw_all()
-        if target := self.target:
-            self._ask(partial(self._services.plan, target.name, dict(self._changes)), self._set_form)
+        if target is None:
+            return
+
+        def take(form: PlanForm) -> None:
+            if (self.target, self._changes) == (target, changes):
+                self.form = form
+                self.draw_all()
+
+        self._ask(partial(self._services.plan, target.name, changes), take)
 
     # ---- drawing -----------------------------------------------------------------------------------------------
 
