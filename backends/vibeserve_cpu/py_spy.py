@@ -30,8 +30,8 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("tokenize", r"server/tokens\.py|tokenizers|tokenization_"),
         ("kv_concat", r"cache_utils\.py|torch_cat|repeat_kv"),
         ("attention", r"sdpa_attention|scaled_dot_product|server/attention\.py"),
-        ("schedule", r"server/(engine|scheduler)\.py"),
-        ("model", r"modeling_|server/(model|native|runner|layers)\.py|torch/nn/modules|generation/utils\.py"),
+        ("schedule", r"server/(engine|scheduler|sequence)\.py"),
+        ("model", r"modeling_|server/(model|runner|layers|decode|prefill|slots|static_decode|logits)\.py|server/native/|torch/nn/modules|generation/utils\.py"),
         ("http", r"server/(api|http\w*|protocol)\.py|uvicorn|fastapi|starlette|h11|httptools|asyncio/|json/"),
         ("numerics", r"torch/|numpy/"),
     )
