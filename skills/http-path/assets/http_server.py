@@ -17,7 +17,7 @@ from server.config import Config
 from server.engine import Engine
 from server.http_request import HttpRequest, RequestReader
 from server.protocol import Answer, BadRequest, Call, error_body, parse_call
-from server.ticket import Ticket
+from server.ticket import Sink, Ticket
 from server.tokens import Tokens
 
 
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self._ticket = self._app.engine.submit(call.request, sink)
 
     # region: http.stream
-    def _streaming(self, call: Call):
+    def _streaming(self, call: Call) -> Sink:
         """A sink, run by the engine's thread, that writes one server-sent event per token."""
         answer = TemplateAnswer(call, self._app.tokens)
 
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
 
     # endregion: http.stream
 
-    def _collecting(self, call: Call):
+    def _collecting(self, call: Call) -> Sink:
         """A sink, run by the engine's thread, that replies when the answer is complete."""
         answer = Answer(call, self._app.tokens)
 

@@ -58,12 +58,24 @@ class Buffers:
     """Per layer: keys transposed [rows · kv_heads, head_dim, length] and values [rows · kv_heads, length, head_dim]."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """Where the rows of one step stand: the same for all layers."""
+
+    turns: Tensor
+    places: Tensor
+    """Rows of a layer's cache that take the new keys and values."""
+    hidden: Tensor
+    """[rows · kv_heads, 1, length]: -inf where a row may not look."""
+
+
 class StaticDecode:
     def __init__(self, weights: dict[str, Tensor], shape: Shape, keys: Tensor, values: Tensor, bucket: int) -> None:
         self._shape = shape
         self._bucket = bucket
         self._keys, self._values = keys, values
-        self._rows_of_cache = [(k.view(-1, shape.head_dim), v.view(-1, shape.head_dim)) for k, v in zip(keys, values)]
+        # One row per position of a head of a slot, where a step stores what it adds.
+        self._cache = [(k.view(-1, shape.head_dim), v.view(-1, shape.head_dim)) for k, v in zip(keys, values)]
         self._embedding = weights["embed_tokens"]
         self._layers = [self._matrices(weights, f"layers.{index}.") for index in range(shape.layers)]
         self._head = _columns(weights["lm_head"], weights["norm"])
@@ -94,24 +106,25 @@ class StaticDecode:
         """Row i is slot i: its newest token, the rotary factors and the cache rows of its position."""
         length = -(-length // self._bucket) * self._bucket
         b = self._buffers_for(len(ids), min(length, self._keys.shape[3]))
-        hidden = self._hidden(positions, b.scores.shape[2])
+        step = Step(turns, places, self._hidden(positions, b.scores.shape[2]))
         torch.index_select(self._embedding, 0, ids, out=b.x)
-        for matrices, past, cache in zip(self._layers, b.past, self._rows_of_cache):
-            self._attention(b, matrices, past, cache, turns, places, hidden)
+        for layer, matrices in enumerate(self._layers):
+            self._attention(b, layer, step)
             self._mlp(b, matrices)
         self._norm(b)
         counters.add("static_buffer_steps")
         return torch.mm(b.normed, self._head, out=b.logits)
 
-    def _attention(self, b: Buffers, matrices: Matrices, past, cache, turns, places, hidden) -> None:
+    def _attention(self, b: Buffers, layer: int, step: Step) -> None:
+        matrices, (keys, values), (past_keys, past_values) = self._layers[layer], self._cache[layer], b.past[layer]
         self._norm(b)
         torch.mm(b.normed, matrices.qkv, out=b.qkv)
-        torch.mul(b.pairs, turns, out=b.pairs)
-        cache[0].index_copy_(0, places, b.k)
-        cache[1].index_copy_(0, places, b.v)
-        torch.baddbmm(hidden, b.q, past[0], out=b.scores)
+        torch.mul(b.pairs, step.turns, out=b.pairs)
+        keys.index_copy_(0, step.places, b.k)
+        values.index_copy_(0, step.places, b.v)
+        torch.baddbmm(step.hidden, b.q, past_keys, out=b.scores)
         torch.softmax(b.scores, -1, out=b.scores)
-        torch.bmm(b.scores, past[1], out=b.found)
+        torch.bmm(b.scores, past_values, out=b.found)
         torch.addmm(b.x, b.found_rows, matrices.out, out=b.x)
 
     def _mlp(self, b: Buffers, matrices: Matrices) -> None:
@@ -128,7 +141,6 @@ class StaticDecode:
         torch.div(b.x, b.length, out=b.normed)
 
     def _hidden(self, positions: Tensor, length: int) -> Tensor:
-        """[rows · kv_heads, 1, length]: -inf where a row may not look."""
         later = torch.arange(length) > positions.unsqueeze(1)
         hidden = torch.zeros(len(positions), length).masked_fill_(later, float("-inf"))
         return hidden.repeat_interleave(self._shape.kv_heads, 0).unsqueeze(1)
@@ -145,7 +157,10 @@ class StaticDecode:
         qkv = torch.empty(rows, shape.kv_heads * (group + 2) * head_dim)
         by_head = qkv.view(batch, group + 2, head_dim)
         gate_up, found = torch.empty(rows, 2 * inner), torch.empty(batch, group, head_dim)
-        past = [(k[:rows, :, :length].flatten(0, 1), v[:rows, :, :length].flatten(0, 1)) for k, v in zip(self._keys, self._values)]
+        past = [
+            (k[:rows, :, :length].flatten(0, 1), v[:rows, :, :length].flatten(0, 1))
+            for k, v in zip(self._keys, self._values)
+        ]
         return Buffers(
             x=torch.empty(rows, shape.hidden),
             length=torch.empty(rows, 1),

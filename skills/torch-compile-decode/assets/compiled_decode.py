@@ -22,15 +22,17 @@ NAMES = (
 
 
 class CompiledDecode:
-    def __init__(self, model, config: Config) -> None:
+    def __init__(
+        self, weights: dict[str, Tensor], shape: Shape, keys: Tensor, values: Tensor, turns: Tensor, config: Config
+    ) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(config.build_dir / "inductor")
         # Compiling in this process: a pool of helpers costs more to start than these few functions to compile.
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-        self._model = model
-        self._turns = torch.view_as_real(model._turns)
+        self._shape = shape
+        self._embedding = weights["embed_tokens"]
+        self._turns = torch.view_as_real(turns)
         self._layers = [
-            (model._keys[i], model._values[i], [model.weights[f"layers.{i}.{name}"] for name in NAMES])
-            for i in range(model.shape.layers)
+            (keys[i], values[i], [weights[f"layers.{i}.{name}"] for name in NAMES]) for i in range(shape.layers)
         ]
         batch = config.integer("max_batch")
         self._buckets = sorted({max(1, batch // 4**power) for power in range(config.integer("row_buckets"))})
@@ -42,7 +44,7 @@ class CompiledDecode:
     def warm_up(self) -> None:
         """Two lengths each: the second would show if anything were specialised on the first."""
         for size in self._buckets:
-            at = torch.full((size,), self._model.max_len)
+            at = torch.full((size,), len(self._turns) - 1)
             for length in (3, 40):
                 self(torch.zeros(size, dtype=torch.long), at, length)
 
@@ -51,10 +53,10 @@ class CompiledDecode:
         hidden = torch.zeros(len(ids), 1, 1, length)
         hidden.masked_fill_((torch.arange(length) > at.unsqueeze(1)).view(-1, 1, 1, length), float("-inf"))
         torch._dynamo.mark_dynamic(hidden, 3)
-        x, turns = F.embedding(ids, self._model._embedding), self._turns[at]
+        x, turns = F.embedding(ids, self._embedding), self._turns[at]
         slots = torch.arange(len(ids))
         for keys, values, weights in self._layers:
-            x = self._layer(x, turns, slots, at, hidden, keys, values, weights, self._model.shape)
+            x = self._layer(x, turns, slots, at, hidden, keys, values, weights, self._shape)
         counters.add("compiled_steps")
         return x
 

@@ -1,7 +1,7 @@
     def _prepare_decode(self, config: Config) -> None:
         from server.compiled_decode import CompiledDecode
 
-        self._compiled = CompiledDecode(self, config)
+        self._compiled = CompiledDecode(self.weights, self.shape, self._keys, self._values, self._turns, config)
         self.prefill(0, [0, 0], 0)
         self._compiled.warm_up()
 

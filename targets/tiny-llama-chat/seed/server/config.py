@@ -21,7 +21,12 @@ class Config:
 
     @classmethod
     def load(cls) -> "Config":
-        knobs = json.loads((Path(__file__).parent / "config.json").read_text(encoding="utf-8"))
+        try:
+            knobs = json.loads((Path(__file__).parent / "config.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"config.json: {error}") from error
+        if not isinstance(knobs, dict):
+            raise ConfigError("config.json: must be an object")
         return cls(knobs, dict(os.environ))
 
     @property
@@ -34,7 +39,10 @@ class Config:
 
     @property
     def port(self) -> int:
-        return int(self._required("PORT"))
+        text = self._required("PORT")
+        if not text.isdecimal():
+            raise ConfigError(f"the environment variable PORT is {text!r}, must be a number")
+        return int(text)
 
     @property
     def commit(self) -> str:
