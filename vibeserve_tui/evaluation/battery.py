@@ -112,6 +112,8 @@ async def integrity(exam: Exam) -> Findings:
     )
     for fault in tree_faults(exam.folder, seed) or [""]:
         findings.check(not fault, fault)
+    if findings.fault:
+        return findings
     found = scan(exam.folder, seed, exam.workload.corpus)
     hard = [str(one) for one in found if one.severity is Severity.FAIL]
     findings.check(not hard, "; ".join(hard[:MAX_NOTES]))

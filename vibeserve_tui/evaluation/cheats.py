@@ -53,7 +53,7 @@ def scan(folder: Path, seed: Path, corpus: Corpus) -> tuple[Finding, ...]:
     """All findings in a tree, hard ones first, then by file and line."""
     found: set[Finding] = set()
     known = _lines_of(seed)
-    quotations = Quotations()
+    quotations = Quotations(corpus)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         text = _text(path)
@@ -65,10 +65,11 @@ def scan(folder: Path, seed: Path, corpus: Corpus) -> tuple[Finding, ...]:
             for suspect in _suspects(path, text)
             if lines[suspect.line - 1].strip() not in known
         )
-        for line, said in _said(path, text):
-            quotations.add(said, name, line)
-    for (name, line), quoted in quotations.found(corpus):
-        found.add(Finding(name, line, Severity.FAIL, f"quotes the benchmark: {quoted!r}"))
+        found.update(
+            Finding(name, first + line, Severity.FAIL, f"quotes the benchmark: {quoted}")
+            for first, said in _said(path, text)
+            for line, quoted in quotations.found(said)
+        )
     return tuple(sorted(found, key=lambda one: (one.severity is Severity.WARN, one.path, one.line, one.what)))
 
 

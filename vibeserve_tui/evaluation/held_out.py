@@ -14,7 +14,7 @@ FULL_LENGTH_EVERY = 4
 """One answer in so many is asked for at its whole declared length, for servers that know what a check looks like."""
 LONGEST_CONTEXT = 4096
 """A model's context is filled once, up to so many tokens: beyond, one prompt would cost more than all the others."""
-CONTEXT_TAIL = 8
+CONTEXT_TAIL = 32
 PERTURBED_TOKENS = 16
 SPECIAL_IDS = 5
 """Of most tokenizers the first ids are special ones, which are not swapped for one another."""

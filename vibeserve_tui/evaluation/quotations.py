@@ -1,4 +1,4 @@
-"""Does a tree quote the benchmark: eight words, or eight token ids, in the order in which the corpus has them?
+"""Does a text quote the benchmark: eight words, or eight token ids, in the order in which the corpus has them?
 
 Prompts are drawn from the corpus in private, so whoever quotes it is preparing for its questions.
 """
@@ -6,7 +6,9 @@ Prompts are drawn from the corpus in private, so whoever quotes it is preparing 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 from vibeserve_tui.evaluation.corpus import Corpus
@@ -19,48 +21,47 @@ LEAST_DISTINCT = 6
 _WORD = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"\d+")
 _LISTED = re.compile(r"[\s,;\[\]()]+")
-Place = tuple[str, int]
-"""File and line."""
 T = TypeVar("T")
 
 
 class Quotations:
-    """Gathers what a tree says, then looks all of it up at once."""
+    """What a corpus says, for looking texts up in it."""
 
-    def __init__(self) -> None:
-        self._words: dict[str, Place] = {}
-        self._ids: dict[tuple[int, ...], Place] = {}
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
 
-    def add(self, text: str, path: str, line: int) -> None:
-        """`line` is that of the text's first character."""
-        words = [(match.group().lower(), match.start()) for match in _WORD.finditer(text)]
-        for gram in _grams(words):
-            place = (path, line + text.count("\n", 0, gram[0][1]))
-            self._words.setdefault(" ".join(word for word, _ in gram), place)
+    def found(self, text: str) -> Iterator[tuple[int, str]]:
+        """(line, what is quoted), each line once; the text's first line is 0."""
+        line_ends = [place for place, character in enumerate(text) if character == "\n"]
+        seen: set[int] = set()
+        for place, quoted in (*self._quoted_words(text), *self._quoted_ids(text)):
+            line = bisect_right(line_ends, place)
+            if line not in seen:
+                seen.add(line)
+                yield line, quoted
+
+    def _quoted_words(self, text: str) -> Iterator[tuple[int, str]]:
+        for words in _grams([(match.group().lower(), match.start()) for match in _WORD.finditer(text)]):
+            gram = " ".join(word for word, _ in words)
+            if gram in self._words:
+                yield words[0][1], repr(gram)
+
+    def _quoted_ids(self, text: str) -> Iterator[tuple[int, str]]:
         for run in _number_runs(text):
-            for ids in _grams(run):
-                place = (path, line + text.count("\n", 0, ids[0][1]))
-                self._ids.setdefault(tuple(number for number, _ in ids), place)
+            for numbers in _grams(run):
+                ids = tuple(number for number, _ in numbers)
+                if ids in self._ids:
+                    yield numbers[0][1], f"token ids {', '.join(map(str, ids))}"
 
-    def found(self, corpus: Corpus) -> Iterator[tuple[Place, str]]:
-        """Each place that quotes, once."""
-        places: set[Place] = set()
-        for place, quoted in (*self._found_words(corpus), *self._found_ids(corpus)):
-            if place not in places:
-                places.add(place)
-                yield place, quoted
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        said = self._corpus.text(self._corpus.stream)
+        grams = map(" ".join, _grams([match.group().lower() for match in _WORD.finditer(said)]))
+        return frozenset(gram for gram in grams if sum(map(str.isalpha, gram)) >= LEAST_LETTERS)
 
-    def _found_words(self, corpus: Corpus) -> Iterator[tuple[Place, str]]:
-        words = [match.group().lower() for match in _WORD.finditer(corpus.text(corpus.stream))]
-        for gram in map(" ".join, _grams(words)):
-            if gram in self._words and sum(map(str.isalpha, gram)) >= LEAST_LETTERS:
-                yield self._words[gram], gram
-
-    def _found_ids(self, corpus: Corpus) -> Iterator[tuple[Place, str]]:
-        if self._ids:
-            for ids in _grams(corpus.stream):
-                if ids in self._ids and len(set(ids)) >= LEAST_DISTINCT:
-                    yield self._ids[ids], f"token ids {', '.join(map(str, ids))}"
+    @cached_property
+    def _ids(self) -> frozenset[tuple[int, ...]]:
+        return frozenset(ids for ids in _grams(self._corpus.stream) if len(set(ids)) >= LEAST_DISTINCT)
 
 
 def _grams(items: Sequence[T]) -> Iterator[tuple[T, ...]]:
@@ -68,13 +69,15 @@ def _grams(items: Sequence[T]) -> Iterator[tuple[T, ...]]:
 
 
 def _number_runs(text: str) -> Iterator[list[tuple[int, int]]]:
-    """Numbers, with their places, that nothing but list punctuation stands between."""
+    """Eight or more numbers, with their places, that nothing but list punctuation stands between."""
     run: list[tuple[int, int]] = []
     end = 0
     for match in _NUMBER.finditer(text):
         if run and not _LISTED.fullmatch(text, end, match.start()):
-            yield run
+            if len(run) >= GRAM:
+                yield run
             run = []
         run.append((int(match.group()[:18]), match.start()))
         end = match.end()
-    yield run
+    if len(run) >= GRAM:
+        yield run

@@ -21,6 +21,7 @@ COMPILED = frozenset({".pyc", ".pyo", ".so", ".pyd", ".dll", ".dylib", ".o", ".a
 IMPORTABLE = frozenset({".py", *COMPILED})
 MAX_FILE = 256 * 1024
 """A larger file is data, not source."""
+MAX_TREE = 8 * 2**20
 MAX_BINARY = 1024
 _PACKED_RUN = re.compile(rb"[A-Za-z0-9+/_=-]{40,}|(?:\\x[0-9A-Fa-f]{2}){16,}")
 _DIGITS = re.compile(rb"[0-9]")
@@ -33,7 +34,10 @@ MAX_PACKED = 2048
 
 def tree_faults(folder: Path, seed: Path) -> list[str]:
     """One line per fault, in path order; empty for a sound tree. What is in the seed like that is the user's own."""
-    return [fault for path in sorted(folder.rglob("*")) for fault in _faults(folder, path, seed)]
+    paths = sorted(folder.rglob("*"))
+    total = sum(path.lstat().st_size for path in paths)
+    too_large = [f"{total >> 20} MiB are more source than anybody can review"] if total > MAX_TREE else []
+    return too_large + [fault for path in paths for fault in _faults(folder, path, seed)]
 
 
 def _faults(folder: Path, path: Path, seed: Path) -> Iterator[str]:
@@ -76,7 +80,7 @@ def _content_faults(path: Path, name: str) -> Iterator[str]:
     content = path.read_bytes()
     if len(content) > MAX_BINARY and not _is_text(content):
         yield f"{name}: a binary file; nothing derived from weights or answers may be stored"
-    elif (packed := sum(map(_packed_bytes, _PACKED_RUN.findall(content)))) > MAX_PACKED:
+    elif (packed := sum(map(_packed_bytes, set(_PACKED_RUN.findall(content))))) > MAX_PACKED:
         yield f"{name}: holds {packed} bytes of packed data, which nobody can read"
 
 
@@ -89,7 +93,7 @@ def _is_text(content: bytes) -> bool:
 
 
 def _packed_bytes(run: bytes) -> int:
-    """Names and paths are words; packed data mixes digits, capitals and small letters, or is nothing but hex."""
+    """Names are used again, and are words; packed data mixes digits, capitals and small letters, or is nothing but hex."""
     if _HEX_DIGEST.fullmatch(run):
         return 0
     mixed = all(kind.search(run) for kind in (_DIGITS, _CAPITALS, _SMALL))

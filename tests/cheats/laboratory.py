@@ -1,0 +1,156 @@
+"""Where servers of the zoo are judged: real boxes, the shipped model, its real reference, private seeds."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vibeserve_tui.evaluation.batches import Restart
+from vibeserve_tui.evaluation.battery import SERVED_STEPS, integrity, swapped_weights
+from vibeserve_tui.evaluation.conduct import conduct, is_idle
+from vibeserve_tui.evaluation.exam import Exam, Findings, Server
+from vibeserve_tui.evaluation.live_side import LiveSide, WrongAnswers
+from vibeserve_tui.evaluation.reference import ReferenceService, reference_command, spawn_boxed
+from vibeserve_tui.evaluation.testbed import Testbed
+from vibeserve_tui.evaluation.weight_swap import swap_weights
+from vibeserve_tui.evaluation.workload import Workload
+from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.inputs.profiles import JudgeSizes
+from vibeserve_tui.inputs.target import LoadedTarget, load_target
+from vibeserve_tui.recipes.chain import apply_chain, closure
+from vibeserve_tui.recipes.lint import SPECIMEN
+from vibeserve_tui.recipes.recipe import RecipeBook, load_recipe
+from vibeserve_tui.resources import Shipped, shipped_folder, shipped_targets
+from vibeserve_tui.state.run_dir import RunDir
+from vibeserve_tui.state.workspace import Store
+
+ENV = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+SWAP_PROMPTS = 4
+FAST_RECIPES = ("continuous-batching", "http-path")
+
+
+def tree_of(recipes: Sequence[str], seed: Path, destination: Path) -> Path:
+    """The seed with shipped recipes and whatever they need."""
+    files = sorted(shipped_folder(Shipped.SKILLS).glob("*/recipe.toml"))
+    book = RecipeBook(load_recipe(path) for path in files)
+    apply_chain(book, {name: {} for name in closure(book, recipes)}, seed, destination, SPECIMEN)
+    return destination
+
+
+def fast_tree(seed: Path, destination: Path) -> Path:
+    """Honest, batching, and up in a third of a second: the scheduler and HTTP path of the recipes over numpy."""
+    tree = tree_of(FAST_RECIPES, seed, destination)
+    shutil.copy(Path(__file__).with_name("numpy_model.py"), tree / "server" / "model.py")
+    (tree / "server" / "layers.py").unlink()
+    return tree
+
+
+@dataclass(slots=True)
+class Laboratory:
+    """One launcher, one reference, one set of other weights; any number of trees."""
+
+    testbed: Testbed
+    workload: Workload
+    reference: ReferenceService
+    honest: Path
+    """The fast tree that all cheats are made of."""
+    _swapped: list[Path] = field(default_factory=list)
+
+    @property
+    def target(self) -> LoadedTarget:
+        return self.testbed.target
+
+    def exam(self, tree: Path, seed: int) -> Exam:
+        """A judgement of a folder, committed now."""
+        when = int(time.time())
+        commit = self.testbed.store.snapshot(tree, ref=f"attempts/{tree.name}", parent=None, message="x", when=when)
+        return replace(self.look(tree, seed), commit=commit.sha, tree=commit.tree, serve=self._serve(commit.sha))
+
+    def look(self, tree: Path, seed: int) -> Exam:
+        """A judgement of a folder that no store would take, for steps that start nothing."""
+        return Exam(
+            target=self.target,
+            workload=self.workload,
+            reference=self.reference,
+            sizes=JudgeSizes(),
+            commit="",
+            tree="",
+            folder=tree,
+            serve=self._serve(""),
+            swap=self._swap,
+            seed=seed,
+            trusted_digest=self.target.digest,
+        )
+
+    def _serve(self, commit: str):
+        return lambda model_dir: self.testbed.serve(commit, model_dir)
+
+    async def _swap(self, seed: int) -> Path:
+        if not self._swapped:
+            prompts = [request.prompt_ids for request in self.workload.draw(seed, SWAP_PROMPTS)]
+            out = self.testbed.directory.path / "swaps" / "other"
+            swap = await swap_weights(self.reference, out, seed=seed, prompts=prompts, exact_in="bfloat16")
+            self._swapped.append(swap.model_dir)
+        return self._swapped[0]
+
+    # ---- single steps, each on a process as fresh as the battery would give it ----------------------------------
+
+    async def examine(self, exam: Exam, step: str) -> Findings:
+        """What one step of the battery says, without those before it."""
+        served = {name.partition(" ")[0]: work for name, _, work in SERVED_STEPS}
+        if step == "J0":
+            return await integrity(exam)
+        if step == "J7":
+            async with exam.serve(exam.target.model_dir):
+                pass  # the first start of a commit is always on the target's own weights
+            return await swapped_weights(exam)
+        if step == "J9":
+            return await self.timed(exam)
+        async with exam.serve(exam.target.model_dir) as server:
+            return await (served[step](exam, server) if step in served else self.conduct(exam, server))
+
+    async def conduct(self, exam: Exam, server: Server) -> Findings:
+        idle, restart = await is_idle(server), Restart()
+        findings = await restart.answers(exam, server)
+        assert not findings.fault
+        return await conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
+
+    async def timed(self, exam: Exam) -> Findings:
+        """J9: one window of the headline's level, with its answers verified."""
+        findings = Findings()
+        level = exam.target.spec.headlines[0].level
+        side = LiveSide("zoo", exam.commit, self.testbed, self.workload, {}, self.reference)
+        async with side.serve() as run:
+            try:
+                window = await run.window(level, exam.seed, 0)
+            except WrongAnswers as wrong:
+                findings.check(False, str(wrong))
+            else:
+                findings.check(not window.failed, f"{window.failed} failed: {', '.join(window.violations)}")
+        return findings
+
+
+@asynccontextmanager
+async def laboratory(launcher: Launcher, folder: Path) -> AsyncIterator[Laboratory]:
+    directory = RunDir(folder / "run")
+    directory.create()
+    copied = load_target(shipped_targets()["tiny-llama-chat"]).copied(directory.path / "tiny-llama-chat")
+    swaps, logs = directory.path / "swaps", directory.path / "logs"
+    swaps.mkdir()
+    logs.mkdir()
+    testbed = Testbed(launcher, Store(directory.store), directory, copied, "cpu", ENV)
+    reference = await ReferenceService.start(
+        reference_command(copied, swaps=swaps),
+        copied.model_dir,
+        log=logs / "reference.log",
+        spawn=spawn_boxed(launcher),
+    )
+    honest = fast_tree(copied.file(copied.spec.seed), folder / "honest")
+    try:
+        yield Laboratory(testbed, Workload.load(copied), reference, honest)
+    finally:
+        await reference.close()
