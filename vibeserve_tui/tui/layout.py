@@ -17,6 +17,8 @@ NARROW_BELOW, WIDE_FROM = 100, 160
 MID_ROWS, WIDE_ROWS = 24, 36
 """Rows below which a layout would leave some pane without a line."""
 TICKER_FROM_ROWS, TICKER_ROWS = 24, 6
+NO_TICKER = ("agents", "live")
+"""The ticker would repeat the one, and leave the other's chart no rows."""
 MID_RIGHT = 54
 """Columns of the right half at 120; the chart needs no more, the rounds gain from the rest."""
 
@@ -56,7 +58,7 @@ def arrange(size: Size, active: str, tab: str, *, zoomed: bool, rounds: int) -> 
 def _narrow(body: Region, active: str) -> Layout:
     tabs, rest = body.split_horizontal(TAB_ROWS)
     regions: dict[str, Region] = {}
-    if active != "agents" and rest.height >= TICKER_FROM_ROWS - HEADER_ROWS - FOOTER_ROWS - TAB_ROWS:
+    if active not in NO_TICKER and rest.height >= TICKER_FROM_ROWS - HEADER_ROWS - FOOTER_ROWS - TAB_ROWS:
         rest, regions["agents"] = rest.split_horizontal(rest.height - TICKER_ROWS)
     return Layout(_with_figures(active, rest) | regions, PANES, tabs, compact=True)
 

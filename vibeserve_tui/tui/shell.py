@@ -5,13 +5,14 @@ Screens import this, the app implements it; so no screen knows the app and no cy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from rich.style import Style
 from textual.app import App
 from textual.dom import DOMNode
+from textual.screen import Screen
 
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.inputs.config import Ui
@@ -22,6 +23,7 @@ from vibeserve_tui.tui.palette import ink_styles
 from vibeserve_tui.tui.services import Services
 
 Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class Shell(App[int]):
@@ -71,6 +73,12 @@ class Shell(App[int]):
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def stands(screen: Screen[Result], parts: Iterable[str]) -> bool:
+    """Whether all these widgets are there: a timer may fire before a screen is composed, or while it is taken down."""
+    present = {node.id for node in screen.walk_children()}
+    return present.issuperset(parts)
 
 
 def shell_of(node: DOMNode) -> Shell:

@@ -56,7 +56,7 @@ class Pane(LineView):
         moved = drawing.cursor != self.cursor
         self.set_lines(drawing.lines, cursor=drawing.cursor)
         if drawing.to_end:
-            self.scroll_end(animate=False, immediate=True)
+            self.scroll_end(animate=False, immediate=True, force=True)
         elif drawing.cursor is not None and moved:  # else the wheel may have scrolled away from it on purpose
             self.show_line(drawing.cursor)
 

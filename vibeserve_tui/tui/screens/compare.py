@@ -20,7 +20,7 @@ from vibeserve_tui.tui.outbox import Outbox
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.screens.steering import Steering
-from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.view import RunView, round_sign
 from vibeserve_tui.tui.widgets.chart import Shares, share_chart
 from vibeserve_tui.tui.widgets.figure_table import draw_figures
@@ -122,6 +122,8 @@ class CompareScreen(Steering):
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
+        if not stands(self, ("names", "figures", "figures-box", "shares", "shares-box", "diff", "footer")):
+            return
         view, names = self.view, self.query_one("#names", LineView)
         names.set_lines(draw_names(view, self._a, self._b, names.text_width))
         figures, together = compared_figures(view, self._a, self._b)

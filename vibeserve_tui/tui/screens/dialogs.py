@@ -17,7 +17,7 @@ from vibeserve_tui.tui.ink import Ink, Line, line, text_of
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.memory import draw_markdown
-from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 Leaving = Literal["detach", "pause", "stop", "kill", ""]
@@ -106,6 +106,8 @@ class Page(ModalScreen[None]):
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
+        if not stands(self, ("text", "footer")):
+            return
         view = self.query_one("#text", LineView)
         view.set_lines(self._draw_lines(view.text_width))
         self.query_one(Footer).show(shell_of(self).keys_of("reader"))

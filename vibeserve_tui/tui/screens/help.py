@@ -16,7 +16,7 @@ from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, fit, line, width_of
 from vibeserve_tui.tui.keymap import SCREENS, TITLES, KeyTable, bindings, shown_keys
 from vibeserve_tui.tui.panes.bars import Footer
-from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 KEY_CELLS, COLUMN = 8, 39
@@ -110,6 +110,8 @@ class HelpScreen(ModalScreen[None]):
         self.call_after_refresh(self._draw)
 
     def _draw(self, wanted: str = "") -> None:
+        if not stands(self, ("text", "footer")):
+            return
         view = self.query_one("#text", LineView)
         view.set_lines(draw_help(self._of, shell_of(self).table, view.text_width, wanted))
         self.query_one(Footer).show(shell_of(self).keys_of("help"))

@@ -26,7 +26,7 @@ from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.review import draw_judge, draw_review, title_of
-from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.line_view import LineView
 
@@ -34,6 +34,7 @@ GRACE_S = 0.5
 ROOMY_COLUMNS, ROOMY_ROWS = 100, 32
 DECISIONS = frozenset({"approve", "revert", "retry", "auto"})
 TABS = ("metrics", "diff", "judge")
+PARTS = (*TABS, "page", "comment-box", "comment", "review-tabs", "footer")
 
 
 class ReviewScreen(ModalScreen[str]):
@@ -46,7 +47,6 @@ class ReviewScreen(ModalScreen[str]):
         self.view, self.number = view, number
         self._diff, self._send, self._clock = diff, send, time.monotonic
         self._opened = self._clock()
-        self._composed = False
         self.tab = "metrics"
 
     @property
@@ -70,7 +70,6 @@ class ReviewScreen(ModalScreen[str]):
         yield Footer(id="footer")
 
     def on_mount(self) -> None:
-        self._composed = True
         self.query_one("#page", Vertical).border_title = content(title_of(self.view, self.number), self)
         self.query_one("#comment-box", Vertical).border_title = content("comment (t)", self)
         self.query_one("#review-tabs", LineView).can_focus = False
@@ -87,8 +86,8 @@ class ReviewScreen(ModalScreen[str]):
         self.call_after_refresh(self.show_run)
 
     def show_run(self) -> None:
-        """Draw the round as the run now knows it; before the page is composed there is nothing to draw on."""
-        if not self._composed:
+        """Draw the round as the run now knows it."""
+        if not stands(self, PARTS):
             return
         metrics, judge = self.query_one("#metrics", LineView), self.query_one("#judge", LineView)
         lines = draw_review(self.view, self.number, metrics.text_width)

@@ -36,10 +36,11 @@ from vibeserve_tui.tui.panes.rounds import RoundsPane
 from vibeserve_tui.tui.panes.trend import TrendPane
 from vibeserve_tui.tui.screens.opening import Opening
 from vibeserve_tui.tui.screens.review import ReviewScreen
-from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.view import RunView
 
 OVER_SSH_HZ = 2
+PARTS = (*PANES, "figures", "header", "footer", "tabs", "filter", "small", "body")
 
 
 class RunScreen(Opening):
@@ -94,7 +95,7 @@ class RunScreen(Opening):
 
     def tick(self) -> None:
         """Fold what is new; draw what changed, unless the engine measures and this is the odd tick."""
-        if not self._poll():
+        if not stands(self, PARTS) or not self._poll():
             return
         self._dirty |= self.client.state.take_dirty()
         self._ticks += 1
@@ -202,6 +203,8 @@ class RunScreen(Opening):
 
     def place(self) -> None:
         """Give every visible pane its region; the others are not displayed at all."""
+        if not stands(self, PARTS):
+            return
         rounds = max(self.view.state.max_rounds + 1, len(self.view.rounds_known))
         self._layout_now = layout = arrange(self.size, self._active, self._tab, zoomed=self._zoomed, rounds=rounds)
         self.view.compact = layout.compact
@@ -221,6 +224,8 @@ class RunScreen(Opening):
         self.call_after_refresh(self._draw_all)
 
     def _draw_all(self) -> None:
+        if not stands(self, PARTS):
+            return
         layout = self._layout_now
         if layout.tab_region is not None:
             shown = self._active if layout.compact else self._tab

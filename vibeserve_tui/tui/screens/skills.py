@@ -21,7 +21,7 @@ from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.memory import draw_markdown
 from vibeserve_tui.tui.screens.dialogs import reader
 from vibeserve_tui.tui.services import SkillEntry
-from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 FileIssue = Callable[[SkillEntry], None]
@@ -84,6 +84,8 @@ class SkillsScreen(Screen[None]):
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
+        if not stands(self, ("list", "text", "left", "right", "footer")):
+            return
         self._shown = [
             skill
             for skill in self._all

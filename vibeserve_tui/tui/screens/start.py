@@ -26,7 +26,7 @@ from vibeserve_tui.tui.screens.dialogs import Page
 from vibeserve_tui.tui.screens.run import RunScreen
 from vibeserve_tui.tui.screens.skills import SkillsScreen
 from vibeserve_tui.tui.services import Finding, PlanForm, Services, SkillEntry, TargetEntry
-from vibeserve_tui.tui.shell import shell_of
+from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 BOXES = {"targets": "1 Target", "plan": "2 Plan", "machine": "3 This machine", "runs": "4 Past runs"}
@@ -137,6 +137,8 @@ class StartScreen(Screen[None]):
         return self.runs[at] if at < len(self.runs) else None
 
     def draw_all(self) -> None:
+        if not stands(self, (*BOXES, "slogan", "footer")):
+            return
         slogan = self.query_one("#slogan", LineView)
         slogan.set_lines([line((f"vibeserve {self._services.version}", Ink.BOLD), (f"   {SLOGAN}", Ink.MUTED))])
         boxes = {name: self.query_one(f"#{name}", Box) for name in BOXES}

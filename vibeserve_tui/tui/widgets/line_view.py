@@ -144,11 +144,12 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
         self.post_message(self.Moved(self))
 
     def show_line(self, index: int) -> None:
+        """Bring this line into view. Forced: before the first layout Textual takes nothing to be scrollable."""
         top, rows = self.scroll_offset.y, self.size.height
         if index < top + self.sticky:
-            self.scroll_to(y=max(0, index - self.sticky), animate=False)
+            self.scroll_to(y=max(0, index - self.sticky), animate=False, immediate=True, force=True)
         elif index >= top + rows:
-            self.scroll_to(y=index - rows + 1, animate=False)
+            self.scroll_to(y=index - rows + 1, animate=False, immediate=True, force=True)
 
 
 def _shown(text: str, *, ascii_only: bool) -> str:
