@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import socket
 import threading
+from pathlib import Path
 
-from tests.recipes_assets.candidates import CASES, Server
+import psutil
+import pytest
+
+from tests.recipes_assets.candidates import CASES, Server, served
 
 BODY = {"prompt": "a", "max_tokens": 3, "temperature": 0, "ignore_eos": True}
 
@@ -103,3 +109,65 @@ def test_streams_of_many_clients_do_not_mix(composed: Server) -> None:
         thread.join()
     alone = {n: composed.complete([n + 10] * 4, 12, ignore_eos=True)["choices"][0]["text"] for n in range(0, 24, 5)}
     assert {number: texts[number] for number in alone} == alone
+
+
+def test_a_server_stops_at_once_in_the_middle_of_a_stream(composed_tree: Path, tmp_path: Path) -> None:
+    tree = shutil.copytree(composed_tree, tmp_path / "tree")
+    with served(tree) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(raw({**BODY, "max_tokens": 2000, "stream": True}))
+        assert b"data: " in client.recv(1000) + client.recv(1000)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 0
+
+
+COSTS_NOTHING = """
+from server.logits import Logits
+
+
+class Answers(Logits):
+    def argmax(self):
+        return [300] * len(self._rows)
+
+
+class Model:
+    def __init__(self, config):
+        self.dtype, self.vocab, self.eos, self.max_len = config.text("dtype"), 1024, 2, config.integer("max_len")
+        self.slots = config.integer("max_batch") + config.integer("spare_slots")
+        config.integer("length_bucket")
+
+    def prefill_many(self, slots, ids_lists, starts):
+        return Answers(slots)
+
+    def decode(self, slots, ids, positions):
+        return Answers(slots)
+
+    def copy_prefix(self, source, target, length):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_scheduling_and_http_leave_room_for_8000_tokens_a_second_on_one_core(
+    composed_tree: Path, tmp_path: Path
+) -> None:
+    tree = shutil.copytree(composed_tree, tmp_path / "tree")
+    (tree / "server/model.py").write_text(COSTS_NOTHING)
+    with served(tree) as server:
+
+        def client(number: int) -> None:
+            for turn in range(5):
+                server.events("/v1/completions", {**BODY, "prompt": [turn, number, 5], "max_tokens": 64})
+
+        before = cpu_seconds(server)
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # In CPU time, so that a busy machine does not matter.
+        assert (cpu_seconds(server) - before) / server.counter("tokens") < 1 / 8000
+
+
+def cpu_seconds(server: Server) -> float:
+    times = psutil.Process(server.process.pid).cpu_times()
+    return float(times.user + times.system)

@@ -32,8 +32,10 @@ async def _serve(config: Config, engine: Engine, tokens: Tokens) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     app = App(config, engine, tokens)
-    async with await loop.create_server(lambda: Connection(app, loop), config.host, config.port, backlog=512):
-        await stopped.wait()
+    server = await loop.create_server(lambda: Connection(app, loop), config.host, config.port, backlog=512)
+    await stopped.wait()
+    # Without waiting for streams that are under way: whoever stops a server wants it gone.
+    server.close()
 
 
 class App:
