@@ -115,6 +115,7 @@ def test_every_ink_can_be_read_on_its_ground(theme: Theme) -> None:
     assert contrast(ground.blend(plain, 0.5), ground) >= 3.0, "borders"
 
 
+@pytest.mark.slow
 async def test_the_run_screen_draws_in_every_theme() -> None:
     async with stage("running", (80, 24)) as opened:
         for theme in opened.app.available_themes:
@@ -133,6 +134,7 @@ async def test_the_theme_key_goes_round() -> None:
         assert len(set(names)) == len(opened.app.theme_names)
 
 
+@pytest.mark.slow
 async def test_every_screen_draws_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with stage("running", (80, 24), services=Library()) as opened:

@@ -192,6 +192,7 @@ async def test_a_question_answered_with_no_sends_nothing() -> None:
         assert opened.app.is_running
 
 
+@pytest.mark.slow
 async def test_no_key_of_the_run_screen_fails() -> None:
     leaving = {"run.detach", "app.leave", "app.interrupt", "app.suspend", "app.screenshot", "run.editor"}
     async with stage("running", services=Library()) as opened:
