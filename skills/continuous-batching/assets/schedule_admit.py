@@ -6,7 +6,8 @@
             except Exception:  # a failing step must not take the server down
                 traceback.print_exc()
                 for sequence in running:
-                    sequence.end("error")
+                    if not sequence.done:
+                        sequence.end("error")
             for sequence in running:
                 if sequence.done:
                     self._slots.release(sequence)
@@ -23,6 +24,5 @@
                 return False
             if not ticket.cancelled:
                 running.append(self._slots.acquire(ticket))
-        running.sort(key=lambda sequence: sequence.slot)
         return True
 

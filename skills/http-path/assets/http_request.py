@@ -35,7 +35,9 @@ class RequestReader:
 
     def next(self, send_continue: Callable[[], None]) -> HttpRequest | None:
         """The next complete request, or None when more bytes are needed."""
-        if self._head is None and not self._read_head(send_continue):
+        if self._head is None:
+            self._head = self._read_head(send_continue)
+        if self._head is None:
             return None
         method, path, length = self._head
         if len(self._buffer) < length:
@@ -45,12 +47,12 @@ class RequestReader:
         self._head = None
         return HttpRequest(method, path, body)
 
-    def _read_head(self, send_continue: Callable[[], None]) -> bool:
+    def _read_head(self, send_continue: Callable[[], None]) -> tuple[str, str, int] | None:
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD)
         if end < 0:
             if len(self._buffer) >= MAX_HEAD:
                 raise self._refusal("the header is too large", 431)
-            return False
+            return None
         lines = self._buffer[:end].decode("latin-1").split("\r\n")
         del self._buffer[: end + 4]
         try:
@@ -62,8 +64,7 @@ class RequestReader:
         length = self._body_length(headers)
         if headers.get("expect", "").lower() == "100-continue":
             send_continue()
-        self._head = (method, target.partition("?")[0], length)
-        return True
+        return method, target.partition("?")[0], length
 
     def _body_length(self, headers: dict[str, str]) -> int:
         if "transfer-encoding" in headers:

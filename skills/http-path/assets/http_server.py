@@ -77,7 +77,8 @@ class Connection(asyncio.Protocol):
         self._behind = False
         """The client reads too slowly; the event loop writes the rest of this connection's data."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._descriptor = transport.get_extra_info("socket").fileno()
 

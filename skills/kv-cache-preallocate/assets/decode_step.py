@@ -8,12 +8,12 @@
         """One token for each of the slots 0, 1, …; no token looks further back than `length` positions."""
         rows, at = len(row_ids), torch.tensor(row_positions)
         places = self._places(at)
-        hidden = torch.zeros(rows, 1, 1, length, dtype=self._embedding.dtype)
-        hidden.masked_fill_((torch.arange(length) > at.unsqueeze(1)).view(rows, 1, 1, length), float("-inf"))
+        mask = torch.zeros(rows, 1, 1, length, dtype=self._embedding.dtype)
+        mask.masked_fill_((torch.arange(length) > at.unsqueeze(1)).view(rows, 1, 1, length), float("-inf"))
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             self._store_rows(layer, places, k, v)
-            return self._attend_rows(layer, q, length, hidden)
+            return self._attend_rows(layer, q, length, mask)
 
         return self._logits(self._forward(torch.tensor(row_ids), self._turns[at], attend))
 

@@ -56,9 +56,7 @@ def read_shape(model_dir: Path) -> Shape:
 def read_weights(model_dir: Path, shape: Shape, dtype: torch.dtype) -> dict[str, Tensor]:
     """Names as in the checkpoint without `model.` and `.weight`, in the dtype of the arithmetic."""
     stored = load_file(model_dir / "model.safetensors")
-    weights = {
-        name.removeprefix("model.").removesuffix(".weight"): tensor.to(dtype) for name, tensor in stored.items()
-    }
+    weights = {name.removeprefix("model.").removesuffix(".weight"): tensor.to(dtype) for name, tensor in stored.items()}
     weights.setdefault("lm_head", weights["embed_tokens"])
     for layer in range(shape.layers):
         for name in ("q_proj", "k_proj"):

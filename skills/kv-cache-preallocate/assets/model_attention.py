@@ -10,9 +10,9 @@
         )
         return found[0].transpose(0, 1).flatten(1)
 
-    def _attend_rows(self, layer: int, q: Tensor, length: int, hidden: Tensor) -> Tensor:
-        """Row i is the newest position of slot i; `hidden` [rows, 1, 1, length] is -inf where it may not look."""
+    def _attend_rows(self, layer: int, q: Tensor, length: int, mask: Tensor) -> Tensor:
+        """Row i is the newest position of slot i; `mask` [rows, 1, 1, length] is -inf where it may not look."""
         keys, values = self._stored(layer, 0, len(q), length)
-        found = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=hidden, enable_gqa=True)
+        found = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=mask, enable_gqa=True)
         return found.flatten(1)
 

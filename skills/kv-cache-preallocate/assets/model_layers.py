@@ -42,9 +42,7 @@
         counters.add("kv_static_steps")
         return Logits(logits if list(slots) == list(range(rows)) else logits[list(slots)])
 
-    def _run_spans(
-        self, slots: Sequence[int], ids_lists: Sequence[Sequence[int]], starts: Sequence[int]
-    ) -> Tensor:
+    def _run_spans(self, slots: Sequence[int], ids_lists: Sequence[Sequence[int]], starts: Sequence[int]) -> Tensor:
         """Consecutive tokens of several slots, laid end to end: only attention has to tell them apart."""
         lengths = [len(ids) for ids in ids_lists]
         spans = [(slot, start, start + n) for slot, start, n in zip(slots, starts, lengths, strict=True)]

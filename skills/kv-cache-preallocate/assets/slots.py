@@ -12,10 +12,8 @@ class Slots:
         self._eos = model.eos
         self._free = list(range(config.integer("max_batch")))
 
-    def acquire(self, ticket: Ticket) -> Sequence | None:
-        """The request in the lowest free slot, so that running slots stay neighbours; None when all are taken."""
-        if not self._free:
-            return None
+    def acquire(self, ticket: Ticket) -> Sequence:
+        """The request in the lowest free slot, so that running slots stay neighbours. One must be free."""
         slot = min(self._free)
         self._free.remove(slot)
         return Sequence(ticket, slot, self._eos)

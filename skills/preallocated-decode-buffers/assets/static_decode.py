@@ -65,7 +65,7 @@ class Step:
     turns: Tensor
     places: Tensor
     """Rows of a layer's cache that take the new keys and values."""
-    hidden: Tensor
+    mask: Tensor
     """[rows · kv_heads, 1, length]: -inf where a row may not look."""
 
 
@@ -106,7 +106,7 @@ class StaticDecode:
         """Row i is slot i: its newest token, the rotary factors and the cache rows of its position."""
         length = -(-length // self._bucket) * self._bucket
         b = self._buffers_for(len(ids), min(length, self._keys.shape[3]))
-        step = Step(turns, places, self._hidden(positions, b.scores.shape[2]))
+        step = Step(turns, places, self._mask(positions, b.scores.shape[2]))
         torch.index_select(self._embedding, 0, ids, out=b.x)
         for layer, matrices in enumerate(self._layers):
             self._attention(b, layer, step)
@@ -122,7 +122,7 @@ class StaticDecode:
         torch.mul(b.pairs, step.turns, out=b.pairs)
         keys.index_copy_(0, step.places, b.k)
         values.index_copy_(0, step.places, b.v)
-        torch.baddbmm(step.hidden, b.q, past_keys, out=b.scores)
+        torch.baddbmm(step.mask, b.q, past_keys, out=b.scores)
         torch.softmax(b.scores, -1, out=b.scores)
         torch.bmm(b.scores, past_values, out=b.found)
         torch.addmm(b.x, b.found_rows, matrices.out, out=b.x)
@@ -140,10 +140,10 @@ class StaticDecode:
         torch.hypot(b.length, self._epsilon, out=b.length)
         torch.div(b.x, b.length, out=b.normed)
 
-    def _hidden(self, positions: Tensor, length: int) -> Tensor:
+    def _mask(self, positions: Tensor, length: int) -> Tensor:
         later = torch.arange(length) > positions.unsqueeze(1)
-        hidden = torch.zeros(len(positions), length).masked_fill_(later, float("-inf"))
-        return hidden.repeat_interleave(self._shape.kv_heads, 0).unsqueeze(1)
+        mask = torch.zeros(len(positions), length).masked_fill_(later, float("-inf"))
+        return mask.repeat_interleave(self._shape.kv_heads, 0).unsqueeze(1)
 
     def _buffers_for(self, rows: int, length: int) -> Buffers:
         if (rows, length) not in self._buffers:

@@ -28,10 +28,8 @@ class Slots:
         self._running: dict[int, Sequence] = {}
         self._clock = 0
 
-    def acquire(self, ticket: Ticket) -> Sequence | None:
-        """The request in the lowest free slot, so that running slots stay neighbours; None when all are taken."""
-        if not self._free:
-            return None
+    def acquire(self, ticket: Ticket) -> Sequence:
+        """The request in the lowest free slot, so that running slots stay neighbours. One must be free."""
         slot = min(self._free)
         self._free.remove(slot)
         sequence = Sequence(ticket, slot, self._eos)

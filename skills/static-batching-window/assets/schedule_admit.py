@@ -6,7 +6,8 @@
             except Exception:  # a failing batch must not take the server down
                 traceback.print_exc()
                 for sequence in sequences:
-                    sequence.end("error")
+                    if not sequence.done:
+                        sequence.end("error")
             for sequence in sequences:
                 self._slots.release(sequence)
 

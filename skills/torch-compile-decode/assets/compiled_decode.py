@@ -18,7 +18,7 @@ from server.layers import Shape, norm
 NAMES = (
     "input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
-)
+)  # fmt: skip
 
 
 class CompiledDecode:
@@ -50,30 +50,30 @@ class CompiledDecode:
 
     @torch.inference_mode()
     def __call__(self, ids: Tensor, at: Tensor, length: int) -> Tensor:
-        hidden = torch.zeros(len(ids), 1, 1, length)
-        hidden.masked_fill_((torch.arange(length) > at.unsqueeze(1)).view(-1, 1, 1, length), float("-inf"))
-        torch._dynamo.mark_dynamic(hidden, 3)
+        mask = torch.zeros(len(ids), 1, 1, length)
+        mask.masked_fill_((torch.arange(length) > at.unsqueeze(1)).view(-1, 1, 1, length), float("-inf"))
+        torch._dynamo.mark_dynamic(mask, 3)
         x, turns = F.embedding(ids, self._embedding), self._turns[at]
         slots = torch.arange(len(ids))
         for keys, values, weights in self._layers:
-            x = self._layer(x, turns, slots, at, hidden, keys, values, weights, self._shape)
+            x = self._layer(x, turns, slots, at, mask, keys, values, weights, self._shape)
         counters.add("compiled_steps")
         return x
 
 
 def _layer(
-    x: Tensor, turns: Tensor, slots: Tensor, at: Tensor, hidden: Tensor, keys: Tensor, values: Tensor,
+    x: Tensor, turns: Tensor, slots: Tensor, at: Tensor, mask: Tensor, keys: Tensor, values: Tensor,
     weights: list[Tensor], shape: Shape,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     input_norm, to_q, to_k, to_v, to_o, mlp_norm, to_gate, to_up, to_down = weights
-    rows, length, head_dim = len(x), hidden.shape[3], shape.head_dim
+    rows, length, head_dim = len(x), mask.shape[3], shape.head_dim
     h = norm(x, input_norm, shape.eps)
     q = _rotate(F.linear(h, to_q).view(rows, -1, head_dim), turns)
     # Plain indexed assignment: the compiler does it in place, where index_copy_ would copy the whole cache.
     keys[slots, :, at] = _rotate(F.linear(h, to_k).view(rows, -1, head_dim), turns)
     values[slots, :, at] = F.linear(h, to_v).view(rows, -1, head_dim)
     past = keys[:rows, :, :length], values[:rows, :, :length]
-    found = F.scaled_dot_product_attention(q.unsqueeze(2), *past, attn_mask=hidden, enable_gqa=True)
+    found = F.scaled_dot_product_attention(q.unsqueeze(2), *past, attn_mask=mask, enable_gqa=True)
     x = x + F.linear(found.flatten(1), to_o)
     h = norm(x, mlp_norm, shape.eps)
     return x + F.linear(F.silu(F.linear(h, to_gate)) * F.linear(h, to_up), to_down)

@@ -4,7 +4,7 @@ The engine calls back from its own thread; everything here happens on the event 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import uvicorn
@@ -85,7 +85,7 @@ async def body_of(http: Request) -> bytes:
     return body
 
 
-async def events(engine: Engine, call: Call) -> AsyncIterator[Event]:
+async def events(engine: Engine, call: Call) -> AsyncGenerator[Event, None]:
     """What the engine says about one request, until the answer is complete; leaving early cancels it."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[Event] = asyncio.Queue()

@@ -129,7 +129,7 @@ class _Fields:
             "n": (1,), "best_of": (1,), "echo": (False,), "logprobs": (False,), "top_logprobs": (), "suffix": ("",),
             "top_p": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},),
             "tools": ([],), "response_format": ({"type": "text"},),
-        }
+        }  # fmt: skip
         for name, accepted in neutral.items():
             if name in self._values and self._values[name] not in accepted:
                 raise BadRequest(f"{name} = {self._values[name]!r:.60} is not supported", name)
@@ -216,7 +216,8 @@ class Answer:
         self.finish: str | None = None
         prefix, kind = ("chatcmpl", "chat.completion") if call.chat else ("cmpl", "text_completion")
         self._chunk_kind = "chat.completion.chunk" if call.chat else "text_completion"
-        self._head = {"id": f"{prefix}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": call.model}
+        name, created = f"{prefix}-{uuid.uuid4().hex}", int(time.time())
+        self._head = {"id": name, "object": kind, "created": created, "model": call.model}
 
     def push(self, ids: Sequence[int], finish: str | None) -> str:
         """Take the next ids; the new text is returned, and `finish` tells whether the answer is complete."""

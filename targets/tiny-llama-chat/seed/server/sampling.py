@@ -5,6 +5,7 @@ import torch
 
 from server.protocol import GenerationRequest
 
+
 def generate_arguments(request: GenerationRequest) -> dict[str, object]:
     """The sampling arguments of transformers' generate()."""
     if request.temperature == 0:
