@@ -15,7 +15,8 @@ demo: $(VENV)/.run
 	$(BIN)/vibeserve demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not serial"
+	$(BIN)/python -m pytest -m serial
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check vibeserve_tui backends tests benchmarks
 	$(BIN)/mypy
@@ -26,7 +27,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check vibeserve_tui backends tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not serial"
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -49,6 +49,7 @@ def engines_of(run: RunDir) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_a_killed_default_run_resumes_and_ends_with_a_confirmed_faster_server(tmp_path):
     runs = tmp_path / "runs"
     order = ("--runs-dir", str(runs), "--no-experience", "--seed", "1", "--max-rounds", "2", "--max-minutes", "12")
