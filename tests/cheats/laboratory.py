@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vibeserve_tui.evaluation.batches import Restart
-from vibeserve_tui.evaluation.battery import SERVED_STEPS, integrity, swapped_weights
+from vibeserve_tui.evaluation.battery import SERVED_STEPS, integrity, other_truth
 from vibeserve_tui.evaluation.conduct import conduct, is_idle
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server
 from vibeserve_tui.evaluation.live_side import LiveSide, WrongAnswers
@@ -64,16 +64,19 @@ class Laboratory:
     def target(self) -> LoadedTarget:
         return self.testbed.target
 
-    def exam(self, tree: Path, seed: int) -> Exam:
+    def exam(self, tree: Path, seed: int, accuracy: str = "exact") -> Exam:
         """A judgement of a folder, committed now."""
         when = int(time.time())
         commit = self.testbed.store.snapshot(tree, ref=f"attempts/{tree.name}", parent=None, message="x", when=when)
-        return replace(self.look(tree, seed), commit=commit.sha, tree=commit.tree, serve=self._serve(commit.sha))
+        look = self.look(tree, seed, accuracy)
+        return replace(look, commit=commit.sha, tree=commit.tree, serve=self._serve(commit.sha))
 
-    def look(self, tree: Path, seed: int) -> Exam:
+    def look(self, tree: Path, seed: int, accuracy: str = "exact") -> Exam:
         """A judgement of a folder that no store would take, for steps that start nothing."""
+        spec = self.target.spec
+        declared = spec.accuracy.model_copy(update={"tolerance_class": accuracy})
         return Exam(
-            target=self.target,
+            target=replace(self.target, spec=spec.model_copy(update={"accuracy": declared})),
             workload=self.workload,
             reference=self.reference,
             sizes=JudgeSizes(),
@@ -101,22 +104,33 @@ class Laboratory:
 
     async def examine(self, exam: Exam, step: str) -> Findings:
         """What one step of the battery says, without those before it."""
-        served = {name.partition(" ")[0]: work for name, _, work in SERVED_STEPS}
-        if step == "J0":
-            return await integrity(exam)
-        if step == "J7":
-            async with exam.serve(exam.target.model_dir):
-                pass  # the first start of a commit is always on the target's own weights
-            return await swapped_weights(exam)
-        if step == "J9":
-            return await self.timed(exam)
-        async with exam.serve(exam.target.model_dir) as server:
-            return await (served[step](exam, server) if step in served else self.conduct(exam, server))
+        (findings,) = await self.examine_all([exam], step)
+        return findings
 
-    async def conduct(self, exam: Exam, server: Server) -> Findings:
-        idle, restart = await is_idle(server), Restart()
+    async def examine_all(self, exams: Sequence[Exam], step: str) -> list[Findings]:
+        """The same for several seeds of one commit, on one process where the step allows it."""
+        served = {name: work for name, _, work in SERVED_STEPS}
+        exam = exams[0]
+        if step == "J0":
+            return [await integrity(one) for one in exams]
+        if step == "J9":
+            return [await self.timed(one) for one in exams]
+        async with exam.serve(exam.target.model_dir) as server:
+            if step in served:
+                return [await served[step](one, server) for one in exams]
+            if step == "J8":
+                idle = await is_idle(server)
+                return [await self._conduct(one, server, idle) for one in exams]
+        # The first start of a commit is always on the target's own weights; this is a later one.
+        other = await exam.swap(exam.seed)
+        async with exam.serve(other) as server:
+            return [await other_truth(one, server, other) for one in exams]
+
+    async def _conduct(self, exam: Exam, server: Server, idle: bool) -> Findings:
+        restart = Restart()
         findings = await restart.answers(exam, server)
-        assert not findings.fault
+        if findings.fault:
+            return findings
         return await conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
 
     async def timed(self, exam: Exam) -> Findings:

@@ -4,15 +4,44 @@ from pathlib import Path
 
 import pytest
 
+from tests.cheats.honest import HONEST, Honest
 from tests.cheats.laboratory import Laboratory
 from tests.cheats.zoo import READ, SERVED, Cheat
+from vibeserve_tui.evaluation.battery import judge
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("zoo")]
+pytestmark = pytest.mark.xdist_group("zoo")
+in_the_laboratory = pytest.mark.asyncio(loop_scope="session")
+FIRST_OF_STEP = {cheat.step: cheat.name for cheat in reversed(SERVED)}
 
 
-@pytest.mark.parametrize("cheat", READ + SERVED, ids=lambda cheat: cheat.name)
-async def test_a_cheat_is_rejected_for_what_it_does(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
-    tree = cheat.apply(lab.honest, tmp_path / "tree")
-    exam = lab.look(tree, 1) if cheat.step == "J0" else lab.exam(tree, 1)
-    findings = await lab.examine(exam, cheat.step)
+def test_every_way_to_cheat_is_in_the_zoo() -> None:
+    known = {hack for cheat in READ + SERVED for hack in cheat.hacks.split()}
+    # H15, too good to be true, is noticed by the gate: it is a figure, not something that a server does.
+    assert known == {f"H{number}" for number in range(1, 20)} - {"H15"}
+
+
+@in_the_laboratory
+@pytest.mark.parametrize("cheat", READ, ids=lambda cheat: cheat.name)
+async def test_a_tree_that_prepares_a_cheat_is_refused(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
+    findings = await lab.examine(lab.look(cheat.apply(lab.honest, tmp_path / "tree"), 1), cheat.step)
     assert cheat.says in findings.fault
+
+
+def marked(cheat: Cheat) -> list[pytest.MarkDecorator]:
+    """One server of each step is quick enough to be asked at every turn."""
+    return [] if FIRST_OF_STEP[cheat.step] == cheat.name else [pytest.mark.slow]
+
+
+@in_the_laboratory
+@pytest.mark.parametrize("cheat", [pytest.param(one, id=one.name, marks=marked(one)) for one in SERVED])
+async def test_a_cheat_is_rejected_for_what_it_does(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
+    findings = await lab.examine(lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1), cheat.step)
+    assert cheat.says in findings.fault
+
+
+@in_the_laboratory
+@pytest.mark.slow
+@pytest.mark.parametrize("honest", HONEST, ids=lambda honest: honest.name)
+async def test_an_honest_server_passes(lab: Laboratory, tmp_path: Path, honest: Honest) -> None:
+    verdict = await judge(lab.exam(honest.tree(lab, tmp_path / "tree"), 1, honest.accuracy), lambda step: None)
+    assert (verdict.outcome, verdict.reason) == ("pass", "10 steps passed")

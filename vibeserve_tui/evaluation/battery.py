@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation.batches import Restart, batched
@@ -132,12 +133,16 @@ async def started(exam: Exam, server: Server) -> Findings:
 
 async def swapped_weights(exam: Exam) -> Findings:
     """J7: started on perturbed weights it gives the answers of those weights: nothing is baked in."""
-    findings = Findings()
     other = await exam.swap(exam.random("swap").getrandbits(32))
-    requests = exam.draw("swap", exam.sizes.weight_swap, tokens=SWAPPED_TOKENS)
     async with exam.serve(other) as server:
-        reports = await ask(exam, server, requests, concurrency=exam.full_batch)
-    async with exam.reference.using(other):
+        return await other_truth(exam, server, other)
+
+
+async def other_truth(exam: Exam, server: Server, model_dir: Path) -> Findings:
+    findings = Findings()
+    requests = exam.draw("swap", exam.sizes.weight_swap, tokens=SWAPPED_TOKENS)
+    reports = await ask(exam, server, requests, concurrency=exam.full_batch)
+    async with exam.reference.using(model_dir):
         await compare(exam, requests, reports, findings)
     return findings
 

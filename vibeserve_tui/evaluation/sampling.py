@@ -32,7 +32,8 @@ async def sampled(exam: Exam, server: Server) -> Findings:
     prompt = await _telling_prompt(exam)
     if "seed" in exam.offers:
         await _seeds(exam, server, prompt, findings)
-    await _distribution(exam, server, prompt, findings)
+    if not findings.fault:
+        await _distribution(exam, server, prompt, findings)
     return findings
 
 
@@ -78,7 +79,7 @@ async def _distribution(exam: Exam, server: Server, prompt: _Prompt, findings: F
     count = max(exam.sizes.sampling, exam.target.spec.accuracy.battery.sampling)
     requests = [_request(exam, prompt, random.getrandbits(31), 1) for _ in range(count)]
     reports = await ask(exam, server, requests, concurrency=exam.full_batch)
-    if findings.fault or not _all_answered(reports, findings):
+    if not _all_answered(reports, findings):
         return
     p = chi_square_p(Counter(_first(exam, report) for report in reports), prompt.probabilities)
     findings.numbers["p"] = p
