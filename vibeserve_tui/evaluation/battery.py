@@ -3,17 +3,18 @@
 J0 integrity · J1 start · J2 contract · J3 held-out prompts · J4 changed prompts · J5 sampling · J6 alone, in a batch and
 after a restart · J8 conduct · J7 other weights · the target's own checker. (J9, the answers of the timed run itself, is
 checked where they are timed.) No model's opinion enters, and nothing the candidate prints is believed: tokens are
-compared with the reference, position by position. Three processes of the commit are started, one after the other.
+compared with the reference, position by position. Three processes of the commit are started, at most two at once.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from vibeserve_tui.errors import MeasurementError
+from vibeserve_tui.evaluation.ahead import ahead
 from vibeserve_tui.evaluation.batches import Restart, batched
 from vibeserve_tui.evaluation.cheats import scan
 from vibeserve_tui.evaluation.checker import own_checker
@@ -71,28 +72,41 @@ class _Record:
 
 
 async def _examine(exam: Exam, record: _Record) -> None:
-    """Every step, in order; raises _Failed at the first that does not pass."""
+    """Every step, in order; raises _Failed at the first that does not pass.
+
+    The next process starts while the last one is asked: starting is most of what a judgement of a small model takes.
+    """
     await record.step("J0", "integrity of tree and target", integrity(exam))
-    async with _own_weights(exam, record, "J1", "starts from a fresh checkout") as server:
-        for identifier, title, step in SERVED_STEPS:
-            await record.step(identifier, title, step(exam, server))
-    async with _own_weights(exam, record, "J6", "the same after a restart") as server:
-        idle, restart = await is_idle(server), Restart()
-        await record.step("J6", "the same after a restart", restart.answers(exam, server))
-        work = conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
-        await record.step("J8", "conduct beside answering", work)
-        if program := exam.target.spec.programs.checker:
-            await record.step("checker", "the target's own checker", own_checker(exam, server, program))
-    if exam.target.spec.accuracy.weight_swap != "off":
-        await record.step("J7", "other weights, another truth", swapped_weights(exam))
+    own, swaps = exam.target.model_dir, exam.target.spec.accuracy.weight_swap != "off"
+    async with AsyncExitStack() as later:
+        async with _blaming(record, "J1", "starts from a fresh checkout"), exam.serve(own) as server:
+            second = await later.enter_async_context(ahead(exam.serve(own)))
+            for identifier, title, step in SERVED_STEPS:
+                await record.step(identifier, title, step(exam, server))
+        if swaps:
+            other = await exam.swap(exam.random("swap").getrandbits(32))
+            third = await later.enter_async_context(ahead(exam.serve(other)))
+        async with _blaming(record, "J6", "the same after a restart"):
+            await _restarted(exam, record, await second)
+        if swaps:
+            await record.step("J7", "other weights, another truth", swapped_weights(exam, third, other))
+
+
+async def _restarted(exam: Exam, record: _Record, server: Server) -> None:
+    """What needs a process that has not been asked anything yet."""
+    idle, restart = await is_idle(server), Restart()
+    await record.step("J6", "the same after a restart", restart.answers(exam, server))
+    work = conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
+    await record.step("J8", "conduct beside answering", work)
+    if program := exam.target.spec.programs.checker:
+        await record.step("checker", "the target's own checker", own_checker(exam, server, program))
 
 
 @asynccontextmanager
-async def _own_weights(exam: Exam, record: _Record, identifier: str, title: str) -> AsyncIterator[Server]:
-    """A fresh process on the target's weights. One that does not start, or dies, fails the given step."""
+async def _blaming(record: _Record, identifier: str, title: str) -> AsyncIterator[None]:
+    """A process that does not start, or dies between two steps, fails the given one."""
     try:
-        async with exam.serve(exam.target.model_dir) as server:
-            yield server
+        yield
     except ServerDied as death:
         await record.step(identifier, title, _died(str(death)))
 
@@ -131,17 +145,11 @@ async def started(exam: Exam, server: Server) -> Findings:
     return findings
 
 
-async def swapped_weights(exam: Exam) -> Findings:
+async def swapped_weights(exam: Exam, serving: Awaitable[Server], model_dir: Path) -> Findings:
     """J7: started on perturbed weights it gives the answers of those weights: nothing is baked in."""
-    other = await exam.swap(exam.random("swap").getrandbits(32))
-    async with exam.serve(other) as server:
-        return await other_truth(exam, server, other)
-
-
-async def other_truth(exam: Exam, server: Server, model_dir: Path) -> Findings:
     findings = Findings()
     requests = exam.draw("swap", exam.sizes.weight_swap, tokens=SWAPPED_TOKENS)
-    reports = await ask(exam, server, requests, concurrency=exam.full_batch)
+    reports = await ask(exam, await serving, requests, concurrency=exam.full_batch)
     async with exam.reference.using(model_dir):
         await compare(exam, requests, reports, findings)
     return findings
