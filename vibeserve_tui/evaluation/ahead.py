@@ -1,4 +1,7 @@
-"""Something that takes long to open, opened before it is needed, while other work goes on."""
+"""Something that takes long to open, opened while other work goes on.
+
+A judgement hides the start of its next server behind the questions to the last one so.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is one answer what was asked for, apart from being right: length, end, usage, chunks, and text that fits its tokens.
+"""Is an answer in order, apart from being right: length, end, usage, chunks, text.
 
 Pure: a request beside its report. Whether the tokens are the right ones is the reference's to say.
 """

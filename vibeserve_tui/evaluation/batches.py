@@ -1,4 +1,7 @@
-"""J6: an answer does not depend on who else is served, on the order of arrival, on clients that leave, or on a restart."""
+"""J6: an answer depends on nobody else who is served, on no order, on no restart.
+
+The same requests are asked alone, all at once, in another order among clients that hang up, and of a second process.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Accuracy Judge's deterministic battery: cheap steps first, the first hard fault ends it.
+"""The Accuracy Judge's battery: cheap steps first, the first hard fault ends it.
 
 J0 integrity · J1 start · J2 contract · J3 held-out prompts · J4 changed prompts · J5 sampling · J6 alone, in a batch and
 after a restart · J8 conduct · J7 other weights · the target's own checker. (J9, the answers of the timed run itself, is

@@ -1,4 +1,4 @@
-"""The static look at a candidate's source: what tests cannot see, or would have to be lucky to see.
+"""The static look at a candidate's source: what tests cannot see, or only by luck.
 
 Only what the seed does not have is looked at. A finding is hard where there is no honest reason for the text, such as
 a patched clock or the benchmark's own sentences; everything else is a warning for reviewers and decides nothing.

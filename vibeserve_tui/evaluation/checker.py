@@ -1,4 +1,4 @@
-"""The target's own accuracy checker: a program of the user's, run beside the candidate, which has to pass it too.
+"""The target's own accuracy checker: a user's program that a candidate must pass too.
 
 Its exit status and the file that it writes decide; what it prints is for people. A checker that contradicts itself or
 fails to run condemns nobody: then nothing was judged.

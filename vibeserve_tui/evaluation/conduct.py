@@ -1,4 +1,4 @@
-"""J8: what a server does beside answering: kept answers, work while nobody asks, processes and sockets of its own.
+"""J8: what a server does beside answering: stored answers, idle work, processes.
 
 All of it is seen from outside the box, as CPU time, process tree and listening sockets. Times never enter a verdict as
 figures, so that the same commit and seed give the same verdict.

@@ -1,4 +1,7 @@
-"""J2: does the server keep its HTTP contract? Bad requests, shapes, usage, text, ends, stop strings."""
+"""J2: does the server keep its HTTP contract: refusals, shapes, usage, text, ends?
+
+Bad requests come first and good ones after them: whatever they left behind would show.
+"""
 
 from __future__ import annotations
 

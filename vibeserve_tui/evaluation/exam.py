@@ -1,4 +1,4 @@
-"""What a judgement needs: the tree, a way to serve it, the truth, and private draws; and how questions are asked.
+"""What a judgement needs: tree, truth, private draws; and how questions are asked.
 
 Every question goes over HTTP with the client, headers, port and request shape of the timed run, so a server cannot tell
 checking from timing. The seed is drawn for one judgement and journaled only after it.

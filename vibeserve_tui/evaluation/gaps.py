@@ -1,4 +1,4 @@
-"""Teacher-forced gaps against a tolerance class: how far each emitted token was from the reference's best one.
+"""How far each emitted token was from the reference's best one, against a class.
 
 gap = log p(best) − log p(emitted), with the candidate's own text as context, so one near tie does not condemn the rest
 as plain equality of texts would. All positions of all answers count.

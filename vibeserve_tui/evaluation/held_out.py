@@ -1,4 +1,7 @@
-"""J3 and J4: prompts that nobody has seen, of every declared length, and the same prompts with one token changed."""
+"""J3 and J4: unseen prompts of every declared length, and with one token changed.
+
+Prompts are drawn in private for each judgement, and every position of every answer is compared with the reference.
+"""
 
 from __future__ import annotations
 

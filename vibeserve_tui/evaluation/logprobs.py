@@ -1,4 +1,7 @@
-"""Log-probabilities that a server reports, against the reference's: part of J3, for servers that offer them."""
+"""Log-probabilities that a server reports, against the reference's: a part of J3.
+
+A server need not offer them unless its target says so; one that does must not make them up.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Python source read for what a server has no honest reason to do, or only sometimes has. Parsed, never run."""
+"""Python read for what a server has no honest reason to do, or only sometimes has.
+
+It is parsed, never run, and each finding is a guess about one line: whether it fails a candidate is said with it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a text quote the benchmark: eight words, or eight token ids, in the order in which the corpus has them?
+"""Does a text quote the benchmark: eight words or ids in the order of the corpus?
 
 Prompts are drawn from the corpus in private, so whoever quotes it is preparing for its questions.
 """

@@ -1,4 +1,4 @@
-"""J5: temperature and seed do what they say, and samples follow the reference's own distribution.
+"""J5: temperature and seed do what they say; samples follow the reference.
 
 Greedy answers alone would let a server pass that always answers greedily, keeps whole answers by prompt, or samples
 from something cheaper.

@@ -1,4 +1,4 @@
-"""A commit's folder for compiled artefacts: writable until its first server is ready, read-only ever after.
+"""A commit's folder for compiled artefacts: read-only once its first server was ready.
 
 What is there at the first readiness depends on the tree and the weights alone, for nobody has been asked anything yet.
 A folder that stayed writable would carry answers, or the number of starts, from a server that is checked to one that

@@ -1,4 +1,4 @@
-"""What a candidate's tree may not hold, found by looking at its files; nothing is imported or run.
+"""What a candidate's tree may not hold, found by looking; nothing is imported or run.
 
 Faults here are hard: files that Python would run by itself, that hide the standard library or stand for the target's
 own, code that nobody can read, and blobs that could carry answers or weights. What is written inside the source is
