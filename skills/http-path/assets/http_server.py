@@ -52,6 +52,7 @@ class App:
             "status": "ready",
             "commit": self._commit,
             "dtype": self.engine.dtype,
+            **counters.notes(),
             "counters": counters.snapshot(),
         }
 

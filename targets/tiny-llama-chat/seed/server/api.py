@@ -44,6 +44,7 @@ def build_app(config: Config, engine: Engine, tokens: Tokens) -> FastAPI:
             "status": "ready",
             "commit": config.commit,
             "dtype": engine.dtype,
+            **counters.notes(),
             "counters": counters.snapshot(),
         }
 
