@@ -156,7 +156,6 @@ class LiveRun:
         await self.server.send(calls_of([request], self._path), concurrency=1)
 
 
-
 def passes_for(level: Level, tokens_per_s: float | None, tokens_per_request: float, window_s: float) -> int:
     """The smallest whole number of passes over a level's request list that takes the champion `window_s`."""
     if not isinstance(level, ClosedLevel) or not tokens_per_s:

@@ -162,7 +162,9 @@ class Testbed:
 
     async def probe_compiler(self) -> bool:
         """Does a C++ compiler in the candidate's box produce a program that runs?"""
-        script = "cd $TMPDIR; cat > p.cpp; for c in c++ g++ clang++; do $c -O1 -o p p.cpp && ./p && exit 0; done; exit 1"
+        script = (
+            "cd $TMPDIR; cat > p.cpp; for c in c++ g++ clang++; do $c -O1 -o p p.cpp && ./p && exit 0; done; exit 1"
+        )
         spec = BoxSpec(argv=("/bin/sh", "-c", script), cwd=Path("/"), env=dict(self.env), limits=CLIENT_LIMITS)
         return (await self.launcher.run(spec, stdin=PROBE, timeout_s=30.0)).returncode == 0
 
