@@ -7,6 +7,7 @@ damaged journal's good beginning is copied beside it.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import platform
 import shutil
 import subprocess
@@ -157,8 +158,7 @@ def examine_run(run: RunDir) -> list[str]:
     except StateDamaged as damage:
         good = run.path / "journal.good.jsonl"
         with run.journal.open("rb") as whole:
-            lines = [line for line, _ in zip(whole, range(last), strict=False)]
-        good.write_bytes(b"".join(lines))
+            good.write_bytes(b"".join(itertools.islice(whole, last)))
         raise StateDamaged(
             f"{damage.what}; its {last} good records are in {good.name}", where=damage.where,
             fix="keep a copy of the run, then put that file in the journal's place to resume from there",

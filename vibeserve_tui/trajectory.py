@@ -19,7 +19,7 @@ def trajectory_svg(data: dict[str, Any]) -> str:
         return "<p>Fewer than two measured rounds: nothing to draw.</p>"
     low, high = math.log10(min(levels)), math.log10(max(levels))
     low, high = low - 0.06 * (high - low + 0.1), high + 0.06 * (high - low + 0.1)
-    last = max(row["number"] for row in rounds)
+    last: int = max(row["number"] for row in rounds)
 
     def x(number: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (number + 0.5) / (last + 1)
