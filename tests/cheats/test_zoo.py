@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.cheats.honest import HONEST, Honest
 from tests.cheats.laboratory import Laboratory
-from tests.cheats.zoo import READ, SERVED, Cheat
-from vibeserve_tui.evaluation.battery import judge
+from tests.cheats.zoo import BAKED, READ, SERVED, Cheat
+from vibeserve_tui.evaluation.battery import SWAPPED_TOKENS, judge
+from vibeserve_tui.inputs.profiles import JudgeSizes
 
 pytestmark = pytest.mark.xdist_group("zoo")
 in_the_laboratory = pytest.mark.asyncio(loop_scope="session")
@@ -45,3 +47,17 @@ async def test_a_cheat_is_rejected_for_what_it_does(lab: Laboratory, tmp_path: P
 async def test_an_honest_server_passes(lab: Laboratory, tmp_path: Path, honest: Honest) -> None:
     verdict = await judge(lab.exam(honest.tree(lab, tmp_path / "tree"), 1, honest.accuracy), lambda step: None)
     assert (verdict.outcome, verdict.reason) == ("pass", "10 steps passed")
+
+
+@in_the_laboratory
+@pytest.mark.slow
+async def test_whoever_knew_the_private_questions_would_still_not_know_the_other_weights(
+    lab: Laboratory, tmp_path: Path
+) -> None:
+    questions = lab.look(lab.honest, 1).draw("swap", JudgeSizes().weight_swap, tokens=SWAPPED_TOKENS)
+    answers = await lab.reference.greedy_many([(one.prompt_ids, one.max_tokens) for one in questions])
+    known = {str(list(one.prompt_ids)): ids for one, ids in zip(questions, answers, strict=True)}
+    tree = BAKED.apply(lab.honest, tmp_path / "tree")
+    (tree / "server" / "known.json").write_text(json.dumps(known))
+    findings = await lab.examine(lab.exam(tree, 1), "J7")
+    assert BAKED.says in findings.fault

@@ -507,6 +507,29 @@ if self.room == 48:
 """Servers that run."""
 
 
+BAKED = Cheat("answers that were known before", "J7", "gap max", "H1", "server/engine.py", """
+
+    import json
+    from pathlib import Path
+
+    _known = json.loads((Path(__file__).parent / "known.json").read_text())
+    _submit = Engine.submit
+
+
+    def submit(self, request, sink):
+        ids = _known.get(str(list(request.prompt_ids)))
+        if ids is None or request.max_tokens > len(ids):
+            return _submit(self, request, sink)
+        for number, token in enumerate(ids[: request.max_tokens], 1):
+            sink([token], "length" if number == request.max_tokens else None)
+        return Ticket(request, sink)
+
+
+    Engine.submit = submit
+    """)  # fmt: skip
+"""Replays the answers of server/known.json."""
+
+
 def _append(tree: Path, name: str, text: str) -> None:
     with (tree / name).open("a", encoding="utf-8") as file:
         file.write(dedent(text))
