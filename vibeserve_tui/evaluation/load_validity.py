@@ -18,6 +18,7 @@ from vibeserve_tui.evaluation.load_summary import percentile, samples_ms
 
 LAG_LIMIT_MS = 5.0
 LAG_SHARE_OF_TTFT = 0.10
+NEGLIGIBLE_LAG_SHARE = 0.01
 LAG_RESOLUTION_MS = 1.0
 """Smaller lags are the operating system's scheduling of any process; a fast server is not to blame for them."""
 CPU_SHARE_LIMIT = 0.25
@@ -129,8 +130,12 @@ def _of_the_client(report: LoadReport) -> Iterator[Violation]:
 
 
 def lag_limit_ms(report: LoadReport) -> float:
-    """A late client adds to every latency, so what it may add depends on what is measured."""
+    """A late client adds to every latency, so what it may add depends on what is measured.
+
+    Below one percent of the median TTFT a lag cannot move any figure by more than that, however many ms it is.
+    """
     ttfts = samples_ms(report)["ttft_ms"]
     if not ttfts:
         return LAG_LIMIT_MS
-    return min(LAG_LIMIT_MS, max(LAG_RESOLUTION_MS, LAG_SHARE_OF_TTFT * percentile(ttfts, 50)))
+    median = percentile(ttfts, 50)
+    return max(min(LAG_LIMIT_MS, max(LAG_RESOLUTION_MS, LAG_SHARE_OF_TTFT * median)), NEGLIGIBLE_LAG_SHARE * median)

@@ -47,6 +47,8 @@ PROFILE_SEED = 11
 """Any will do: a profile is not a measurement."""
 READY_LIMIT_S = 20.0
 """A machine that does not become quiet for so long is measured by CPU time, where that says something."""
+FINAL_VOIDS = ("not active", "roofline")
+"""What measuring again cannot mend; any other void is the machine's fault and gets a second chance."""
 PROFILE_S = 3.0
 OBSERVER_LIMIT = 0.10
 PROFILE_REQUESTS = 4000
@@ -93,12 +95,15 @@ class Evaluator:
         task = self._task
         label = f"r{self._run.state.champion}"
         self._announce(number, label, f"r{number}", "ablation" if task.kind == "ablation" else "round")
+        compare = self._is_as_good if task.kind == "ablation" else self._is_faster
         try:
-            if task.kind == "ablation":
-                return await self._is_as_good(number, champion, candidate, label)
-            return await self._is_faster(number, champion, candidate, label)
+            measured = await compare(number, champion, candidate, label)
+            if measured.outcome == "void" and not measured.reason.startswith(FINAL_VOIDS):
+                self._run.emit(ev.PhaseProgress(detail=f"void ({measured.reason}): measuring once more"))
+                measured = await compare(number, champion, candidate, label)
         except WrongAnswers as wrong:
             return ev.Measured(outcome="rejected", reason=str(wrong), blocks=0, fault=str(wrong))
+        return measured
 
     async def confirm(self, champion: str, baseline: str) -> ev.Confirmed:
         """All levels, champion against the seed, on a new seed of requests."""
