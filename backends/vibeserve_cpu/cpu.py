@@ -200,7 +200,8 @@ def _busy(own: Pids) -> tuple[float, float, float]:
             for process in (top, *top.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
                     used = process.cpu_times()
-                    mine += used.user + used.system
+                    # Servers and clients that ended meanwhile live on in the times of those who waited for them.
+                    mine += used.user + used.system + used.children_user + used.children_system
     steal = getattr(times, "steal", 0.0)
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0)
     return sum(times) - idle - steal, steal, mine
