@@ -167,20 +167,23 @@ def _memory_limit() -> int:
 
 
 def _samples(own: Pids) -> Iterator[Telemetry]:
-    then, before = time.monotonic(), _busy(own)
+    then, before, strangers = time.monotonic(), _busy(), _strangers(own)
     while True:
-        now, seen = time.monotonic(), _busy(own)
+        now = time.monotonic()
         room = max(now - then, 1e-9) * (psutil.cpu_count() or 1)
-        used, stolen, mine = (b - a for a, b in zip(before, seen, strict=True))
+        used = stolen = foreign = 0.0
         fresh = now - then > SHORTEST_SAMPLE_S
         if fresh:
-            then, before = now, seen
+            seen, present = _busy(), _strangers(own)
+            used, stolen = seen[0] - before[0], seen[1] - before[1]
+            foreign = sum(max(0.0, cpu_s - strangers.get(who, 0.0)) for who, cpu_s in present.items())
+            then, before, strangers = now, seen, present
         memory, clock = psutil.virtual_memory(), psutil.cpu_freq()
         yield Telemetry(
             t=time.time(),
             source="psutil",
             util=min(1.0, used / room) if fresh else None,
-            foreign_util=min(1.0, max(0.0, used - mine) / room) if fresh else None,
+            foreign_util=min(1.0, foreign / room) if fresh else None,
             steal=max(0.0, stolen) / room if fresh else None,
             mem_used=memory.total - memory.available,
             mem_total=memory.total,
@@ -191,20 +194,31 @@ def _samples(own: Pids) -> Iterator[Telemetry]:
         )
 
 
-def _busy(own: Pids) -> tuple[float, float, float]:
-    """CPU seconds of the whole machine: in use, stolen by the hypervisor, used by our own process trees."""
-    times, mine = psutil.cpu_times(), 0.0
-    for root in own():
-        with contextlib.suppress(psutil.Error):
-            top = psutil.Process(root)
-            for process in (top, *top.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    used = process.cpu_times()
-                    # Servers and clients that ended meanwhile live on in the times of those who waited for them.
-                    mine += used.user + used.system + used.children_user + used.children_system
+def _busy() -> tuple[float, float]:
+    """CPU seconds of the whole machine: in use, and stolen by the hypervisor."""
+    times = psutil.cpu_times()
     steal = getattr(times, "steal", 0.0)
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0)
-    return sum(times) - idle - steal, steal, mine
+    return sum(times) - idle - steal, steal
+
+
+def _strangers(own: Pids) -> dict[tuple[int, float], float]:
+    """CPU seconds of every process outside our own trees, by pid and start time.
+
+    Others are summed rather than ours subtracted from the whole: what our killed servers used would else pass for
+    foreign, because nobody waits for the processes of a killed box.
+    """
+    ours = set(own())
+    for root in tuple(ours):
+        with contextlib.suppress(psutil.Error):
+            ours.update(child.pid for child in psutil.Process(root).children(recursive=True))
+    found: dict[tuple[int, float], float] = {}
+    for process in psutil.process_iter():
+        if process.pid not in ours:
+            with contextlib.suppress(psutil.Error):
+                used = process.cpu_times()
+                found[process.pid, process.create_time()] = used.user + used.system
+    return found
 
 
 def _pressure() -> float | None:
