@@ -23,7 +23,7 @@ LAG_RESOLUTION_MS = 1.0
 """Smaller lags are the operating system's scheduling of any process; a fast server is not to blame for them."""
 CPU_SHARE_LIMIT = 0.25
 CPU_US_PER_CHUNK_LIMIT = 100.0
-NEGLIGIBLE_CPU_SHARE = 0.05
+NEGLIGIBLE_CPU_SHARE = 0.10
 """Below, the cost per chunk is that of an idle client divided by few chunks."""
 SUSPENDED_LIMIT_S = 0.05
 
