@@ -61,7 +61,7 @@ def test_undeclared_coalescing_is_found():
         (replace(IDLE_CLIENT, loop_lag=Lag(0.1, 6.0, 9.0)), Reason.LOOP_LAG),
         (replace(IDLE_CLIENT, schedule_lag=Lag(0.1, 6.0, 9.0)), Reason.SCHEDULE_LAG),
         (replace(IDLE_CLIENT, cpu_s=0.3), Reason.CLIENT_CPU),
-        (replace(IDLE_CLIENT, cpu_s=0.06), Reason.CLIENT_CPU),
+        (replace(IDLE_CLIENT, cpu_s=0.12), Reason.CLIENT_CPU),
         (replace(IDLE_CLIENT, suspended_s=2.0), Reason.SUSPENDED),
         (replace(IDLE_CLIENT, peak_in_flight=0), Reason.CONCURRENCY),
     ],
