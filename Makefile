@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # On Linux without an NVIDIA GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves several GB.
 TORCH_INDEX ?=
 
-.PHONY: run demo test check fix docs clean
+.PHONY: run demo test e2e check fix docs clean
 
 run: $(VENV)/.run
 	$(BIN)/vibeserve run
@@ -16,11 +16,14 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not serial"
-	$(BIN)/python -m pytest -m serial
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check vibeserve_tui backends tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A whole default run with a killed engine: about ten minutes on a quiet machine, and only there.
+e2e: $(VENV)/.dev
+	$(BIN)/python -m pytest -m serial
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
