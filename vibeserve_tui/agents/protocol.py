@@ -1,17 +1,18 @@
 """The one seam between roles and whatever answers: a request in, typed events out, the last one a result.
 
-A provider module exports `Agent`. Roles give every agent the same facts; a language model reads them as a prompt, the
-playbook reads them as values. An answer that cannot be had is a status with a reason, never a plausible default.
+A provider module exports `Agent`. Roles give every agent the same request twice: as values, which the playbook reads,
+and as a brief in words with tools, which language models read. An answer that cannot be had is a status with a reason,
+never a plausible default.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
@@ -60,11 +61,105 @@ class PerfFacts:
     profile: ProfileTaken
 
 
+class ToolError(Exception):
+    """What a tool answers when it could not do what was asked: the agent reads it and goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """Something an agent may do. Rights follow from which tools it is given and from what they can reach."""
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    call: Callable[[Any], Awaitable[str]]
+    """Takes validated arguments; raises ToolError."""
+    read_only: bool = True
+    """Calls of one turn that only read run side by side; others run in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A request in words. What stays the same comes first, so that a provider may cache it."""
+
+    system: str
+    """Role, rights and how to answer; the same for the whole run."""
+    stable: str
+    """Objective, constraints, skills: the same for all calls of a role."""
+    volatile: str
+    """What is asked now, on what evidence."""
+    tools: tuple[Tool, ...]
+    workspace: Path
+    writable: bool
+    """Whether the agent may change the workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one call of a role."""
+
+    usd: float | None = 3.0
+    turns: int = 60
+    wall_s: float = 900.0
+    output_tokens: int = 16_000
+    """Of one turn."""
+    retries: int = 8
+    """Of one turn, after faults of the server or the network."""
+    bad_arguments: int = 3
+    """Faulty tool calls in a row."""
+    nudges: int = 2
+    """Turns without a tool call that are answered with a reminder to submit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a turn took, in buckets that do not overlap; `reasoning` is a part of `output`."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.input + other.input,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.output + other.output,
+            self.reasoning + other.reasoning,
+        )
+
+    @property
+    def total(self) -> int:
+        return self.input + self.cache_read + self.cache_write + self.output
+
+
+class Purse(Protocol):
+    """The run's money, asked before each paid turn and told after it."""
+
+    def allow(self, model: str, estimate: Tokens) -> str:
+        """An id for the turn, recorded before it begins. Raises BudgetSpent when it would go beyond a limit."""
+
+    def paid(self, turn: str, model: str, tokens: Tokens) -> float | None:
+        """Record what the turn took; its price in USD, None when the model's is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
     role: Role
     facts: PlanFacts | BuildFacts | PerfFacts
     schema: type[BaseModel]
+    brief: Brief | None = None
+    """None for agents that need no words."""
+    limits: Limits = Limits()
+    purse: Purse | None = None
+
+
+Status = Literal[
+    "ok", "no_submit", "bad_arguments", "refused", "context", "budget", "turns", "timeout", "rate_limited", "error",
+    "cancelled",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +173,25 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A turn is tried again after a while; what it said so far does not count."""
+
+    why: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The end of every conversation. `value` fits the request's schema when the status is ok."""
 
-    status: str
-    """ok | no_submit | bad_arguments | refused | context | budget | turns | timeout | rate_limited | error | cancelled"""
+    status: Status
     value: BaseModel | None = None
     reason: str = ""
     tokens: int = 0
     usd: float | None = 0.0
 
 
-AgentEvent = Said | Used | Result
+AgentEvent = Said | Used | Waiting | Result
 
 
 class Agent(Protocol):
