@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from vibeserve_tui.errors import ProfileError
 from vibeserve_tui.events import ProfileTaken, TaskPlan, ToolCall
+from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.recipes.facts import Facts
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.situation import Situation
@@ -92,6 +93,8 @@ class Brief:
     workspace: Path
     writable: bool
     """Whether the agent may change the workspace."""
+    readable: tuple[Path, ...] = ()
+    """What else an agent that is a program of its own is shown, to read only: the target's public files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,8 @@ class AgentRequest:
     """None for agents that need no words."""
     limits: Limits = Limits()
     purse: Purse | None = None
+    launcher: Launcher | None = None
+    """Confines agents that are programs of their own; without it they do not run."""
 
 
 Status = Literal[
