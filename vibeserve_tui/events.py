@@ -87,6 +87,61 @@ class DeviceSummary(Value):
     capabilities: tuple[str, ...] = ()
 
 
+class Rate(Value):
+    """USD per million tokens of each bucket."""
+
+    input: float
+    output: float
+    cache_read: float
+    cache_write: float
+
+
+class Rates(Rate):
+    """What a model cost when the run was ordered."""
+
+    above: int | None = None
+    """A request with more input tokens than this is billed at `beyond`, all of it."""
+    beyond: Rate | None = None
+    source: str = ""
+
+
+class VoiceSettings(Value):
+    """Who answers for a role, and within what limits. It names the variable of a key, never the key."""
+
+    provider: str = "playbook"
+    """A file of vibeserve_tui/agents."""
+    name: str = ""
+    """What the operator called it."""
+    model: str = ""
+    effort: str = ""
+    fallback_models: tuple[str, ...] = ()
+    """Tried once each after a refusal."""
+    edit_tool: str = ""
+    api: str = ""
+    """Which of the provider's wires or programs."""
+    base_url: str = ""
+    api_key_env: str = ""
+    auth: Literal["bearer", "x-api-key", "none"] = "bearer"
+    context: int | None = None
+    """Tokens that the model takes; None = the provider knows, or it shows."""
+    usd: float = 3.0
+    """Per call of the role, as are turns and wall_s."""
+    turns: int = 60
+    wall_s: float = 900.0
+    prices: dict[str, Rates] = {}
+    """By model; what is not here has an unknown price, which is not a price of 0."""
+
+
+class Allowance(Value):
+    """What agents may take; None = no limit."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    round_usd: float | None = None
+    """Of one round, with its planning."""
+    round_tokens: int | None = None
+
+
 class RunPlan(Value):
     """All settings a run was started with; resuming reads them from here and nowhere else."""
 
@@ -101,6 +156,9 @@ class RunPlan(Value):
     policy: str = "agent"
     agents: dict[str, str] = {}
     """Role name to provider name."""
+    voices: dict[str, VoiceSettings] = {}
+    """Role name to all of its agent's settings."""
+    allowance: Allowance = Allowance()
     approval: Literal["auto", "each-round", "on-regression"] = "auto"
     max_rounds: int = 12
     max_minutes: float = 15.0
@@ -130,6 +188,13 @@ class Hypothesis(Value):
     """Below this ratio the change is not worth its complexity."""
     falsifier: str = ""
     activation: str = ""
+    """A recipe's condition over the server's counters, or the name of one that has to rise."""
+    id: str = ""
+    evidence: tuple[str, ...] = ()
+    """Ids of measured figures, profile rows and rounds that it rests on."""
+    invariants: tuple[str, ...] = ()
+    parent: str = ""
+    """Id of the hypothesis that it refines."""
 
 
 class WhyRow(Value):
@@ -185,6 +250,16 @@ class TaskPlan(Value):
     """What the tree it starts from provides."""
     long_shot: bool = False
     """Tried although little is expected, because nothing better is left."""
+    instructions: str = ""
+    """What an implementer that writes code itself is asked to do."""
+    family: str = ""
+    """The part of the server that it is about."""
+    scope: str = ""
+    pass_criteria: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    """Skills to be read before code is written."""
+    profile_focus: str = ""
+    """What the next look at the profile should answer."""
 
 
 class JudgeStep(Value):
@@ -533,6 +608,53 @@ class ToolUsed(Event):
     call: ToolCall
 
 
+class AgentCalling(Event):
+    """A paid turn of an agent begins; until it is settled, and for ever if it never is, it counts at this estimate."""
+
+    kind: Literal["agent_calling"] = "agent_calling"
+    views = ("agents", "header")
+    id: str
+    role: str
+    round: int
+    """The round in flight, or the one that is being planned."""
+    model: str
+    tokens: int = 0
+    usd: float | None = None
+
+
+class AgentSpent(Event):
+    """A turn is settled: what it took, in buckets that do not overlap (reasoning is a part of output)."""
+
+    kind: Literal["agent_spent"] = "agent_spent"
+    views = ("agents", "header")
+    id: str
+    role: str
+    model: str
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    usd: float | None = None
+    """None = the price is unknown."""
+    exact: bool = True
+    """As the server counted; False = an estimate, for a turn that broke off or a server that does not count."""
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.cache_read + self.cache_write + self.output
+
+
+class AgentWaiting(Event):
+    """An agent's server failed or asked for patience; the turn is tried again after a while."""
+
+    kind: Literal["agent_waiting"] = "agent_waiting"
+    views = ("agents",)
+    role: str
+    why: str
+    wait_s: float
+
+
 class AgentFinished(Event):
     kind: Literal["agent_finished"] = "agent_finished"
     views = ("agents", "header")
@@ -541,7 +663,9 @@ class AgentFinished(Event):
     reason: str = ""
     tokens: int = 0
     usd: float | None = 0.0
-    """None = the price is unknown; the playbook costs 0."""
+    """None = the price is unknown; the playbook costs 0. Turns that were settled one by one are not counted again."""
+    transcript: str = ""
+    """Blob of the conversation, for a replay; empty for agents that need no words."""
 
 
 class AblationFinished(Event):
@@ -579,7 +703,7 @@ class OperatorNote(Event):
 
 class SettingChanged(Event):
     kind: Literal["setting_changed"] = "setting_changed"
-    name: Literal["approval", "max_rounds", "max_minutes"]
+    name: Literal["approval", "max_rounds", "max_minutes", "max_usd", "max_tokens"]
     value: str
 
 
@@ -614,8 +738,9 @@ AnyEvent = (
     RunStarted | RunPausedEvent | RunResumed | RunFinished | RunFailed | Heartbeat | PhaseStarted | PhaseProgress
     | RoundPlanned | AttemptStarted | AttemptCommitted | AttemptJudged | MeasurementStarted | WindowMeasured
     | BlockFinished | MeasurementFinished | ProfileTaken | ApprovalRequested | ApprovalDecided | RoundFinished
-    | ChampionMoved | RoundPinned | IssueChanged | MemoryChanged | AgentStarted | AgentSaid | ToolUsed | AgentFinished
-    | AblationFinished | Confirmed | OperatorNote | SettingChanged | CommandAccepted | CommandRejected | Warned
+    | ChampionMoved | RoundPinned | IssueChanged | MemoryChanged | AgentStarted | AgentSaid | ToolUsed | AgentCalling
+    | AgentSpent | AgentWaiting | AgentFinished | AblationFinished | Confirmed | OperatorNote | SettingChanged
+    | CommandAccepted | CommandRejected | Warned
 )  # fmt: skip
 EVENT_CLASSES: tuple[type[Event], ...] = get_args(AnyEvent)
 KINDS = frozenset(get_args(cls.model_fields["kind"].annotation)[0] for cls in EVENT_CLASSES)

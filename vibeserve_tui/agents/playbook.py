@@ -10,9 +10,10 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import get_args
 
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, BuildFacts, PerfFacts, PlanFacts, Result, Said, Used
-from vibeserve_tui.agents.replies import ImplReport, IssueDraft, PerfReport, RoundPlan
+from vibeserve_tui.agents.replies import Bottleneck, Hint, ImplReport, IssueDraft, PerfReport, PreparedPlan
 from vibeserve_tui.errors import SkillError
 from vibeserve_tui.events import RecipeChoice, TaskPlan, ToolCall
 from vibeserve_tui.recipes.apply import Applied, apply
@@ -35,6 +36,8 @@ class Agent:
                 events = _build(facts)
             case PerfFacts() as facts:
                 events = _read_profile(facts)
+            case _:
+                events = iter([Result("error", reason="the playbook neither reviews nor answers questions")])
         for event in events:
             yield event
 
@@ -47,10 +50,10 @@ def _plan(facts: PlanFacts) -> Iterator[AgentEvent]:
     backlog = tuple(_backlog(facts))
     if isinstance(decision, Stop):
         yield Said(f"stop: {decision.reason}")
-        yield Result("ok", RoundPlan(action="stop", stop_reason=decision.reason, backlog=backlog))
+        yield Result("ok", PreparedPlan(action="stop", stop_reason=decision.reason, backlog=backlog))
         return
     yield Said(f"{decision.title}: {decision.hypothesis.claim}")
-    yield Result("ok", RoundPlan(action="task", task=_task(facts, decision), backlog=backlog))
+    yield Result("ok", PreparedPlan(action="task", task=_task(facts, decision), backlog=backlog))
 
 
 def _task(facts: PlanFacts, plan: Plan) -> TaskPlan:
@@ -79,7 +82,7 @@ def _backlog(facts: PlanFacts) -> Iterator[IssueDraft]:
         urgency = MOST_URGENT if mean > LARGE_GAIN else LEAST_URGENT if mean < SMALL_GAIN else 2
         path = " → ".join(link.id for link in candidate.chain)
         body = f"{path}; expected {candidate.score:+.3f} log gain per minute"
-        yield IssueDraft(title=recipe.spec.title, skill=recipe.id, priority=urgency, body=body)
+        yield IssueDraft(title=recipe.spec.title, skill=recipe.id, priority=urgency, background=body)
     for name, reason in market.refusals().items():
         if not facts.situation.base.has(name) and not facts.situation.selections_of(name):
             yield IssueDraft(
@@ -119,8 +122,7 @@ def _apply_one(facts: BuildFacts) -> Iterator[AgentEvent]:
         return
     merged = f"; merged with other changes in {', '.join(result.merged)}" if result.merged else ""
     summary = f"{recipe.spec.title}: {explain(result)}{merged}"
-    activation = str(recipe.spec.verify.activation or "")
-    yield Result("ok", ImplReport(summary=summary, skills_read=(recipe.id,), activation=activation))
+    yield Result("ok", ImplReport(summary=summary, skills_read=(recipe.id,)))
 
 
 def _rebuild(facts: BuildFacts) -> Iterator[AgentEvent]:
@@ -157,4 +159,7 @@ def _read_profile(facts: PerfFacts) -> Iterator[AgentEvent]:
         return
     reading = ", ".join(f"{phase} {share:.0%}" for phase, share in shares[:4])
     yield Said(f"time goes to {reading}")
-    yield Result("ok", PerfReport(bottleneck=shares[0][0], hints=facts.profile.hints, reading=reading))
+    top = shares[0][0]
+    bottleneck: Bottleneck = next((known for known in get_args(Bottleneck) if known == top), "other")
+    hints = tuple(Hint(code=code, evidence=(f"p:{top}",)) for code in facts.profile.hints)
+    yield Result("ok", PerfReport(bottleneck=bottleneck, hints=hints, reading=reading))

@@ -30,6 +30,8 @@ class Role(StrEnum):
     JUDGE = "judge"
     EVALUATOR = "evaluator"
     MUTATOR = "mutator"
+    ANALYST = "analyst"
+    """Answers a person's questions about a run; takes no part in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,24 @@ class PerfFacts:
     """What an evaluator reads."""
 
     profile: ProfileTaken
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFacts:
+    """What a reviewer looks at: a change that passed every test."""
+
+    task: TaskPlan
+    diff: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionFacts:
+    """What a person wants to know about a run."""
+
+    question: str
+
+
+RequestFacts = PlanFacts | BuildFacts | PerfFacts | ReviewFacts | QuestionFacts
 
 
 class ToolError(Exception):
@@ -151,7 +171,7 @@ class Purse(Protocol):
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
     role: Role
-    facts: PlanFacts | BuildFacts | PerfFacts
+    facts: RequestFacts
     schema: type[BaseModel]
     brief: Brief | None = None
     """None for agents that need no words."""
