@@ -11,9 +11,11 @@ VibeServeError                exit code
 │   ├── SandboxError          … isolation for code nobody wrote by hand
 │   └── LockHeld              … another engine owns the run
 ├── AgentError        1       what answers behind a role failed
+│   └── BudgetSpent           … its next turn would go beyond a limit of money or tokens
 ├── WorkspaceError    1       git or the candidate's tree could not do what we asked
 ├── MeasurementError  1       a measurement cannot be believed or compared
 ├── RunPaused         4       the run stopped on purpose and can be resumed
+│   └── DiskFull              … there is no room left; what is recorded is intact
 └── StateDamaged      5       recorded state is corrupt; nothing was written
 """
 
@@ -79,6 +81,10 @@ class AgentError(VibeServeError):
     pass
 
 
+class BudgetSpent(AgentError):
+    pass
+
+
 class WorkspaceError(VibeServeError):
     pass
 
@@ -89,6 +95,10 @@ class MeasurementError(VibeServeError):
 
 class RunPaused(VibeServeError):
     exit_code = 4
+
+
+class DiskFull(RunPaused):
+    pass
 
 
 class StateDamaged(VibeServeError):

@@ -71,6 +71,21 @@ class LiveMeasurement:
     finished: ev.Measured | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What agents took. `usd` is what is known of it, `unpriced` says that it is not all."""
+
+    tokens: int = 0
+    usd: float = 0.0
+    unpriced: bool = False
+
+    def plus(self, tokens: int, usd: float | None) -> Spend:
+        return Spend(self.tokens + tokens, self.usd + (usd or 0.0), self.unpriced or usd is None)
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(self.tokens + other.tokens, self.usd + other.usd, self.unpriced or other.unpriced)
+
+
 @dataclass(slots=True)
 class RunState:
     seq: int = 0
@@ -97,6 +112,8 @@ class RunState:
     in_flight: RoundInFlight | None = None
     champion: int = 0
     champion_commit: str = ""
+    against: dict[int, int] = field(default_factory=dict)
+    """Round to the champion that it was measured against."""
     pinned: set[int] = field(default_factory=set)
     attempts: list[ev.AttemptCommitted] = field(default_factory=list)
     profiles: dict[int, ev.ProfileTaken] = field(default_factory=dict)
@@ -116,8 +133,17 @@ class RunState:
     warnings: list[str] = field(default_factory=list)
     answered: dict[str, str] = field(default_factory=dict)
     """Command id to `accepted` or the reason of its rejection."""
-    tokens: int = 0
-    usd: float | None = 0.0
+    spent: dict[str, Spend] = field(default_factory=dict)
+    """By role; settled turns only."""
+    spent_in_round: dict[int, Spend] = field(default_factory=dict)
+    unsettled: dict[str, ev.AgentCalling] = field(default_factory=dict)
+    """Turns that began and were not settled: one that is going on, or that a crash cut off. They count as estimated."""
+    metered: set[str] = field(default_factory=set)
+    """Working roles whose turns are settled one by one."""
+    finished_calls: dict[str, int] = field(default_factory=dict)
+    """By role."""
+    max_usd: float | None = None
+    max_tokens: int | None = None
     roles_working: dict[str, str] = field(default_factory=dict)
     dirty: set[str] = field(default_factory=set)
 
@@ -143,6 +169,20 @@ class RunState:
     def kept(self) -> list[ev.RoundRecord]:
         return [record for record in self.rounds.values() if record.outcome is ev.Outcome.KEPT]
 
+    @property
+    def confirmed_headline(self) -> ev.Figure | None:
+        """Champion against baseline, measured beside one another at the end; None before that or for another champion."""
+        last = self.confirmed[-1] if self.confirmed else None
+        if last is None or last.champion != self.champion:
+            return None
+        return next((figure for figure in last.figures if figure.headline), None)
+
+    @property
+    def total_gain(self) -> float | None:
+        """Champion over baseline, > 1 = better; 1 while the baseline is the champion."""
+        figure = self.confirmed_headline
+        return figure.ratio if figure and figure.ratio else self.gain(self.champion)
+
     def lineage(self, number: int) -> list[int]:
         """The rounds whose changes are in this round's tree, oldest first, without the baseline."""
         chain: list[int] = []
@@ -151,11 +191,50 @@ class RunState:
             number = self.rounds[number].task.parent
         return chain[::-1]
 
+    def gain(self, number: int) -> float | None:
+        """How much better than the baseline this round's tree is: the product of the paired ratios on the way to it.
+
+        Levels of different rounds are never divided, because the machine was another one by then. None while a step
+        of the way was not measured.
+        """
+        product, seen = 1.0, set[int]()
+        while number and number not in seen:
+            seen.add(number)
+            record = self.rounds.get(number)
+            measured = record.measured if record else self.in_flight.measured if self.in_flight else None
+            figure = measured.headline if measured else None
+            if figure is None or figure.ratio is None or number not in self.against:
+                return None
+            product *= figure.ratio
+            number = self.against[number]
+        return product
+
     def level_of(self, number: int) -> float | None:
         """The headline figure of a round as measured when it was judged, in the metric's unit."""
         record = self.rounds.get(number)
         figure = record.measured.headline if record and record.measured else None
         return figure.b if figure else None
+
+    @property
+    def spend(self) -> Spend:
+        """What all agents took so far."""
+        settled = sum(self.spent.values(), Spend())
+        return sum((Spend().plus(turn.tokens, turn.usd) for turn in self.unsettled.values()), settled)
+
+    @property
+    def tokens(self) -> int:
+        return self.spend.tokens
+
+    @property
+    def usd(self) -> float | None:
+        """None when the price of a part is not known."""
+        spend = self.spend
+        return None if spend.unpriced else spend.usd
+
+    def spend_in_round(self, number: int) -> Spend:
+        settled = self.spent_in_round.get(number, Spend())
+        open_turns = (turn for turn in self.unsettled.values() if turn.round == number)
+        return sum((Spend().plus(turn.tokens, turn.usd) for turn in open_turns), settled)
 
     def take_dirty(self) -> set[str]:
         """The parts of a screen that changed since the last call."""
@@ -184,6 +263,8 @@ class RunState:
                 self._fold_measurement(event, now)
             case ev.AgentStarted() | ev.AgentSaid() | ev.ToolUsed() | ev.AgentFinished() | ev.OperatorNote():
                 self._fold_agents(event, now)
+            case ev.AgentCalling() | ev.AgentSpent() | ev.AgentWaiting():
+                self._fold_spend(event, now)
             case ev.ProfileTaken() | ev.AblationFinished() | ev.Confirmed() | ev.Warned():
                 self._fold_findings(event)
             case ev.IssueChanged(issue=issue):
@@ -203,6 +284,7 @@ class RunState:
                 self.versions = event.versions
                 self.approval_mode = event.plan.approval
                 self.max_rounds, self.max_minutes = event.plan.max_rounds, event.plan.max_minutes
+                self.max_usd, self.max_tokens = event.plan.allowance.usd, event.plan.allowance.tokens
                 self.phase_since = now
             case ev.RunPausedEvent(reason=reason):
                 self.status, self.status_reason = Status.PAUSED, reason
@@ -280,6 +362,7 @@ class RunState:
                     self.live.finished = measured
                 if event.purpose == "round" and self.in_flight and self.in_flight.number == event.round:
                     self.in_flight.measured = measured
+                    self.against[event.round] = self.champion
             case _:
                 pass
 
@@ -287,6 +370,7 @@ class RunState:
         match event:
             case ev.AgentStarted(role=role, task=task):
                 self.roles_working[role] = task
+                self.metered.discard(role)
                 self.feed.append(FeedLine(now, role, task, "start"))
             case ev.AgentSaid(role=role, text=text):
                 self.feed.append(FeedLine(now, role, text, "text"))
@@ -295,8 +379,10 @@ class RunState:
                 self.feed.append(FeedLine(now, role, line, "tool", call.ok, call.took_s, call.output))
             case ev.AgentFinished(role=role):
                 self.roles_working.pop(role, None)
-                self.tokens += event.tokens
-                self.usd = None if self.usd is None or event.usd is None else self.usd + event.usd
+                self.finished_calls[role] = self.finished_calls.get(role, 0) + 1
+                if role not in self.metered:
+                    self.spent[role] = self.spent.get(role, Spend()).plus(event.tokens, event.usd)
+                self.metered.discard(role)
                 if event.status != "ok":
                     self.feed.append(FeedLine(now, role, event.reason or event.status, "result", ok=False))
             case ev.OperatorNote(text=text):
@@ -304,6 +390,20 @@ class RunState:
                 self.feed.append(FeedLine(now, "operator", text, "note"))
             case _:
                 pass
+
+    def _fold_spend(self, event: ev.AgentCalling | ev.AgentSpent | ev.AgentWaiting, now: float) -> None:
+        match event:
+            case ev.AgentCalling():
+                self.unsettled[event.id] = event
+                self.metered.add(event.role)
+            case ev.AgentSpent(role=role, tokens=tokens, usd=usd):
+                begun = self.unsettled.pop(event.id, None)
+                self.spent[role] = self.spent.get(role, Spend()).plus(tokens, usd)
+                if begun is not None:
+                    before = self.spent_in_round.get(begun.round, Spend())
+                    self.spent_in_round[begun.round] = before.plus(tokens, usd)
+            case ev.AgentWaiting(role=role, why=why, wait_s=wait_s):
+                self.feed.append(FeedLine(now, role, f"waits {wait_s:.0f} s: {why}", "wait", ok=False))
 
     def _fold_findings(self, event: ev.ProfileTaken | ev.AblationFinished | ev.Confirmed | ev.Warned) -> None:
         match event:
@@ -324,6 +424,10 @@ class RunState:
                 self.max_rounds = int(value)
             case ev.SettingChanged(name="max_minutes", value=value):
                 self.max_minutes = float(value)
+            case ev.SettingChanged(name="max_usd", value=value):
+                self.max_usd = float(value)
+            case ev.SettingChanged(name="max_tokens", value=value):
+                self.max_tokens = int(value)
             case ev.CommandAccepted(id=command):
                 self.answered[command] = "accepted"
             case ev.CommandRejected(id=command, reason=reason):

@@ -15,7 +15,7 @@ from typing import get_args
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, BuildFacts, PerfFacts, PlanFacts, Result, Said, Used
 from vibeserve_tui.agents.replies import Bottleneck, Hint, ImplReport, IssueDraft, PerfReport, PreparedPlan
 from vibeserve_tui.errors import SkillError
-from vibeserve_tui.events import RecipeChoice, TaskPlan, ToolCall
+from vibeserve_tui.events import RecipeChoice, TaskPlan, ToolCall, VoiceSettings
 from vibeserve_tui.recipes.apply import Applied, apply
 from vibeserve_tui.recipes.candidates import Market
 from vibeserve_tui.recipes.chain import apply_chain, explain
@@ -28,6 +28,9 @@ LARGE_GAIN, SMALL_GAIN = 0.25, 0.05
 
 
 class Agent:
+    def __init__(self, settings: VoiceSettings) -> None:
+        """It has no settings: the same facts give the same answers."""
+
     async def run(self, request: AgentRequest) -> AsyncIterator[AgentEvent]:
         match request.facts:
             case PlanFacts() as facts:

@@ -1,23 +1,25 @@
 """The one seam between roles and whatever answers: a request in, typed events out, the last one a result.
 
-A provider module exports `Agent`. Roles give every agent the same request twice: as values, which the playbook reads,
-and as a brief in words with tools, which language models read. An answer that cannot be had is a status with a reason,
-never a plausible default.
+A provider module exports `Agent`, which is made from the role's settings, and may export `NAMES` (what else an operator
+calls it), `completed` (its defaults) and `missing` (what keeps it from answering here). Roles give every agent the same
+request twice: as values, which the playbook reads, and as a brief in words with tools, which language models read. An
+answer that cannot be had is a status with a reason, never a plausible default.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from vibeserve_tui.errors import ProfileError
-from vibeserve_tui.events import ProfileTaken, TaskPlan, ToolCall
+from vibeserve_tui.errors import ProfileError, did_you_mean
+from vibeserve_tui.events import ProfileTaken, TaskPlan, ToolCall, VoiceSettings
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.recipes.facts import Facts
 from vibeserve_tui.recipes.recipe import RecipeBook
@@ -97,6 +99,8 @@ class Tool:
     """Takes validated arguments; raises ToolError."""
     read_only: bool = True
     """Calls of one turn that only read run side by side; others run in order."""
+    outside: bool = False
+    """It changes something besides the workspace, so that a replay has to call it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ class Limits:
     retries: int = 8
     """Of one turn, after faults of the server or the network."""
     bad_arguments: int = 3
-    """Faulty tool calls in a row."""
+    """Turns in a row of which every tool call was faulty."""
     nudges: int = 2
     """Turns without a tool call that are answered with a reminder to submit."""
 
@@ -164,8 +168,8 @@ class Purse(Protocol):
     def allow(self, model: str, estimate: Tokens) -> str:
         """An id for the turn, recorded before it begins. Raises BudgetSpent when it would go beyond a limit."""
 
-    def paid(self, turn: str, model: str, tokens: Tokens) -> float | None:
-        """Record what the turn took; its price in USD, None when the model's is not known."""
+    def paid(self, turn: str, model: str, tokens: Tokens, *, exact: bool = True) -> float | None:
+        """Record what the turn took, `exact` if the server counted it; its price in USD, None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,8 @@ class AgentRequest:
     purse: Purse | None = None
     launcher: Launcher | None = None
     """Confines agents that are programs of their own; without it they do not run."""
+    number: int = 0
+    """How many calls of this role came before it in the run."""
 
 
 Status = Literal[
@@ -214,6 +220,8 @@ class Result:
     reason: str = ""
     tokens: int = 0
     usd: float | None = 0.0
+    halts: bool = False
+    """No later call can do better until somebody acts: a key, a quota, a server that is gone."""
 
 
 AgentEvent = Said | Used | Waiting | Result
@@ -225,15 +233,63 @@ class Agent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """An agent and the name of its provider."""
+    """An agent, the name of its provider, and what it is set to."""
 
     agent: Agent
     provider: str
+    settings: VoiceSettings = field(default_factory=VoiceSettings)
+    launcher: Launcher | None = None
+    """Handed to agents that are programs of their own."""
 
 
-def load_voice(provider: str) -> Voice:
-    """The provider's agent. Raises ProfileError for a provider that does not exist."""
-    if not (Path(__file__).with_name(f"{provider}.py")).exists() or provider in ("protocol", "replies"):
+def load_voice(settings: VoiceSettings | str, launcher: Launcher | None = None) -> Voice:
+    """The provider's agent; a bare name stands for its defaults. Raises ProfileError for one that does not exist."""
+    asked = VoiceSettings(provider=settings) if isinstance(settings, str) else settings
+    agent: Agent = _module(asked.provider).Agent(asked)
+    return Voice(agent, asked.provider, asked, launcher)
+
+
+# ---- providers ----------------------------------------------------------------------------------------------------
+
+_SEAM = frozenset({"__init__", "protocol", "replies"})
+
+
+def providers() -> tuple[str, ...]:
+    """Who can play the roles: the files of this folder."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _SEAM))
+
+
+def named(name: str) -> VoiceSettings:
+    """The settings that a name alone means: a provider's file, the same without `_api`, or another name it goes by.
+
+    Raises ProfileError naming the nearest one.
+    """
+    known = {provider: VoiceSettings(provider=provider, name=name) for provider in providers()}
+    known |= {provider.removesuffix("_api"): settings for provider, settings in known.items()}
+    if name not in known:
+        for provider in providers():
+            other_names: tuple[str, ...] = vars(_module(provider)).get("NAMES", ())
+            known |= {other: VoiceSettings(provider=provider, name=other, api=other) for other in other_names}
+    if name not in known:
+        raise ProfileError(
+            f"no agent provider is called {name!r}{did_you_mean(name, known)}",
+            fix=f"one of {', '.join(sorted(known))}, or a name in [providers]; playbook needs no key and no network",
+        )
+    return known[name]
+
+
+def prepared(settings: VoiceSettings) -> VoiceSettings:
+    """The settings with the provider's defaults. Raises InputError or EnvironmentFault for what is missing here."""
+    module = vars(_module(settings.provider))
+    complete: Callable[[VoiceSettings], VoiceSettings] | None = module.get("completed")
+    check: Callable[[VoiceSettings], None] | None = module.get("missing")
+    whole = complete(settings) if complete else settings
+    if check:
+        check(whole)
+    return whole
+
+
+def _module(provider: str) -> ModuleType:
+    if provider not in providers():
         raise ProfileError(f"no agent provider is called {provider!r}", fix="playbook needs no key and no network")
-    agent: Agent = import_module(f"vibeserve_tui.agents.{provider}").Agent()
-    return Voice(agent, provider)
+    return import_module(f"vibeserve_tui.agents.{provider}")
