@@ -193,6 +193,8 @@ class RunSummary:
     direction: str
     baseline: float | None
     champion: float | None
+    gain: float | None
+    """Champion over baseline, > 1 = better: confirmed, or the product of the rounds' own paired ratios."""
     started_wall: float
     waiting: bool
     fault: str = ""
@@ -263,6 +265,7 @@ def _summarise(run: RunDir) -> RunSummary:
         direction=headline.direction if headline else "",
         baseline=state.level_of(0),
         champion=state.level_of(state.champion),
+        gain=state.total_gain,
         started_wall=state.started_wall,
         waiting=state.approval is not None,
         fault=fault,

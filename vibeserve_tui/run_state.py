@@ -14,6 +14,7 @@ from vibeserve_tui import events as ev
 
 FEED_LENGTH = 2000
 WINDOWS_KEPT = 240
+LOADS_KEPT = 240
 
 
 class Status(StrEnum):
@@ -129,6 +130,8 @@ class RunState:
     max_minutes: float = 0.0
 
     live: LiveMeasurement | None = None
+    loads: deque[float] = field(default_factory=lambda: deque(maxlen=LOADS_KEPT))
+    """The machine's load average at each beat, newest last."""
     feed: deque[FeedLine] = field(default_factory=lambda: deque(maxlen=FEED_LENGTH))
     warnings: list[str] = field(default_factory=list)
     answered: dict[str, str] = field(default_factory=dict)
@@ -255,6 +258,8 @@ class RunState:
         match event:
             case ev.Heartbeat():
                 self.active_s = event.active_s
+                if event.load is not None:
+                    self.loads.append(event.load)
             case ev.RunStarted() | ev.RunPausedEvent() | ev.RunResumed() | ev.RunFinished() | ev.RunFailed():
                 self._fold_run(event, now)
             case ev.PhaseStarted() | ev.PhaseProgress():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -150,7 +151,7 @@ class Desk:
                 self._answer(path.stem, command)
                 durable.unlink(path)
             if time.monotonic() >= beat:
-                self._run.emit(ev.Heartbeat(active_s=round(self._run.active_s, 1)))
+                self._run.emit(ev.Heartbeat(active_s=round(self._run.active_s, 1), load=round(os.getloadavg()[0], 2)))
                 beat = time.monotonic() + BEAT_S
             await asyncio.sleep(SCAN_S)
 

@@ -44,6 +44,5 @@ def _row(summary: RunSummary) -> tuple[str, str, str, str, str]:
 def _result(summary: RunSummary) -> str:
     if summary.baseline is None or summary.champion is None:
         return "–"
-    change = f"{summary.metric} {summary.baseline:.0f} → {summary.champion:.0f} {summary.unit}"
-    ratio = summary.champion / summary.baseline if summary.direction == "max" else summary.baseline / summary.champion
-    return f"{change}  ×{ratio:.1f}"
+    gain = f"×{summary.gain:.1f}  " if summary.gain else ""
+    return f"{gain}{summary.metric} {summary.champion:.0f} {summary.unit}"
