@@ -158,7 +158,9 @@ async def confirm(shop: Workshop) -> None:
     if run.state.champion == 0:
         return
     run.emit(ev.PhaseStarted(phase=ev.Phase.CONFIRM, detail=f"round {run.state.champion} against the seed"))
-    confirmed = await shop.evaluator.confirm(run.state.champion_commit, run.state.rounds[0].commit)
+    confirmed = await shop.evaluator.confirm(
+        run.state.champion_commit, run.state.rounds[0].commit, certain=shop.speedup_so_far()
+    )
     run.emit(confirmed)
     headline = next((figure for figure in confirmed.figures if figure.headline), None)
     if headline is None or headline.ci_low is None or headline.ci_low <= 1:

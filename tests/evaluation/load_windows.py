@@ -8,7 +8,7 @@ from vibeserve_tui.evaluation.load_plan import Call, LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, ClientUse, Lag, LoadReport, Usage
 from vibeserve_tui.evaluation.strict_json import Json
 
-ON_TIME = Lag(p50_ms=0.1, p99_ms=0.2, max_ms=0.3)
+ON_TIME = Lag(mean_ms=0.1, p50_ms=0.1, p90_ms=0.15, p99_ms=0.2, max_ms=0.3)
 IDLE_CLIENT = ClientUse(
     cpu_s=0.01,
     wall_s=1.0,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.evaluation.load_windows import IDLE_CLIENT, answered, calls, plan, report
+from tests.evaluation.load_windows import IDLE_CLIENT, ON_TIME, answered, calls, plan, report
 from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, Fault, Lag, LoadReport, Usage
 from vibeserve_tui.evaluation.load_validity import Reason, ValidityRules, violations
@@ -15,6 +15,10 @@ GOOD = (answered("r0", 0.0, 0.1, 0.2), answered("r1", 0.3, 0.4, 0.5))
 
 def reasons(window: LoadReport, of: LoadPlan = PLAN, rules: ValidityRules | None = None) -> set[Reason]:
     return {violation.reason for violation in violations(window, of, rules)}
+
+
+def late(**ms: float) -> Lag:
+    return replace(ON_TIME, **ms)
 
 
 def test_a_good_window_has_no_violation():
@@ -58,10 +62,10 @@ def test_undeclared_coalescing_is_found():
 @pytest.mark.parametrize(
     ("client", "reason"),
     [
-        (replace(IDLE_CLIENT, loop_lag=Lag(0.1, 6.0, 9.0)), Reason.LOOP_LAG),
-        (replace(IDLE_CLIENT, schedule_lag=Lag(0.1, 6.0, 9.0)), Reason.SCHEDULE_LAG),
-        (replace(IDLE_CLIENT, cpu_s=0.3), Reason.CLIENT_CPU),
-        (replace(IDLE_CLIENT, cpu_s=0.12), Reason.CLIENT_CPU),
+        (replace(IDLE_CLIENT, loop_lag=late(p99_ms=6.0)), Reason.LOOP_LAG),
+        (replace(IDLE_CLIENT, loop_lag=late(mean_ms=3.0)), Reason.LOOP_LAG),
+        (replace(IDLE_CLIENT, schedule_lag=late(p99_ms=6.0)), Reason.SCHEDULE_LAG),
+        (replace(IDLE_CLIENT, cpu_s=0.6), Reason.CLIENT_CPU),
         (replace(IDLE_CLIENT, suspended_s=2.0), Reason.SUSPENDED),
         (replace(IDLE_CLIENT, peak_in_flight=0), Reason.CONCURRENCY),
     ],
@@ -75,14 +79,30 @@ def test_an_idle_client_with_few_chunks_is_not_expensive():
     assert reasons(report(*GOOD, of=PLAN, client=replace(IDLE_CLIENT, cpu_s=0.04))) == set()
 
 
+@pytest.mark.parametrize(("gap_s", "found"), [(0.004, False), (0.001, True)])
+def test_a_client_may_be_as_busy_as_no_chunk_has_to_wait_for_it(gap_s: float, found: bool):
+    """At 30 % of a core and 90 µs a chunk, a chunk waits 19 µs for others."""
+    stream = [0.01 + gap_s * i for i in range(50)]
+    client = replace(IDLE_CLIENT, wall_s=0.03, cpu_s=100 * 90e-6, peak_in_flight=1)
+    window = report(answered("r0", 0.0, *stream), answered("r1", 0.3, *(0.3 + t for t in stream)), of=PLAN)
+    assert (Reason.CLIENT_CPU in reasons(replace(window, client=client))) is found
+
+
 @pytest.mark.parametrize(
     ("ttft_s", "lag_ms", "found"),
     [(0.1, 4.9, False), (0.1, 5.0, True), (0.03, 2.9, False), (0.03, 3.1, True), (0.001, 0.9, False), (0.001, 1, True)],
 )
 def test_lag_is_held_against_the_first_token_time(ttft_s: float, lag_ms: float, found: bool):
-    client = replace(IDLE_CLIENT, loop_lag=Lag(0.1, lag_ms, lag_ms))
+    client = replace(IDLE_CLIENT, loop_lag=late(p99_ms=lag_ms))
     window = report(answered("r0", 0.0, ttft_s), answered("r1", 0.3, 0.3 + ttft_s), of=PLAN, client=client)
     assert (Reason.LOOP_LAG in reasons(window)) is found
+
+
+def test_lag_beyond_every_quantile_that_decides_is_no_reason_to_doubt_a_window():
+    window = report(*GOOD, of=PLAN, client=replace(IDLE_CLIENT, loop_lag=late(p99_ms=30.0)))
+    assert reasons(window, rules=ValidityRules(finest=0.90)) == set()
+    window = replace(window, client=replace(IDLE_CLIENT, loop_lag=late(p90_ms=30.0)))
+    assert reasons(window, rules=ValidityRules(finest=0.90)) == {Reason.LOOP_LAG}
 
 
 def test_a_saturated_server_is_no_fault_of_the_window():

@@ -255,7 +255,7 @@ async def test_a_candidate_that_crashes_twice_is_rejected_and_nothing_stays_up(b
 async def test_one_crash_is_forgiven(bench: Bench) -> None:
     result = await bench.measured(bench.side("A"), bench.side("B", 300, crash_in=frozenset({1})))
     assert (result.comparison.outcome, result.comparison.used) == (Outcome.ACCEPTED, 2)
-    assert [event.void for event in bench.said(BlockFinished)] == ["crash", "", ""]
+    assert [event.void for event in bench.said(BlockFinished)] == ["crash: B died with signal 9", "", ""]
 
 
 async def test_a_candidate_that_never_gets_ready_does_not_wait_for_the_champion(bench: Bench) -> None:

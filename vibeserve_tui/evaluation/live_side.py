@@ -134,7 +134,7 @@ class LiveRun:
         table = {k: v for k, v in figures(summarise(report)).items() if k not in ("cpu_ms_per_token", "peak_rss_mib")}
         tokens = sum(call.output_tokens or 0 for call in report.calls if call.ok)
         cpu_ms = 1000 * (after.cpu_s - before.cpu_s)
-        rules = ValidityRules(spec.accuracy.error_budget, spec.endpoints[0].max_tokens_per_chunk)
+        rules = ValidityRules(spec.accuracy.error_budget, spec.endpoints[0].max_tokens_per_chunk, self._finest)
         pooled = samples_ms(report)
         return Window(
             values=table,
@@ -146,6 +146,11 @@ class LiveRun:
             slice_sha256=hashlib.sha256("".join(str(call.body) for call in plan.calls).encode()).hexdigest(),
             took_s=report.client.wall_s,
         )
+
+    @property
+    def _finest(self) -> float:
+        """Highest quantile of a latency that any of the target's metrics or guards reads."""
+        return max(metric.stat.tail or 0.5 for metric in self.side.testbed.target.spec.metric_specs)
 
     async def suspend(self) -> None:
         await self.server.served.suspend()

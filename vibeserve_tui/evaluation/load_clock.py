@@ -69,12 +69,17 @@ class LagMeter:
 def lag_of(lags_s: Sequence[float]) -> Lag:
     """Zero where nothing was timed: nothing was late."""
     if not lags_s:
-        return Lag(0.0, 0.0, 0.0)
+        return Lag(0.0, 0.0, 0.0, 0.0, 0.0)
     ordered = sorted(max(0.0, lag) * 1000 for lag in lags_s)
-    rank_99 = math.ceil(0.99 * len(ordered)) - 1
+
+    def at(share: float) -> float:
+        return round(ordered[math.ceil(share * len(ordered)) - 1], 4)
+
     return Lag(
-        p50_ms=round(ordered[(len(ordered) - 1) // 2], 4),
-        p99_ms=round(ordered[rank_99], 4),
+        mean_ms=round(sum(ordered) / len(ordered), 4),
+        p50_ms=at(0.50),
+        p90_ms=at(0.90),
+        p99_ms=at(0.99),
         max_ms=round(ordered[-1], 4),
     )
 

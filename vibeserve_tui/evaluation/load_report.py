@@ -165,7 +165,9 @@ class CallReport:
 class Lag:
     """How late something happened, in ms."""
 
+    mean_ms: float
     p50_ms: float
+    p90_ms: float
     p99_ms: float
     max_ms: float
 
@@ -291,7 +293,7 @@ def _id_lists(values: Iterable[Json], where: str) -> list[list[int]]:
 
 def _lag(value: Json, where: str) -> Lag:
     fields = Fields(value, where)
-    lag = Lag(fields.number("p50_ms"), fields.number("p99_ms"), fields.number("max_ms"))
+    lag = Lag(*(fields.number(name) for name in ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")))
     fields.close()
     return lag
 

@@ -192,6 +192,8 @@ class _Evaluation:
         closed = None if quiet or self._plan.cpu_proxy else Closed.ENVIRONMENT
         self._terms = self._terms.model_copy(update={"wall_trusted": quiet})
         while (decision := self._decide(closed)).outcome is None:
+            if self._records and self._records[-1].void == Closed.ENVIRONMENT:
+                await self._wait_until_quiet()  # another block now would be as void as the last one
             await self._take_block()
             closed = self._closing()
         evidence = Evidence(
@@ -216,8 +218,9 @@ class _Evaluation:
     async def _wait_until_quiet(self) -> tuple[bool, tuple[str, ...]]:
         if self._plan.ready is None:
             return True, ()
+        began = time.perf_counter()
         while not (check := await asyncio.to_thread(self._plan.ready)).ok:
-            left_s = self._plan.ready_limit_s - self._bench.elapsed()
+            left_s = self._plan.ready_limit_s - (time.perf_counter() - began)
             if left_s <= 0:
                 break
             await asyncio.sleep(min(POLL_S, left_s))
@@ -228,13 +231,13 @@ class _Evaluation:
         if self._plan.trusted is not None and self._terms.wall_trusted:
             check = await asyncio.to_thread(self._plan.trusted)
             if not check.ok:
-                record = record.model_copy(update={"void": "environment", "notes": (*record.notes, *check.reasons)})
+                notes = (*record.notes, *check.reasons)
+                record = record.model_copy(update={"void": Closed.ENVIRONMENT.value, "notes": notes})
         block = block_of(record, self._bench.metrics)
         self._records.append(record)
         self._blocks.append(block)
-        self._bench.on_event(
-            BlockFinished(record.number, block.d if block.usable else None, "" if block.usable else block.why_void)
-        )
+        void = "" if block.usable else ": ".join(filter(None, (block.why_void, "; ".join(record.notes))))
+        self._bench.on_event(BlockFinished(record.number, block.d if block.usable else None, void))
 
     def _decide(self, closed: Closed | None) -> Decision:
         decision = decide(self._blocks, self._plan.config, self._terms, closed=closed)

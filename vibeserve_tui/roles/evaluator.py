@@ -49,6 +49,7 @@ READY_LIMIT_S = 20.0
 """A machine that does not become quiet for so long is measured by CPU time, where that says something."""
 FINAL_VOIDS = ("not active", "roofline")
 """What measuring again cannot mend; any other void is the machine's fault and gets a second chance."""
+LARGE_GAIN = 2.0
 PROFILE_S = 3.0
 OBSERVER_LIMIT = 0.10
 PROFILE_REQUESTS = 4000
@@ -105,13 +106,16 @@ class Evaluator:
             return ev.Measured(outcome="rejected", reason=str(wrong), blocks=0, fault=str(wrong))
         return measured
 
-    async def confirm(self, champion: str, baseline: str) -> ev.Confirmed:
-        """All levels, champion against the seed, on a new seed of requests."""
+    async def confirm(self, champion: str, baseline: str, *, certain: float) -> ev.Confirmed:
+        """All levels, champion against the seed, on a new seed of requests; `certain` is the least it should be."""
         number = self._run.state.champion
         self._announce(number, "seed", f"r{number}", "confirmation")
         seed, best = self._side("seed", baseline), self._side(f"r{number}", champion, prove=True)
+        # A gain far beyond any noise needs no second pair in each block, and the seed is slow.
+        gate = self._gate.model_copy(update={"pairs": 1}) if certain >= LARGE_GAIN else self._gate
         with watching(self._backend, self._device) as sentinels:
-            done = await measure.confirm(best, seed, self._plan(sentinels), self._told(number))
+            plan = replace(self._plan(sentinels), config=gate)
+            done = await measure.confirm(best, seed, plan, self._told(number))
         measured = self._measured(done.baseline.evidence, done.baseline.comparison)
         self._run.emit(ev.MeasurementFinished(round=number, measured=measured, purpose="confirmation"))
         return ev.Confirmed(
