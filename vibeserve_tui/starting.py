@@ -17,6 +17,7 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.backend import load_backend
 from vibeserve_tui.client import start_engine
 from vibeserve_tui.errors import BackendError, EnvironmentFault, ProfileError, TargetError, VibeServeError, did_you_mean
+from vibeserve_tui.inputs.own_targets import own_targets, weights_of
 from vibeserve_tui.inputs.profiles import RunProfile, load_profile
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
 from vibeserve_tui.inputs.trust import require_trust
@@ -49,15 +50,18 @@ class Wanted:
 
 
 def find_target(name_or_path: str) -> Path:
-    """The folder of a shipped target, or the path given. Raises TargetError naming the nearest one."""
+    """The folder of a shipped target or of one of the user's own, or the path given. Raises TargetError naming the nearest one."""
     shipped = shipped_targets()
     if name_or_path in shipped:
         return shipped[name_or_path]
+    own = own_targets()
+    if name_or_path in own:
+        return own[name_or_path]
     path = Path(name_or_path)
     if (path / "target.toml").exists():
         return path.resolve()
     raise TargetError(
-        f"no target {name_or_path!r}{did_you_mean(name_or_path, shipped)}",
+        f"no target {name_or_path!r}{did_you_mean(name_or_path, [*shipped, *own])}",
         fix="vibeserve target ls, or give the path of a folder with a target.toml",
     )
 
@@ -65,7 +69,9 @@ def find_target(name_or_path: str) -> Path:
 def plan_run(wanted: Wanted) -> ev.RunPlan:
     """All settings of a run, validated. Raises the first fault as an error with its exit code."""
     profile = _profile(wanted)
-    target = load_target(find_target(wanted.target), model=wanted.model_dir)
+    folder = find_target(wanted.target)
+    model_dir = wanted.model_dir or weights_of(folder)
+    target = load_target(folder, model=model_dir)
     require_trust(target, wanted.trust)
     name = wanted.backend or profile.backend or target.spec.backends[0]
     target = target.for_backend(name)
@@ -95,7 +101,7 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
         seed=secrets.randbits(31) if wanted.seed is None else wanted.seed,
         metrics=_metrics(target),
         use_experience=wanted.use_experience,
-        model_dir=str(wanted.model_dir or ""),
+        model_dir=str(model_dir or ""),
         forbids=wanted.forbids,
         allow_no_sandbox=wanted.allow_no_sandbox,
         asks=wanted.asks,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from vibeserve_tui.errors import TargetError
@@ -29,7 +30,7 @@ _OBJECTIVE = """\
 # Serve {model} as fast as this machine allows
 
 ## Goal
-More output tokens per second with 16 clients at once (`output_throughput` at level `c16`). Answers stay within the
+More output tokens per second with {clients} clients at once (`output_throughput` at level `c{clients}`). Answers stay within the
 accuracy class of `target.toml`; time to the first token is guarded.
 
 ## Interface
@@ -57,10 +58,42 @@ Made by `vibeserve target new` from the model folder `{model_dir}`. Check before
 """
 
 
-def scaffold(
-    folder: Path, model_dir: Path, *, backend: str = "cpu", title: str = "", license_name: str = ""
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What people will ask of the server, as far as a number says it."""
+
+    clients: int = 16
+    """At once, at the level that counts."""
+    longest_prompt: int = 199
+    """Tokens."""
+    answers: tuple[int, ...] = (32, 48, 64)
+    """Lengths in tokens, each equally likely."""
+
+    def __post_init__(self) -> None:
+        wrong = [
+            name
+            for name, values in (
+                ("clients", [self.clients]),
+                ("prompt", [self.longest_prompt]),
+                ("answers", self.answers),
+            )
+            if not values or min(values) < 1
+        ]
+        if wrong:
+            raise TargetError(f"{wrong[0]}: must be 1 or more", fix="give a positive number")
+
+
+def scaffold(  # noqa: PLR0913 - each is one answer of whoever makes a target
+    folder: Path,
+    model_dir: Path,
+    *,
+    backend: str = "cpu",
+    title: str = "",
+    license_name: str = "",
+    traffic: Traffic | None = None,
 ) -> LoadedTarget:
     """Write a target called like `folder`, which must not exist, for the model in `model_dir`; load it."""
+    traffic = traffic or Traffic()
     if folder.exists():
         raise TargetError("exists already", where=str(folder), fix="choose another name, or remove it")
     shape = read_model_shape(model_dir)
@@ -71,8 +104,12 @@ def scaffold(
             fix="write the target by hand",
         )
     chat = has_chat_template(model_dir)
-    table = _declaration(folder.name, model_dir, shape, chat=chat)
-    table |= {"backends": [backend], "title": title or f"{model_dir.name}, chat traffic, 1 to 16 clients"}
+    table = _declaration(folder.name, model_dir, shape, traffic, chat=chat)
+    kind = "chat" if chat else "text"
+    table |= {
+        "backends": [backend],
+        "title": title or f"{model_dir.name}, {kind} traffic, 1 to {traffic.clients} clients",
+    }
     table |= {"license": license_name or "unknown"}
     spec, faults = validate(table, Target)
     if spec is None:
@@ -84,25 +121,63 @@ def scaffold(
         name: getattr(shape, name) for name in ("architecture", "layers", "hidden", "heads", "kv_heads", "head_dim")
     }
     (folder / "OBJECTIVE.md").write_text(
-        _OBJECTIVE.format(model=model_dir.name, endpoints=paths, **facts), encoding="utf-8"
+        _OBJECTIVE.format(model=model_dir.name, endpoints=paths, clients=traffic.clients, **facts), encoding="utf-8"
     )
     readme = _README.format(name=spec.name, model_dir=model_dir.resolve(), example=EXAMPLE, dtype=spec.model.dtype)
     (folder / "README.md").write_text(readme, encoding="utf-8")
     return load_target(folder, model=model_dir)
 
 
-def _declaration(name: str, model_dir: Path, shape: ModelShape, *, chat: bool) -> dict[str, object]:
+def _levels(traffic: Traffic) -> dict[str, object]:
+    """One client, and as many as will come; the crowd's throughput counts, each client's waiting is guarded."""
+    crowd = f"c{traffic.clients}"
+    levels = {
+        f"c{n}": {"id": f"c{n}", "mode": "closed", "concurrency": n, "requests": max(16, 2 * n)}
+        for n in (1, traffic.clients)
+    }
+    metrics: dict[tuple[str, str], dict[str, object]] = {
+        ("output_throughput", crowd): {"unit": "tok/s", "direction": "max", "headline": True},
+        ("output_throughput", "c1"): {"unit": "tok/s", "direction": "max"},
+        ("median_ttft_ms", "c1"): {"unit": "ms", "direction": "min"},
+    }
+    if crowd == "c1":
+        metrics["output_throughput", crowd]["headline"] = True
+    guard = {
+        "name": "p90_ttft_ms",
+        "level": crowd,
+        "unit": "ms",
+        "direction": "min",
+        "tolerance": 0.05,
+        "basis": "baseline",
+    }
+    return {
+        "levels": list(levels.values()),
+        "metrics": [{"name": name, "level": level, **rest} for (name, level), rest in metrics.items()],
+        "guards": [guard],
+    }
+
+
+def _lengths(traffic: Traffic, shape: ModelShape) -> dict[str, object]:
+    longest = min(traffic.longest_prompt, shape.max_context - max(traffic.answers))
+    if longest < 1:
+        raise TargetError(
+            f"answers of {max(traffic.answers)} tokens do not fit a context of {shape.max_context}",
+            fix="shorter answers",
+        )
+    return {
+        "prompt_tokens": {"dist": "uniform", "min": min(48, longest), "max": longest},
+        "output_tokens": {"dist": "choice", "values": list(traffic.answers)},
+    }
+
+
+def _declaration(name: str, model_dir: Path, shape: ModelShape, traffic: Traffic, *, chat: bool) -> dict[str, object]:
     """What the example declares, for another model. Its class is numeric: few engines compute in fp32."""
     example = load_target(shipped_targets()[EXAMPLE]).spec
     table = example.model_dump(mode="json", by_alias=True, exclude_none=True)
-    longest = min(199, shape.max_context - 64)
-    table |= {"name": name, "scenario": "", "rivals": ["transformers"], "guards": table["guards"][:1]}
+    table |= {"name": name, "scenario": "", "rivals": ["transformers"], **_levels(traffic)}
     table["limits"]["memory_mib"] = max(4096, 4 * shape.weight_bytes >> 20)
     table["accuracy"] = {"class": "numeric"}
-    table["workload"] |= {
-        "kind": "chat" if chat else "text",
-        "prompt_tokens": {"dist": "uniform", "min": 48, "max": longest},
-    }
+    table["workload"] |= {"kind": "chat" if chat else "text", **_lengths(traffic, shape)}
     if not chat:
         table["endpoints"] = table["endpoints"][:1]
     table["model"] = {
