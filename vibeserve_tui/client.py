@@ -196,6 +196,7 @@ class RunSummary:
     gain: float | None
     """Champion over baseline, > 1 = better: confirmed, or the product of the rounds' own paired ratios."""
     started_wall: float
+    active_s: float
     waiting: bool
     fault: str = ""
 
@@ -267,6 +268,7 @@ def _summarise(run: RunDir) -> RunSummary:
         champion=state.level_of(state.champion),
         gain=state.total_gain,
         started_wall=state.started_wall,
+        active_s=state.active_s,
         waiting=state.approval is not None,
         fault=fault,
     )

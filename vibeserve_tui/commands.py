@@ -108,10 +108,20 @@ class EditMemory(Command):
     base_sha256: str
 
 
+class MeasureAgain(Command):
+    """Measure two judged rounds beside one another once more, between two rounds; it moves no champion."""
+
+    kind: Literal["measure_again"] = "measure_again"
+    a: int = Field(ge=0)
+    b: int = Field(ge=0)
+
+
 class SetBudget(Command):
     kind: Literal["set_budget"] = "set_budget"
     max_rounds: int | None = Field(default=None, ge=0, le=10_000)
     max_minutes: float | None = Field(default=None, gt=0, le=100_000)
+    max_usd: float | None = Field(default=None, ge=0, le=100_000)
+    max_tokens: int | None = Field(default=None, ge=0)
 
 
 class SetApprovalMode(Command):
@@ -121,7 +131,7 @@ class SetApprovalMode(Command):
 
 AnyCommand = (
     Approve | RevertTo | Retry | Pin | Steer | Pause | Resume | CancelStep | Stop | NewIssue | EditIssue | EditMemory
-    | SetBudget | SetApprovalMode
+    | MeasureAgain | SetBudget | SetApprovalMode
 )  # fmt: skip
 COMMAND_CLASSES: tuple[type[Command], ...] = get_args(AnyCommand)
 _ADAPTER: TypeAdapter[AnyCommand] = TypeAdapter(Annotated[AnyCommand, Field(discriminator="kind")])

@@ -13,7 +13,7 @@ from vibeserve_tui.client import Liveness, RunClient, RunSummary
 from vibeserve_tui.commands import Command
 from vibeserve_tui.events import Record
 from vibeserve_tui.run_state import RunState, Status
-from vibeserve_tui.tui.services import Finding, PlanForm, SkillEntry, TargetEntry
+from vibeserve_tui.tui.services import Finding, NewTarget, PlanForm, SkillEntry, TargetCheck, TargetEntry
 
 DIFF = """\
 diff --git a/server/config.py b/server/config.py
@@ -113,6 +113,21 @@ class FakeServices:
         raise NotImplementedError
 
     def resume(self, run: str) -> None:
+        raise NotImplementedError
+
+    def delete(self, run: str) -> None:
+        raise NotImplementedError
+
+    def ask(self, run: str, question: str) -> str:
+        raise NotImplementedError
+
+    def look_at_model(self, folder: Path) -> str:
+        raise NotImplementedError
+
+    def new_target(self, wanted: NewTarget) -> TargetEntry:
+        raise NotImplementedError
+
+    def check_target(self, entry: TargetEntry) -> TargetCheck:
         raise NotImplementedError
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.tui import journals
 from tests.tui.fakes import ScriptClient
 from vibeserve_tui.client import Liveness, RunClient, RunSummary
-from vibeserve_tui.errors import EnvironmentFault
-from vibeserve_tui.tui.services import Choice, Finding, PlanForm, SkillEntry, TargetEntry
+from vibeserve_tui.errors import EnvironmentFault, TargetError
+from vibeserve_tui.tui.services import Choice, Finding, NewTarget, PlanForm, SkillEntry, TargetCheck, TargetEntry
 
 TARGETS = (
     TargetEntry(
@@ -50,7 +50,7 @@ def run_summary(name: str, liveness: Liveness, **changes: object) -> RunSummary:
     facts: dict[str, object] = {
         "run": name, "path": Path(name), "target": "tiny-llama-chat", "liveness": liveness, "status_reason": "", "rounds": 9, "max_rounds": 12,
         "metric": "output_throughput", "unit": "tok/s", "direction": "max", "baseline": 67.9, "champion": 388.1, "gain": 5.53,
-        "started_wall": journals.START - 720, "waiting": False, "fault": "",
+        "started_wall": journals.START - 720, "active_s": 540.0, "waiting": False, "fault": "",
     }  # fmt: skip
     return RunSummary(**(facts | changes))  # type: ignore[arg-type]
 
@@ -72,6 +72,23 @@ RUNS = (
 
 
 @dataclass
+class FakeCheck:
+    """Two steps, the second as the test wants it."""
+
+    passes: bool = True
+    passed: bool = False
+    stopped: bool = False
+
+    def lines(self) -> Iterator[str]:
+        yield "✓ J1 protocol and errors"
+        yield "✓ T2 canned answers are rejected" if self.passes else "✗ T2 canned answers pass"
+        self.passed = self.passes
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@dataclass
 class Library:
     """Answers like the program would, and remembers what was asked of it."""
 
@@ -82,9 +99,12 @@ class Library:
     started: list[PlanForm] = field(default_factory=list)
     attached: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
+    made: list[NewTarget] = field(default_factory=list)
+    own: tuple[TargetEntry, ...] = ()
+    check: FakeCheck = field(default_factory=FakeCheck)
 
     def targets(self) -> Sequence[TargetEntry]:
-        return TARGETS
+        return (*TARGETS, *self.own)
 
     def doctor(self) -> Sequence[Finding]:
         return FINDINGS
@@ -96,7 +116,7 @@ class Library:
         return SKILLS
 
     def plan(self, target: str, changes: dict[str, str]) -> PlanForm:
-        entry = next(entry for entry in TARGETS if entry.name == target)
+        entry = next(entry for entry in self.targets() if entry.name == target)
         choices = (
             Choice("backend", "cpu", (), "the only usable one"),
             Choice("profile", changes.get("profile", "quick"), ("quick", "thorough"), "2 × 60 requests"),
@@ -121,3 +141,23 @@ class Library:
 
     def resume(self, run: str) -> None:
         self.resumed.append(run)
+
+    def delete(self, run: str) -> None:
+        self.past = tuple(summary for summary in self.past if summary.run != run)
+
+    def ask(self, run: str, question: str) -> str:
+        return f"# {question}\n\nRound 4 failed: 3 of 64 prompts differ from the reference (r4)."
+
+    def look_at_model(self, folder: Path) -> str:
+        if not (folder / "config.json").exists():
+            raise TargetError("config.json is missing", where=str(folder))
+        return "llama · 2.2 M parameters · 4 layers of 192"
+
+    def new_target(self, wanted: NewTarget) -> TargetEntry:
+        self.made.append(wanted)
+        entry = TargetEntry(wanted.name, Path("targets", wanted.name), "made here", workload="chat at c1, c16")
+        self.own += (entry,)
+        return entry
+
+    def check_target(self, entry: TargetEntry) -> TargetCheck:
+        return self.check

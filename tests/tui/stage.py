@@ -70,7 +70,7 @@ async def stage(
     app = VibeServeApp(
         services or FakeServices(),
         client,
-        config=Config(ui=ui or Ui(glyphs="unicode")),
+        config=Config(ui=ui or Ui(glyphs="unicode", hints=False)),
         clock=lambda: script.now + LATER_S,
     )
     async with app.run_test(size=size, notifications=True) as pilot:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
 
@@ -20,10 +21,10 @@ from vibeserve_tui.errors import ProfileError
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.tui import themes
 from vibeserve_tui.tui.app import VibeServeApp
-from vibeserve_tui.tui.ink import Ink
+from vibeserve_tui.tui.ink import Ink, Span
 from vibeserve_tui.tui.keymap import SCREENS, TABLE, clash_in, shown, shown_keys, with_user_keys
 from vibeserve_tui.tui.layout import PANES
-from vibeserve_tui.tui.palette import ink_styles
+from vibeserve_tui.tui.palette import ink_styles, span_style
 
 SOURCES = sorted(Path(vibeserve_tui.tui.__file__).parent.rglob("*.py"))
 
@@ -69,7 +70,7 @@ def test_an_unknown_binding_is_refused_with_the_nearest_name() -> None:
 
 async def test_a_users_key_works_and_stands_in_the_footer() -> None:
     client = ScriptClient(journals.running())
-    config = Config(ui=Ui(glyphs="unicode"), keymap={"run.pause": "ctrl+o"})
+    config = Config(ui=Ui(glyphs="unicode", hints=False), keymap={"run.pause": "ctrl+o"})
     app = VibeServeApp(FakeServices(), client, config=config)
     async with app.run_test(size=(200, 60)) as pilot:
         await pilot.pause(0.3)
@@ -109,17 +110,80 @@ def test_every_ink_can_be_read_on_its_ground(theme: Theme) -> None:
         for ink, style in styles.items()
     }
     tinted = {Ink.ADDED, Ink.ADDED_WORD, Ink.REMOVED, Ink.REMOVED_WORD, Ink.FILE, Ink.CURSOR}
-    del seen[Ink.THUMB]
     assert {ink: ratio for ink, ratio in seen.items() if ratio < (4.5 if ink in tinted else least)} == {}
     ground, plain = Color.parse(variables["background"]), Color.parse(variables["foreground"])
-    assert contrast(ground.blend(plain, 0.5), ground) >= 3.0, "borders"
+    assert contrast(ground.blend(plain, 0.62), ground) >= 4.5, "borders"
+
+
+CODE = (Ink.KEYWORD, Ink.NAME, Ink.STRING, Ink.NUMBER, Ink.COMMENT)
+
+
+@pytest.mark.parametrize("theme", [theme for theme in themes.OWN if not theme.ansi], ids=lambda theme: theme.name)
+def test_code_can_be_read_on_the_ground_of_a_change(theme: Theme) -> None:
+    styles = ink_styles(theme.to_color_system().generate(), ansi=False, no_color=False)
+    for ground in (Ink.ADDED, Ink.ADDED_WORD, Ink.REMOVED, Ink.REMOVED_WORD):
+        for ink in CODE:
+            style = span_style(styles, Span("x", ink, ground))
+            assert style.color is not None and style.bgcolor is not None
+            ratio = contrast(Color.from_rich_color(style.color), Color.from_rich_color(style.bgcolor))
+            assert ratio >= 4.5, (ink, ground, round(ratio, 2))
+
+
+def test_without_colours_of_its_own_code_keeps_the_look_of_the_change() -> None:
+    ansi = ink_styles(themes.ANSI.to_color_system().generate(), ansi=True, no_color=False)
+    assert span_style(ansi, Span("def", Ink.KEYWORD, Ink.ADDED)) == ansi[Ink.ADDED]
+
+
+def hard_to_read(app: App[int], least: float) -> dict[str, float]:
+    """Every run of cells with something in it whose letters stand out less than this from their ground."""
+    found: dict[str, float] = {}
+    for strip in app.screen._compositor.render_strips():
+        for text, style, _ in strip:
+            if text.strip() and style and style.color and style.bgcolor:
+                pair = [Color.from_rich_color(color) for color in (style.color, style.bgcolor)]
+                ratio = contrast(*pair)
+                if ratio < least:
+                    found[text.strip()[:30]] = round(ratio, 2)
+    return found
+
+
+PLACES = (
+    (), ("3", "z"), ("4", "z"), ("c",), ("enter",), ("question_mark",), ("comma",), ("5", "e"), ("i",), ("q",), ("s",), ("B",),
+    ("L",), ("x",), ("3", "slash"), ("4", "slash"), ("ctrl+p",),
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", [theme.name for theme in themes.OWN if not theme.ansi])
+async def test_no_cell_of_a_screen_is_hard_to_read(theme: str) -> None:
+    faults: dict[str, dict[str, float]] = {}
+    async with stage(
+        "running", (120, 40), ui=Ui(theme=theme, glyphs="unicode", hints=False), services=Library()
+    ) as opened:
+        for keys in PLACES:
+            await opened.press(*keys)
+            await opened.pilot.pause(0.05)
+            if found := hard_to_read(opened.app, 4.5):
+                faults[" ".join(keys)] = found
+            await opened.press("escape", "escape", "escape")
+            opened.screen._zoomed = False
+            opened.screen.place()
+    app = VibeServeApp(Library(), config=Config(ui=Ui(theme=theme, glyphs="unicode", hints=False)))
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        for keys in ((), ("2",), ("n",), ("d",)):
+            await pilot.press(*keys)
+            await pilot.pause(0.2)
+            if found := hard_to_read(app, 4.5):
+                faults["start " + " ".join(keys)] = found
+            await pilot.press("escape") if keys else None
+    assert faults == {}
 
 
 @pytest.mark.slow
 async def test_the_run_screen_draws_in_every_theme() -> None:
     async with stage("running", (80, 24)) as opened:
         for theme in opened.app.available_themes:
-            opened.app.apply_ui(Ui(theme=theme, glyphs="unicode"))
+            opened.app.apply_ui(Ui(theme=theme, glyphs="unicode", hints=False))
             await opened.pilot.pause()
             assert "continuous batching" in opened.text
 

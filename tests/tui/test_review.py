@@ -122,7 +122,7 @@ async def test_pinning_from_the_review_keeps_it_open() -> None:
 async def test_an_approval_reaches_the_inbox_of_a_real_run(tmp_path: Path) -> None:
     run = RunDir(journals.write_run(journals.waiting(), tmp_path / "run"))
     run.create()
-    app = VibeServeApp(FakeServices(), AttachedClient(run), config=Config(ui=Ui(glyphs="unicode")))
+    app = VibeServeApp(FakeServices(), AttachedClient(run), config=Config(ui=Ui(glyphs="unicode", hints=False)))
     async with app.run_test(size=(120, 40)) as pilot:
         for _ in range(100):
             if isinstance(app.screen, ReviewScreen):

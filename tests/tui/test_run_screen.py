@@ -120,7 +120,7 @@ async def test_while_the_engine_measures_every_other_tick_draws_nothing() -> Non
 
 async def test_ascii_signs_draw_nothing_else() -> None:
     for journal in ("running", "finished"):
-        async with stage(journal, (200, 60), ui=Ui(glyphs="ascii")) as opened:
+        async with stage(journal, (200, 60), ui=Ui(glyphs="ascii", hints=False)) as opened:
             assert opened.text.isascii(), {c for c in opened.text if not c.isascii()}
 
 
@@ -281,7 +281,7 @@ async def test_a_damaged_journal_is_named_and_not_read_again(tmp_path: Path) -> 
     run = RunDir(journals.write_run(journals.finished(), tmp_path / "run"))
     lines = run.journal.read_bytes().splitlines(keepends=True)
     run.journal.write_bytes(b"".join(lines[:200]))
-    app = VibeServeApp(FakeServices(), AttachedClient(run), config=Config(ui=Ui(glyphs="unicode")))
+    app = VibeServeApp(FakeServices(), AttachedClient(run), config=Config(ui=Ui(glyphs="unicode", hints=False)))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause(0.4)
         with run.journal.open("ab") as file:

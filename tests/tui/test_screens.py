@@ -163,7 +163,9 @@ async def test_the_palette_knows_every_key_of_the_screen() -> None:
 async def test_settings_take_effect_at_once_and_only_changed_lines_are_written(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('# mine\n[ui]\ntheme = "nord"  # blue\n\n[run]\nprofile = "quick"\n', encoding="utf-8")
-    app = VibeServeApp(FakeServices(), config=Config(ui=Ui(theme="nord", glyphs="unicode")), config_dir=tmp_path)
+    app = VibeServeApp(
+        FakeServices(), config=Config(ui=Ui(theme="nord", glyphs="unicode", hints=False)), config_dir=tmp_path
+    )
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("comma", "right")
         assert app.theme != "nord"
@@ -190,7 +192,7 @@ async def test_a_replay_pauses_speeds_up_and_seeks(tmp_path: Path) -> None:
     run = RunDir(journals.write_run(journals.finished(), tmp_path / "run"))
     clock = [0.0]
     client = ReplayClient(run, speed=1.0, clock=lambda: clock[0])
-    app = VibeServeApp(FakeServices(), client, config=Config(ui=Ui(glyphs="unicode")))
+    app = VibeServeApp(FakeServices(), client, config=Config(ui=Ui(glyphs="unicode", hints=False)))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
         await pilot.press("greater_than_sign", "greater_than_sign")

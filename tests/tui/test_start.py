@@ -23,7 +23,9 @@ from vibeserve_tui.tui.services import PlanForm
 async def start_screen(
     library: Library | None = None, size: tuple[int, int] = (120, 40)
 ) -> AsyncIterator[tuple[VibeServeApp, Pilot[int]]]:
-    app = VibeServeApp(library or Library(), config=Config(ui=Ui(glyphs="unicode")), clock=lambda: journals.START)
+    app = VibeServeApp(
+        library or Library(), config=Config(ui=Ui(glyphs="unicode", hints=False)), clock=lambda: journals.START
+    )
     async with app.run_test(size=size, notifications=True) as pilot:
         await until(app, pilot, "✓ ready")
         yield app, pilot
@@ -93,6 +95,21 @@ async def test_a_crashed_run_is_resumed_before_it_is_shown() -> None:
         assert (library.resumed, library.attached) == (["r4"], ["r4"])
 
 
+async def test_a_past_run_is_deleted_once_that_is_confirmed() -> None:
+    library = Library()
+    async with start_screen(library) as (app, pilot):
+        await until(app, pilot, "2 days ago")
+        await pilot.press("X")
+        await until(app, pilot, "go to the past runs")
+        await pilot.press("4", "end", "X")
+        await until(app, pilot, "This cannot be undone")
+        await pilot.press("n")
+        assert len(library.past) == 4
+        await pilot.press("X", "y")
+        await pilot.pause(0.1)
+        assert [run.run for run in library.past] == ["r1", "r2", "r3"]
+
+
 async def test_without_runs_the_screen_says_what_enter_does() -> None:
     async with start_screen(Library(past=())) as (app, pilot):
         await until(app, pilot, "No runs yet")
@@ -130,7 +147,7 @@ async def test_the_plan_can_be_copied_as_a_command() -> None:
 
 async def test_the_start_screen_draws_without_colour_and_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = VibeServeApp(Library(), config=Config(ui=Ui(glyphs="ascii")), clock=lambda: journals.START)
+    app = VibeServeApp(Library(), config=Config(ui=Ui(glyphs="ascii", hints=False)), clock=lambda: journals.START)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(app, pilot, "v ready")
         await until(app, pilot, "2 days ago")

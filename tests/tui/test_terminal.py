@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("tmux") is None,
 ROOT = Path(__file__).parents[2]
 
 SHOW = """
+import os
 import sys
 from pathlib import Path
 from tests.tui.library import Library
@@ -35,15 +36,23 @@ client = AttachedClient(RunDir(Path(sys.argv[1])))
 client.poll()
 if "--broken" in sys.argv:
     client.poll = lambda: 1 / 0
+if "--stray" in sys.argv:
+    poll = client.poll
+    def noisy():
+        os.write(1, b"STRAY-OUT\\n")
+        os.write(2, b"STRAY-ERR\\n")
+        os.system("echo STRAY-CHILD")
+        return poll()
+    client.poll = noisy
 sys.exit(run_app(Library(crash_dir=Path(sys.argv[1]).parent), client))
 """
 
 
 class Terminal:
-    def __init__(self, arguments: list[str], cwd: Path, width: int, height: int) -> None:
+    def __init__(self, arguments: list[str], cwd: Path, width: int, height: int, variables: str = "") -> None:
         self.socket = f"tui-{uuid.uuid4().hex[:8]}"
         size = ["-x", str(width), "-y", str(height)]
-        command = f"env -u COLUMNS -u LINES PYTHONPATH={ROOT} {shlex.join(arguments)}; echo EXIT=$?; exec sleep 60"
+        command = f"env -u COLUMNS -u LINES PYTHONPATH={ROOT} {variables} {shlex.join(arguments)}; echo EXIT=$?; exec sleep 60"
         self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", *size, "-c", str(cwd), command)
 
     def _tmux(self, *arguments: str) -> str:
@@ -53,6 +62,13 @@ class Terminal:
 
     def screen(self) -> str:
         return self._tmux("capture-pane", "-p", "-S", "-10", "-t", "t")
+
+    def colours(self) -> set[str]:
+        """The kinds of colour on the screen: 256 and true colours begin 38;5, 48;2 and so on."""
+        return set(re.findall(r"[34]8;[25](?=;)", self._tmux("capture-pane", "-p", "-e", "-t", "t")))
+
+    def title(self) -> str:
+        return self._tmux("display-message", "-p", "-t", "t", "#{pane_title}").strip()
 
     def press(self, *keys: str) -> None:
         self._tmux("send-keys", "-t", "t", *keys)
@@ -99,8 +115,9 @@ def open_app(run_dir: Path, tmp_path: Path) -> Iterator[Open]:
     script.write_text(SHOW, encoding="utf-8")
     opened: list[Terminal] = []
 
-    def start(*extra: str, width: int = 120, height: int = 40) -> Terminal:
-        opened.append(Terminal([sys.executable, str(script), str(run_dir), *extra], tmp_path, width, height))
+    def start(*extra: str, width: int = 120, height: int = 40, variables: str = "") -> Terminal:
+        arguments = [sys.executable, str(script), str(run_dir), *extra]
+        opened.append(Terminal(arguments, tmp_path, width, height, variables))
         return opened[-1]
 
     yield start
@@ -166,3 +183,77 @@ def test_a_thousand_events_a_second_all_arrive_and_keys_still_answer(open_app: O
     assert process.memory_info().rss < 160 * 2**20
     terminal.press("C-c")
     assert terminal.exit_status() == 0
+
+
+def test_what_others_print_never_reaches_the_screen(open_app: Open, tmp_path: Path) -> None:
+    terminal = open_app("--stray")
+    terminal.wait("continuous batching")
+    log = tmp_path / "stray-output.log"
+    deadline = time.monotonic() + 10
+    while not {"STRAY-OUT", "STRAY-ERR", "STRAY-CHILD"} <= set(log.read_text(encoding="utf-8").split()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "STRAY" not in terminal.screen()
+    terminal.press("q")
+    assert terminal.exit_status() == 0
+    assert "STRAY" not in terminal.screen()
+
+
+def test_a_crash_s_last_words_reach_the_terminal_behind_the_guard(open_app: Open) -> None:
+    terminal = open_app("--stray", "--broken")
+    assert terminal.exit_status() == 1
+    assert "vibeserve: the app failed" in terminal.screen()
+
+
+def test_the_window_title_tells_the_run(open_app: Open) -> None:
+    terminal = open_app()
+    terminal.wait("continuous batching")
+    deadline = time.monotonic() + 10
+    while "tiny-llama-chat" not in terminal.title():
+        assert time.monotonic() < deadline, terminal.title()
+        time.sleep(0.05)
+
+
+def test_a_storm_of_sizes_leaves_a_whole_screen(open_app: Open) -> None:
+    terminal = open_app()
+    terminal.wait("continuous batching")
+    for step in range(30):
+        terminal.resize(40 + 17 * step % 170, 10 + 7 * step % 50)
+    terminal.resize(50, 12)
+    terminal.wait("terminal too small")
+    terminal.resize(80, 24)
+    shown = terminal.wait(r"q leave").rstrip("\n").split("\n")[-24:]
+    assert len(shown) == 24
+    assert all(len(row) <= 80 for row in shown)
+    assert shown[3].startswith("╭─ Rounds ─")
+    assert shown[3].endswith("╮")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected", "colours"),
+    [
+        ("NO_COLOR=1 TERM=xterm-256color", "◆ 8←6", set()),
+        ("TERM=xterm", "◆ 8←6", set()),
+        ("TERM=xterm-256color COLORTERM=truecolor", "◆ 8←6", {"38;2", "48;2"}),
+        ("LANG=C LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0", "@ 8<6", None),
+        ("TERM=linux", "◆ 8←6", set()),
+    ],
+    ids=["no-color", "16-colours", "truecolor", "lang-c", "linux-console"],
+)
+def test_every_terminal_shows_the_signs(
+    open_app: Open, variables: str, expected: str, colours: set[str] | None
+) -> None:
+    terminal = open_app(width=80, height=24, variables=variables)
+    terminal.wait(re.escape(expected))
+    assert colours is None or terminal.colours() == colours
+    for key, words in (
+        ("?", "Everywhere|next theme|make it the champion"),
+        ("Escape", "Rounds"),
+        ("3", "Diff"),
+        ("q", "detach"),
+    ):
+        terminal.press(key)
+        terminal.wait(words)
+    terminal.press("d")
+    assert terminal.exit_status() == 0
+    assert "Traceback" not in terminal.screen()

@@ -24,6 +24,7 @@ from vibeserve_tui.tui import themes
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.crash import last_words, write_report
 from vibeserve_tui.tui.glyphs import wants_ascii
+from vibeserve_tui.tui.hints import Hints
 from vibeserve_tui.tui.keymap import SCREENS, bindings, shown_keys, with_user_keys
 from vibeserve_tui.tui.outside import Outside
 from vibeserve_tui.tui.screens.compare import CompareScreen
@@ -36,6 +37,7 @@ from vibeserve_tui.tui.screens.start import StartScreen
 from vibeserve_tui.tui.screens.steering import Steering
 from vibeserve_tui.tui.services import Services
 from vibeserve_tui.tui.shell import Shell
+from vibeserve_tui.tui.terminal import driver_on, guarded
 
 DETACH_WITHIN_S = 2.0
 NICENESS = 10
@@ -59,6 +61,7 @@ class VibeServeApp(Shell):
         self._clock = clock
         config = config or Config()
         self.services, self.client, self.ui = services, client, config.ui
+        self.hints = Hints(services.crash_dir / "hints-seen", wanted=config.ui.hints)
         self.table = with_user_keys(config.keymap)
         self.outside = Outside()
         self.settings_file = config_dir / "config.toml" if config_dir else None
@@ -75,6 +78,7 @@ class VibeServeApp(Shell):
 
     def apply_ui(self, ui: Ui) -> None:
         self.ui = ui
+        self.hints.wanted = ui.hints
         self.theme = ui.theme if ui.theme in self.available_themes else themes.DEFAULT
         self.ascii_only = wants_ascii(ui.glyphs, os.environ)
         self.set_class(self.ascii_only, "-ascii")
@@ -132,6 +136,11 @@ class VibeServeApp(Shell):
         path = self.save_screenshot(path=str(Path.cwd()))
         self.notify(content(f"saved {path}", self).plain, markup=False)
 
+    def watch_title(self, title: str) -> None:
+        """The terminal's own title follows the app's; a run that waits shows in the list of windows."""
+        if self._driver is not None and self.is_running:
+            self._driver.write(f"\x1b]2;{content(title, self).plain}\x07")
+
     def _fatal_error(self) -> None:
         """Keep the fault for the report instead of printing a traceback with the values of local variables."""
         self.crash = sys.exc_info()[1] or self._exception
@@ -173,15 +182,17 @@ def run_app(
     # The launcher's COLUMNS and LINES would win over the real size of the terminal.
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
-    app = VibeServeApp(services, client, config=config, config_dir=config_dir)
-    # With 16 colours the nearest one to most of ours is white; the terminal's own palette keeps the meanings apart.
-    if app.theme == themes.DEFAULT and app.console.color_system in ("standard", "windows"):
-        app.theme = themes.ANSI.name
-    if sys.platform == "linux":
-        # A benchmark on the same cores must not feel the app. Here the call is for this thread alone, so engines that
-        # the threads of `outside` start are spared; elsewhere they would inherit it.
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-    result = app.run()
+    with guarded(services.crash_dir / "stray-output.log") as terminal:
+        app = VibeServeApp(services, client, config=config, config_dir=config_dir)
+        app.driver_class = driver_on(terminal)
+        # With 16 colours the nearest one to most of ours is white; the terminal's own palette keeps the meanings apart.
+        if app.theme == themes.DEFAULT and app.console.color_system in ("standard", "windows"):
+            app.theme = themes.ANSI.name
+        if sys.platform == "linux":
+            # A benchmark on the same cores must not feel the app. Here the call is for this thread alone, so engines
+            # that the threads of `outside` start are spared; elsewhere they would inherit it.
+            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        result = app.run()
     if app.crash is None:
         return app.return_code or result or 0
     run = client.state.run if client else ""

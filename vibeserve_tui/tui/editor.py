@@ -16,13 +16,14 @@ def open_in_editor(app: App[int], path: Path) -> bool:
     """Open the file in $VISUAL, $EDITOR or vi, and wait; False with a toast when that is not possible."""
     command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     try:
-        with app.suspend():
-            subprocess.run([*command, str(path)], check=False)
+        # Descriptors 1 and 2 are a log while the app runs; the editor needs the terminal itself.
+        with app.suspend(), Path("/dev/tty").open("wb", buffering=0) as terminal:
+            subprocess.run([*command, str(path)], stdout=terminal, stderr=terminal, check=False)
     except FileNotFoundError:
         words = f"{command[0]} is not installed: set $EDITOR"
         app.notify(content(words, app).plain, severity="error", markup=False)
         return False
-    except SuspendNotSupported:
+    except (SuspendNotSupported, OSError):
         app.notify("this terminal cannot be handed over", severity="error", markup=False)
         return False
     return True

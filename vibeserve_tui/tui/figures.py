@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vibeserve_tui.events import Figure, MetricRef
+from vibeserve_tui.run_state import Spend
 from vibeserve_tui.tui.ink import Ink
 
 UNKNOWN = "–"
@@ -208,6 +209,13 @@ def tokens(count: int) -> str:
     if count < 1000:
         return f"{count}"
     return f"{count / 1000:.0f}k" if count < 999_500 else f"{count / 1e6:.1f}M"
+
+
+def cost(spend: Spend) -> str:
+    """`$0.12`; `$0.12+` when a part of it has no known price, and no figure at all when none has."""
+    if spend.unpriced and not spend.usd:
+        return money(None)
+    return money(spend.usd) + ("+" if spend.unpriced else "")
 
 
 def money(usd: float | None) -> str:

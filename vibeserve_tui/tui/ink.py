@@ -35,11 +35,19 @@ class Ink(StrEnum):
     FILE = auto()
     CURSOR = auto()
     THUMB = auto()
+    HIT = auto()
+    KEYWORD = auto()
+    NAME = auto()
+    STRING = auto()
+    NUMBER = auto()
+    COMMENT = auto()
 
 
 class Span(NamedTuple):
     text: str
     ink: Ink = Ink.PLAIN
+    ground: Ink | None = None
+    """The ink whose ground and emphasis lie under this one; only its colour of the letters is then its own."""
 
 
 Line = tuple[Span, ...]
@@ -80,7 +88,7 @@ def cut(spans: Iterable[Span], width: int) -> Line:
     room = width
     for span in spans:
         if cell_len(span.text) >= room:
-            kept.append(Span(fit(span.text + "  ", room), span.ink))
+            kept.append(span._replace(text=fit(span.text + "  ", room)))
             break
         kept.append(span)
         room -= cell_len(span.text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rich.style import Style
 from textual.color import Color
 
-from vibeserve_tui.tui.ink import Ink
+from vibeserve_tui.tui.ink import Ink, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Look:
     """Added under NO_COLOR."""
     ansi: str | None = None
     """The whole look with the terminal's own 16 colours; None = the token is one of them already."""
+    instead: str = "foreground"
+    """The token for themes that lack `color`: only our own have colours for code."""
 
 
 LOOKS: Mapping[Ink, Look] = {
@@ -47,13 +49,29 @@ LOOKS: Mapping[Ink, Look] = {
     Ink.REMOVED_WORD: Look(ground="error", ground_share=0.34, words="bold", mono="reverse", ansi="red bold reverse"),
     Ink.FILE: Look(ground="foreground", ground_share=0.12, words="bold", mono="underline", ansi="bold underline"),
     Ink.CURSOR: Look(ground="accent", ground_share=0.14, ansi=""),
-    Ink.THUMB: Look(share=0.4, ansi="dim"),
+    Ink.THUMB: Look(share=0.62, ansi="dim"),
+    Ink.HIT: Look(color="background", ground="accent", words="bold", mono="reverse", ansi="reverse bold"),
+    Ink.KEYWORD: Look("code-keyword", ansi="", instead="text-accent"),
+    Ink.NAME: Look("code-name", ansi="", instead="text-primary"),
+    Ink.STRING: Look("code-string", ansi="", instead="text-secondary"),
+    Ink.NUMBER: Look("code-number", ansi="", instead="text-secondary"),
+    Ink.COMMENT: Look(share=0.75, words="italic", mono="dim", ansi=""),
 }
 
 
 def ink_styles(variables: Mapping[str, str], *, ansi: bool, no_color: bool) -> dict[Ink, Style]:
     """Every ink as a Rich style, for the variables of a theme."""
     return {ink: _style(look, variables, ansi=ansi, no_color=no_color) for ink, look in LOOKS.items()}
+
+
+def span_style(styles: Mapping[Ink, Style], span: Span) -> Style:
+    """How a span looks: its ink's own style, or its colour over the style of its ground."""
+    own = styles[span.ink]
+    if span.ground is None:
+        return own
+    under = styles[span.ground]
+    # With 16 colours, and without any, only the ground says what was added and removed.
+    return under if own.color is None or own.color.is_default else under + Style(color=own.color, italic=own.italic)
 
 
 def _style(look: Look, variables: Mapping[str, str], *, ansi: bool, no_color: bool) -> Style:
@@ -66,5 +84,5 @@ def _style(look: Look, variables: Mapping[str, str], *, ansi: bool, no_color: bo
         return base + Style(color=color) + Style.parse(look.words) + extra
     background = Color.parse(variables["background"])
     ground = background.blend(Color.parse(variables[look.ground]), look.ground_share)
-    shade = background.blend(Color.parse(variables[look.color]), look.share)
+    shade = background.blend(Color.parse(variables.get(look.color) or variables[look.instead]), look.share)
     return Style(color=shade.rich_color, bgcolor=ground.rich_color) + Style.parse(look.words) + extra

@@ -6,7 +6,7 @@ every function may take a while and is called from a thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -28,6 +28,28 @@ class TargetEntry:
     workload: str = ""
     backend: str = "any backend"
     blocked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTarget:
+    """What a person says about a target of their own: the model, and the traffic in three numbers."""
+
+    name: str
+    model: Path
+    clients: int
+    longest_prompt: int
+    answers: tuple[int, ...]
+
+
+class TargetCheck(Protocol):
+    """A check of a target that goes on: its words as they come, and how it ended."""
+
+    passed: bool
+    """Whether every step passed; known once `lines` has ended."""
+
+    def lines(self) -> Iterator[str]: ...
+
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +124,18 @@ class Services(Protocol):
 
     def resume(self, run: str) -> None:
         """Start an engine for a run that has none."""
+
+    def delete(self, run: str) -> None:
+        """Remove a run and all it recorded; one that an engine works on is refused."""
+
+    def ask(self, run: str, question: str) -> str:
+        """An answer from the run's records, as Markdown."""
+
+    def look_at_model(self, folder: Path) -> str:
+        """What the model in this folder is, in one line; raises what keeps it from being served."""
+
+    def new_target(self, wanted: NewTarget) -> TargetEntry:
+        """Write a complete target around a model folder."""
+
+    def check_target(self, entry: TargetEntry) -> TargetCheck:
+        """Begin to check a target, with its seed server started."""

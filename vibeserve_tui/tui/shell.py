@@ -16,12 +16,16 @@ from textual.screen import Screen
 
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.inputs.config import Ui
+from vibeserve_tui.safe_text import clean_line
+from vibeserve_tui.tui.glyphs import to_ascii
+from vibeserve_tui.tui.hints import Hints
 from vibeserve_tui.tui.ink import Ink
 from vibeserve_tui.tui.keymap import Key, KeyTable
 from vibeserve_tui.tui.outside import Outside
 from vibeserve_tui.tui.palette import ink_styles
 from vibeserve_tui.tui.services import Services
 
+HINT_S = 8.0
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
 
@@ -32,6 +36,7 @@ class Shell(App[int]):
     ui: Ui
     settings_file: Path | None
     outside: Outside
+    hints: Hints
     ascii_only: bool = False
 
     @property
@@ -61,6 +66,13 @@ class Shell(App[int]):
                 self.call_later(then, answer)
 
         self.outside.do(work)
+
+    def hint(self, situation: str) -> None:
+        """Show this situation's hint, if the user has not seen it yet."""
+        if words := self.hints.take(situation):
+            self.notify(
+                clean_line(to_ascii(words) if self.ascii_only else words), title="hint", timeout=HINT_S, markup=False
+            )
 
     def keys_of(self, *scopes: str) -> list[Key]:
         """The keys of these scopes, with the user's own keys in their place."""

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import platformdirs
 
 from vibeserve_tui import __version__
+from vibeserve_tui import events as ev
+from vibeserve_tui.agents.protocol import providers
 from vibeserve_tui.backend import Requirement, discover
-from vibeserve_tui.client import AttachedClient, RunClient, RunSummary, list_runs, start_engine
+from vibeserve_tui.client import AttachedClient, Liveness, RunClient, RunSummary, list_runs, start_engine
 from vibeserve_tui.doctor import examine
-from vibeserve_tui.errors import InputError, VibeServeError
+from vibeserve_tui.errors import EnvironmentFault, InputError, VibeServeError
 from vibeserve_tui.inputs.config import load_config, user_config_file
+from vibeserve_tui.inputs.model_folder import has_chat_template, read_model_shape
+from vibeserve_tui.inputs.own_targets import make_target, own_targets, weights_of
+from vibeserve_tui.inputs.scaffold import Traffic
 from vibeserve_tui.inputs.skills import SkillLibrary
 from vibeserve_tui.inputs.target import read_definition
 from vibeserve_tui.recipes.experience import ExperienceStore
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.resources import Shipped, shipped_folder, shipped_profiles, shipped_targets
-from vibeserve_tui.starting import Wanted, create_run, launch, plan_run, providers
-from vibeserve_tui.state.run_dir import RunDir, find_run, runs_root
+from vibeserve_tui.starting import Wanted, create_run, launch, plan_run
+from vibeserve_tui.state.run_dir import RunDir, find_run, lock_holder, runs_root
 from vibeserve_tui.tui.app import run_app
-from vibeserve_tui.tui.services import Choice, Finding, PlanForm, SkillEntry, TargetEntry
+from vibeserve_tui.tui.services import (
+    Choice,
+    Finding,
+    NewTarget,
+    PlanForm,
+    SkillEntry,
+    TargetCheck,
+    TargetEntry,
+)  # fmt: skip
 from vibeserve_tui.verbs.common import add_runs_dir
 
-SECONDS_PER_ROUND = 45
 DISK_MIB = 120
+"""What a default run leaves behind, measured with du."""
+_SELF = [sys.executable, "-m", "vibeserve_tui"]
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
@@ -62,7 +81,7 @@ class AppServices:
         self.crash_dir = platformdirs.user_state_path("vibeserve")
 
     def targets(self) -> Sequence[TargetEntry]:
-        return [self._target(name, folder) for name, folder in shipped_targets().items()]
+        return [self._target(name, folder) for name, folder in (shipped_targets() | own_targets()).items()]
 
     def _target(self, name: str, folder: Path) -> TargetEntry:
         try:
@@ -71,6 +90,8 @@ class AppServices:
             return TargetEntry(name, folder, "cannot be read", blocked=str(error))
         usable = {n for n, f in discover().items() if f.backend and f.backend.availability(None).usable}
         blocked = "" if usable & set(spec.backends) else f"needs {' or '.join(spec.backends)}"
+        if not blocked and spec.model.source == "local" and weights_of(folder) is None:
+            blocked = "its weights are not here"
         levels = ", ".join(level.id for level in spec.levels)
         return TargetEntry(
             name,
@@ -117,7 +138,6 @@ class AppServices:
             plan = plan_run(_wanted(target, changes))
         except VibeServeError as error:
             return PlanForm(target, self._choices(changes), blocked=str(error))
-        minutes = f"at most {plan.max_minutes:g} min"
         command = " ".join(["vibeserve run", target, *_flags(changes)])
         return PlanForm(
             target,
@@ -126,7 +146,7 @@ class AppServices:
                  "policy": plan.policy, "approve": plan.approval, "rounds": str(plan.max_rounds),
                  "minutes": f"{plan.max_minutes:g}"} | changes
             ),
-            estimate=f"{minutes}, {DISK_MIB} MiB, no key, $0",
+            estimate=_estimate(plan, self.runs()),
             command=command,
             ready="ready, ⏎ starts",
         )  # fmt: skip
@@ -159,18 +179,102 @@ class AppServices:
     def resume(self, run: str) -> None:
         start_engine(find_run(run, self._root))
 
+    def delete(self, run: str) -> None:
+        directory = find_run(run, self._root)
+        if lock_holder(directory) is not None:
+            raise InputError("an engine works on this run", where=directory.name, fix="stop it first")
+        try:
+            shutil.rmtree(directory.path)
+        except OSError as error:
+            raise EnvironmentFault(f"cannot be removed: {error.strerror}", where=str(directory.path)) from error
+
+    def ask(self, run: str, question: str) -> str:
+        return _told([*_SELF, "ask", find_run(run, self._root).name, question, "--runs-dir", str(self._root)])
+
+    def look_at_model(self, folder: Path) -> str:
+        shape = read_model_shape(folder)
+        size = f"{shape.parameters / 1e9:.1f} G" if shape.parameters >= 1e9 else f"{shape.parameters / 1e6:.1f} M"
+        kind = "with a chat template" if has_chat_template(folder) else "no chat template: plain text"
+        return (
+            f"{shape.architecture} · {size} parameters · {shape.layers} layers of {shape.hidden} · "
+            f"context {shape.max_context} · {kind}"
+        )
+
+    def new_target(self, wanted: NewTarget) -> TargetEntry:
+        traffic = Traffic(wanted.clients, wanted.longest_prompt, wanted.answers)
+        target = make_target(wanted.name, wanted.model, traffic=traffic)
+        return self._target(target.spec.name, target.root)
+
+    def check_target(self, entry: TargetEntry) -> TargetCheck:
+        weights = weights_of(entry.path)
+        model = ["--model", str(weights)] if weights else []
+        return CheckProcess([*_SELF, "target", "check", str(entry.path), *model])
+
+
+def _estimate(plan: ev.RunPlan, past: Sequence[RunSummary]) -> str:
+    """Time from earlier runs of the same target on this machine, else only its limit; then disk and money."""
+    alike = [run for run in past if run.target == plan.target and run.rounds and run.liveness is Liveness.FINISHED]
+    time = f"at most {plan.max_minutes:g} min"
+    if alike:
+        minutes = fmean(run.active_s / run.rounds for run in alike) * plan.max_rounds / 60
+        time = f"≈ {min(minutes, plan.max_minutes):.0f} min, {time}"
+    if set(plan.agents.values()) == {"playbook"}:
+        money = "no key, $0"
+    elif plan.allowance.usd is not None:
+        money = f"at most ${plan.allowance.usd:.2f}"
+    else:
+        money = "no limit in money"
+    return f"{time}, {DISK_MIB} MiB, {money}"
+
+
+class CheckProcess:
+    """`target check` in a process of its own: it starts servers and computes, which the app must never do."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.passed = False
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def lines(self) -> Iterator[str]:
+        assert self._process.stdout is not None
+        with self._process.stdout as words:
+            for row in words:
+                yield row.rstrip()
+        self.passed = self._process.wait() == 0
+
+    def stop(self) -> None:
+        """Ctrl-c for the whole check; its launcher takes the servers down with it."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGINT)
+
+
+def _told(command: list[str]) -> str:
+    """What a verb prints; raises its own last line when it fails."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it failed without a word"]
+        raise VibeServeError(lines[-1].removeprefix("vibeserve: "))
+    return done.stdout
+
 
 def _wanted(target: str, changes: dict[str, str]) -> Wanted:
     try:
         return Wanted(
             target=target,
-            profile=changes.get("profile", "quick"),
+            profile=changes.get("profile", ""),
             backend=changes.get("backend", ""),
             agent=changes.get("agent", ""),
             approval=changes.get("approve", ""),
             max_rounds=int(changes["rounds"]) if changes.get("rounds") else None,
             max_minutes=float(changes["minutes"]) if changes.get("minutes") else None,
             asks=True,
+            config=load_config(os.environ, project=Path.cwd()),
         )
     except ValueError as error:
         raise InputError(f"rounds and minutes are numbers: {error}") from error

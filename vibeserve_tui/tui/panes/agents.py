@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import overload
 
-from vibeserve_tui.run_state import FeedLine
+from vibeserve_tui.run_state import FeedLine, Spend
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.ink import Ink, Line, Span, spread
@@ -30,7 +31,7 @@ def draw_feed_line(entry: FeedLine, width: int) -> Line:
     """`08:31:09 impl  › edit server/engine.py  ✓ 0.2 s`; the whole text opens with Enter."""
     moment = time.strftime("%H:%M:%S", time.localtime(entry.ts_wall))
     mark = glyphs.TOOL if entry.kind == "tool" else " "
-    text_ink = {"note": Ink.ACCENT, "start": Ink.MUTED}.get(entry.kind, Ink.PLAIN)
+    text_ink = {"note": Ink.ACCENT, "start": Ink.MUTED, "wait": Ink.WARN}.get(entry.kind, Ink.PLAIN)
     left = (
         Span(f"{moment} " if width >= 44 else "", Ink.MUTED),
         Span(f"{role_name(entry.role):5} ", Ink.BOLD if entry.kind == "note" else Ink.MUTED),
@@ -47,6 +48,14 @@ def _ending(entry: FeedLine, width: int) -> tuple[Span, ...]:
     if entry.took_s is None or width < 60:
         return (sign,)
     return (sign, Span(f" {fig.took(entry.took_s):>7}", Ink.MUTED))
+
+
+def _cost(calls: int, spend: Spend | None) -> str:
+    """`12 calls 45k tok $0.12`; a price that is not known is said, not shown as nothing."""
+    parts = [f"{calls} call{'' if calls == 1 else 's'}"] if calls else []
+    if spend is not None and spend.tokens:
+        parts += [f"{fig.tokens(spend.tokens)} tok", fig.cost(spend)]
+    return " ".join(parts)
 
 
 class FeedLines(Sequence[Line]):
@@ -98,7 +107,7 @@ class AgentsPane(Pane):
         cursor = (
             len(self.entries) - 1 if self.follow or self.cursor is None else min(self.cursor, len(self.entries) - 1)
         )
-        foot = f"{glyphs.FOLD} f follows" if not self.follow else self._counts()
+        foot = f"{glyphs.FOLD} f follows" if not self.follow else self._foot(view)
         lines = FeedLines(self.entries, self.text_width)
         return Drawing(lines, self._title(view), foot, cursor=cursor, to_end=self.follow)
 
@@ -106,15 +115,22 @@ class AgentsPane(Pane):
         providers = set(view.state.plan.agents.values()) if view.state.plan else set()
         if self.size.width >= 90 and providers == {"playbook"}:
             return "Agents · playbook: deterministic recipes, no model is called"
+        turns = [f"{role_name(turn.role)}: {turn.model}" for turn in view.state.unsettled.values()]
+        if turns and self.size.width >= 60:
+            return f"Agents · waiting for {', '.join(turns)}"
         working = " ".join(role_name(role) for role in view.state.roles_working)
         return f"Agents · {working} at work" if working else "Agents"
 
-    def _counts(self) -> str:
-        calls: dict[str, int] = {}
-        for entry in self.entries:
-            if entry.kind == "tool":
-                calls[role_name(entry.role)] = calls.get(role_name(entry.role), 0) + 1
-        return " · ".join(f"{role} {count}" for role, count in calls.items()) + (" calls" if calls else "")
+    def _foot(self, view: RunView) -> str:
+        """Each role with its tool calls and what it has cost; the calls alone where there is no room."""
+        calls = Counter(entry.role for entry in view.state.feed if entry.kind == "tool")
+        spent = view.state.spent
+        roles = [role for role in dict.fromkeys([*calls, *spent]) if calls[role] or spent[role].tokens]
+        long = " · ".join(f"{role_name(role)} {_cost(calls[role], spent.get(role))}" for role in roles)
+        short = " · ".join(f"{role_name(role)} {calls[role]}" for role in roles if calls[role]) + (
+            " calls" if calls else ""
+        )
+        return long if len(long) < self.size.width - 6 else short
 
     def on_mouse_scroll_up(self) -> None:
         self.follow = False

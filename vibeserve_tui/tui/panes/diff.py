@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import BindingType
@@ -25,13 +26,27 @@ class DiffPane(Pane):
         self._rows: DiffRows | None = None
         self._title = "Diff"
         self._why_empty = "Nothing before this round."
+        self._hit = 0
 
     def set_diff(self, text: str, title: str, why_empty: str) -> None:
         """Show this `git diff` text; `why_empty` says what to read into an empty one."""
         self.diff = Diff(text)
-        self._title, self._why_empty = title, why_empty
+        self._title, self._why_empty, self._hit = title, why_empty, 0
         self.scroll_to(y=0, animate=False, immediate=True)
         self.show(self.view)
+
+    @property
+    def wanted(self) -> str:
+        """What is searched for."""
+        return self.style_of_diff.find
+
+    def find(self, wanted: str | None) -> None:
+        """Mark this text everywhere and go to the first place below; nothing ends the search."""
+        self.style_of_diff = replace(self.style_of_diff, find=(wanted or "").strip())
+        self.show(self.view)
+        hits = self._rows.hits() if self._rows else []
+        self._hit = next((at for at, row in enumerate(hits) if row >= self.scroll_offset.y), 0)
+        self._show_hit(hits)
 
     def draw(self, view: RunView) -> Drawing:
         del view
@@ -40,12 +55,27 @@ class DiffPane(Pane):
             return Drawing(empty(self._why_empty), self._title)
         self._rows = self.diff.rows(self.style_of_diff, self.text_width)
         keys = f"{self.diff.summary} · n/N hunk · {{ }} file · d split"
+        if self.wanted:
+            keys = f"{self._place_of(self._rows.hits())} · n/N hit"
         if self.has_class("-bare"):  # only an upper border, so the figures stand in the title
             return Drawing(self._rows, f"{self._title} · {keys}")
         return Drawing(self._rows, self._title, keys if len(keys) < self.size.width - 4 else self.diff.summary)
 
+    def _place_of(self, hits: list[int]) -> str:
+        return f'"{self.wanted}" {self._hit + 1} of {len(hits)}' if hits else f'"{self.wanted}" is not in this diff'
+
     def action_hunk(self, direction: int) -> None:
-        self._jump(Kind.HUNK, direction)
+        """The next hunk, or the next hit while something is searched for."""
+        if not self.wanted:
+            self._jump(Kind.HUNK, direction)
+        elif self._rows is not None and (hits := self._rows.hits()):
+            self._hit = (self._hit + direction) % len(hits)
+            self._show_hit(hits)
+
+    def _show_hit(self, hits: list[int]) -> None:
+        if self._hit < len(hits):
+            self.scroll_to(y=max(0, hits[self._hit] - self.size.height // 3), animate=False, force=True)
+        self.show(self.view)
 
     def action_file(self, direction: int) -> None:
         self._jump(Kind.FILE, direction)
@@ -59,9 +89,9 @@ class DiffPane(Pane):
             self.scroll_to(y=ahead[0], animate=False)
 
     def action_split(self) -> None:
-        self.style_of_diff = DiffStyle(split=not self.style_of_diff.split, wrap=self.style_of_diff.wrap)
+        self.style_of_diff = replace(self.style_of_diff, split=not self.style_of_diff.split)
         self.show(self.view)
 
     def action_wrap(self) -> None:
-        self.style_of_diff = DiffStyle(split=self.style_of_diff.split, wrap=not self.style_of_diff.wrap)
+        self.style_of_diff = replace(self.style_of_diff, wrap=not self.style_of_diff.wrap)
         self.show(self.view)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
+from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness
 from vibeserve_tui.run_state import Status
 from vibeserve_tui.tui import figures as fig
@@ -122,55 +124,74 @@ def _alarm(view: RunView) -> list[Line]:
 
 
 def _result(view: RunView) -> list[Line]:
-    """Before → after of the headline metric; the only bold figures on the screen."""
+    """How much better than the seed; the only bold figures on the screen."""
     state, metric = view.state, view.state.headline
     if metric is None:
         return [line(("waiting for the first record of the run", Ink.MUTED))]
-    name = fig.metric_label(metric.name)
-    full = f"{name} {metric.level}   "
-    first, best = _levels(view)
+    name = f"{fig.metric_label(metric.name)} {metric.level}   "
+    first, now = state.level_of(0), state.level_of(state.champion)
     if first is None:
         return [
-            line(full, ("no figure yet: round 0 measures the target's own seed server", Ink.MUTED)),
-            line(full, fig.UNKNOWN),
+            line(name, ("no figure yet: round 0 measures the target's own seed server", Ink.MUTED)),
+            line(name, fig.UNKNOWN),
         ]
-    places = fig.column_places(metric.unit, first, best)
-    if best is None or best == first:
-        return [line(full, (f"{fig.number(first, places)} {metric.unit}", Ink.BOLD), ("   the baseline", Ink.MUTED))]
-    change = fig.change_between(metric, first, best)
-    ratio = fig.ratio_of(first, best, metric.direction)
-    pair = (f"{fig.number(first, places)} → {fig.number(best, places)} {metric.unit}", Ink.BOLD)
-    delta = (f"   {fig.percent(change.delta)} %", change.ink)
-    times = f"   {fig.factor(ratio)}"
+    if state.champion == 0 or now is None:
+        return [line(name, (fig.level(first, metric.unit), Ink.BOLD), ("   the baseline", Ink.MUTED))]
+    figure = state.confirmed_headline
+    if figure is not None and figure.a is not None and figure.b is not None:
+        return _measured_together(view, figure, name)
+    return _by_rounds(view, (first, now), metric, name)
+
+
+def _measured_together(view: RunView, figure: ev.Figure, name: str) -> list[Line]:
+    """Seed and champion beside one another at the end of the run: the figures to quote."""
+    places = fig.column_places(figure.unit, figure.a, figure.b)
+    pair = (f"{fig.number(figure.a, places)} → {fig.number(figure.b, places)} {figure.unit}", Ink.BOLD)
+    gain = _gain(view, figure.direction)
+    sure = ("   confirmed", Ink.GOOD)
     return [
-        line(full, pair, delta, times, (f" since r0   champion r{state.champion}", Ink.MUTED), *_confirmed(view)),
-        line(full, pair, delta, times, (" since r0", Ink.MUTED), *_confirmed(view)),
-        line(full, pair, delta, times),
-        line(f"{name}  ", pair, (delta[0][1:], change.ink), times[1:]),
-        line(pair, (delta[0][1:], change.ink)),
+        line(name, pair, "   ", *gain, (f" since r0   champion r{view.state.champion}", Ink.MUTED), sure),
+        line(name, pair, "   ", *gain, sure),
+        line(name, pair, "   ", *gain),
+        line(pair, "  ", *gain[-1:]),
     ]
 
 
-def _confirmed(view: RunView) -> tuple[Span, ...]:
-    if not view.state.confirmed:
-        return ()
-    return (Span("   confirmed", Ink.GOOD),)
+def _by_rounds(view: RunView, levels: tuple[float, float], metric: ev.MetricRef, name: str) -> list[Line]:
+    """The product of what each round gained on its predecessor, beside the champion's own last figure.
+
+    The seed's figure is of another hour: it stands apart, and nothing is computed from the two.
+    """
+    first, now = (fig.level(value, metric.unit) for value in levels)
+    gain = _gain(view, metric.direction)
+    return [
+        line(name, *gain, (" since r0", Ink.MUTED), "   ", (now, Ink.BOLD),
+             (f" when measured, r0 {first}   champion r{view.state.champion}", Ink.MUTED)),
+        line(name, *gain, (" since r0", Ink.MUTED), "   ", (now, Ink.BOLD), (f", r0 {first}", Ink.MUTED)),
+        line(name, *gain, (" since r0", Ink.MUTED), "   ", (now, Ink.BOLD)),
+        line(f"{name.partition(' ')[0]}  ", *gain[-1:], (" since r0", Ink.MUTED), "  ", (now, Ink.BOLD)),
+        line(*gain[-1:], "  ", (now, Ink.BOLD)),
+    ]  # fmt: skip
 
 
-def _levels(view: RunView) -> tuple[float | None, float | None]:
-    """Baseline and champion; confirmed figures replace the rounds' own, which flatter the winner."""
-    state = view.state
-    figure = next((f for c in reversed(state.confirmed) for f in c.figures if f.headline), None)
-    if figure is not None and state.confirmed[-1].champion == state.champion:
-        return figure.a, figure.b
-    return state.level_of(0), state.level_of(state.champion)
+def _gain(view: RunView, direction: Literal["max", "min"]) -> Line:
+    """`+446.0 %   ×5.5`; a round that was kept without a measurement leaves it open."""
+    total = view.state.total_gain
+    if total is None:
+        return line(("gain unknown", Ink.MUTED))
+    ink = Ink.GOOD if total > 1 else Ink.BAD if total < 1 else Ink.MUTED
+    return line(
+        (f"{fig.percent(fig.share_of(total, direction))} %   ", ink),
+        (fig.factor(total), Ink.GOOD_BOLD if total > 1 else Ink.BOLD),
+    )
 
 
 def _budget(view: RunView) -> list[Line]:
     state = view.state
     if state.plan is None:
         return [()]
-    cost = f"{fig.tokens(state.tokens)} tok   {fig.money(state.usd)}"
+    cap = "" if state.max_usd is None else f" of {fig.money(state.max_usd)}"
+    cost = f"{fig.tokens(state.tokens)} tok   {fig.cost(state.spend)}{cap}"
     limit = state.max_minutes * 60
     used = f"{fig.clock(state.active_s)} of {fig.clock(limit)}"
     if view.replay:
@@ -187,6 +208,28 @@ def _budget(view: RunView) -> list[Line]:
         line(f"{eta} · {cost.replace('   ', ' · ')}"),
         line(eta),
     ]
+
+
+def window_title(view: RunView) -> str:
+    """The run in a few words, for the terminal's own title and its list of windows."""
+    state = view.state
+    target = state.plan.target if state.plan else state.run
+    total = fig.factor(state.total_gain) if state.champion else ""
+    if view.fault:
+        return f"{glyphs.FAILED} {target}: the journal cannot be read"
+    if state.approval and view.liveness is Liveness.RUNNING:
+        return f"{glyphs.WAITING} {target}: round {state.approval.round} waits for you"
+    sign, words = {
+        Liveness.FINISHED: (glyphs.DONE, "finished"),
+        Liveness.FAILED: (glyphs.FAILED, "failed"),
+        Liveness.CRASHED: (glyphs.FAILED, "engine crashed"),
+        Liveness.NOT_RESPONDING: (glyphs.ATTENTION, "engine not responding"),
+        Liveness.PAUSED: (glyphs.WAITING, "paused"),
+        Liveness.REPLAY: (glyphs.RUNNING, "replay"),
+        Liveness.RUNNING: (glyphs.RUNNING, PHASE_WORDS[state.phase]),
+    }[view.liveness]
+    place = "" if state.phase_round is None else f" r{state.phase_round}/{state.max_rounds}"
+    return f"{sign} {target}{place} {words} {total}".rstrip()
 
 
 def _meter(share: float, cells: int) -> tuple[Span, Span]:

@@ -8,12 +8,14 @@ import textwrap
 from vibeserve_tui import events as ev
 from vibeserve_tui.run_state import LiveMeasurement
 from vibeserve_tui.tui import figures as fig
-from vibeserve_tui.tui.ink import Ink, Line, line
+from vibeserve_tui.tui.ink import Ink, Line, fit, line
 from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
 from vibeserve_tui.tui.view import RunView, live_figures
 from vibeserve_tui.tui.widgets.chart import Window, window_chart
 from vibeserve_tui.tui.widgets.figure_table import draw_figures
+from vibeserve_tui.tui.widgets.whisker import sparkline
 
+SPARK_LABEL, SPARK_CELLS = 8, 30
 NOTHING_MEASURED = (
     "Nothing is measured yet.\nRound 0 measures the target's own seed server; the chart fills window by window."
 )
@@ -67,6 +69,26 @@ class LivePane(Pane):
         return f"median  A {fig.number(headline.a, places)}  B {fig.number(headline.b, places)}"
 
 
+def draw_sparks(view: RunView, live: LiveMeasurement, width: int) -> list[Line]:
+    """What has no verdict, only a course: the machine's load, and the memory of the server that is measured."""
+    cores = view.state.device.cores if view.state.device else None
+    memory = [v for w in live.windows if w.side == "B" and (v := w.values.get("peak_rss_mib")) is not None]
+    rows = (
+        ("load", list(view.state.loads), lambda value: f"{value:.1f}" + (f" of {cores} cores" if cores else "")),
+        ("memory", memory, lambda value: f"{value:.0f} MiB"),
+    )
+    cells = max(0, min(SPARK_CELLS, width - SPARK_LABEL - 18))
+    return [
+        line(
+            (fit(name, SPARK_LABEL), Ink.MUTED),
+            (fit(sparkline(values, cells), cells), Ink.MUTED),
+            f"  {words(values[-1])}",
+        )
+        for name, values, words in rows
+        if values and cells
+    ]
+
+
 class FiguresPane(Pane):
     """A beside B of the running or last measurement; once the champion is confirmed, that."""
 
@@ -83,6 +105,9 @@ class FiguresPane(Pane):
         provisional = live.finished is None
         lines = draw_figures(figures, (live.label_a, live.label_b), self.text_width, provisional=provisional)
         lines += [(), *self._notes(view, live)]
+        sparks = draw_sparks(view, live, self.text_width)
+        if sparks and len(lines) + len(sparks) < self.size.height:
+            lines += [(), *sparks]
         return Drawing(lines, f"A {live.label_a} · B {live.label_b}")
 
     def _confirmed(self, view: RunView, confirmed: ev.Confirmed) -> Drawing:

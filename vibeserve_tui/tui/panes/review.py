@@ -109,17 +109,15 @@ def _decision_lines(view: RunView, number: int, width: int) -> list[Line]:
 
 
 def _policy_line(view: RunView, number: int, width: int) -> list[Line]:
+    """What keeping the round would make of the run as a whole."""
     measured, metric = view.measured_of(number), view.state.headline
-    figure = measured.headline if measured else None
-    if figure is None or metric is None or measured is None or measured.outcome != "accepted":
+    total = view.state.gain(number)
+    if metric is None or measured is None or measured.outcome != "accepted" or total is None:
         return []
-    first = view.state.level_of(0)
-    change = fig.change_between(metric, first, figure.b)
-    ratio = fig.ratio_of(first, figure.b, metric.direction)
-    places = fig.column_places(metric.unit, first, figure.b)
-    pair = f"{fig.number(first, places)} → {fig.number(figure.b, places)} {metric.unit}"
-    words = f"   the new champion: {pair} since r0 ({fig.percent(change.delta)} %, {fig.factor(ratio)})"
-    return _labelled("gate", line(("keep", Ink.BOLD), words), width)
+    change = fig.percent(fig.share_of(total, metric.direction))
+    return _labelled(
+        "gate", line(("keep", Ink.BOLD), f"   the new champion, {change} % ({fig.factor(total)}) since r0"), width
+    )
 
 
 def _hypothesis_lines(view: RunView, number: int, width: int) -> list[Line]:

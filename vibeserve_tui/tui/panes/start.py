@@ -27,6 +27,7 @@ STATUS = {
     Liveness.FAILED: (glyphs.FAILED, "failed", Ink.BAD),
     Liveness.REPLAY: (glyphs.RUNNING, "replay", Ink.ACCENT),
 }
+NEW_TARGET = line(("+ new target from a model folder …", Ink.MUTED))
 NO_RUNS = "No runs yet. ⏎ runs the target above: no key, no download. ? explains the screen."
 
 
@@ -143,11 +144,7 @@ def _result(run: RunSummary, width: int) -> Line:
         return line((run.fault or run.status_reason or "engine gone, r resumes", Ink.MUTED))
     if run.waiting:
         return line("your approval")
-    ratio = fig.ratio_of(run.baseline, run.champion, run.direction)
-    share = fig.share_of(ratio, run.direction)
-    if share is None or run.baseline is None:
+    if run.champion is None or run.gain is None:
         return line(("no figures yet", Ink.MUTED))
-    places = fig.column_places(run.unit, run.baseline, run.champion)
-    pair = f"{fig.number(run.baseline, places)} → {fig.number(run.champion, places)} {run.unit}  "
-    word = Ink.GOOD if ratio and ratio > 1 else Ink.MUTED
-    return line(pair if width >= 66 else "", (f"{fig.percent(share)} %", word))
+    level = f"{fig.level(run.champion, run.unit)}  " if width >= 66 else ""
+    return line(level, (fig.factor(run.gain), Ink.GOOD if run.gain > 1 else Ink.MUTED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vibeserve_tui import events as ev
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
@@ -19,8 +20,20 @@ def points_of(view: RunView) -> list[Point]:
         if record and record.fate in ("champion", "baseline") and row.value is not None:
             champion = row.value
         label = "" if row.value is None else fig.number(row.value, 0)
-        points.append(Point(row.number, row.sign, row.sign_ink, row.value, label, champion))
+        low, high = bounds_of(record)
+        points.append(Point(row.number, row.sign, row.sign_ink, row.value, label, champion, low, high))
     return points
+
+
+def bounds_of(record: ev.RoundRecord | None) -> tuple[float | None, float | None]:
+    """The round's interval on the axis of its own measurement: what it may be, if the other side is as measured."""
+    figure = record.measured.headline if record and record.measured else None
+    if figure is None or not figure.a or not figure.ci_low or not figure.ci_high:
+        return None, None
+    edges = [
+        figure.a * ratio if figure.direction == "max" else figure.a / ratio for ratio in (figure.ci_low, figure.ci_high)
+    ]
+    return min(edges), max(edges)
 
 
 class TrendPane(Pane):

@@ -10,7 +10,8 @@ from textual.containers import Horizontal, Vertical
 from textual.events import Resize
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.client import RunClient
+from vibeserve_tui.client import Liveness, RunClient
+from vibeserve_tui.commands import MeasureAgain
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.figures import metric_label
@@ -19,6 +20,7 @@ from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.outbox import Outbox
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
+from vibeserve_tui.tui.screens.dialogs import ask_find
 from vibeserve_tui.tui.screens.steering import Steering
 from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.view import RunView, round_sign
@@ -30,14 +32,40 @@ WIDE_FROM = 100
 
 
 def compared_figures(view: RunView, a: int, b: int) -> tuple[tuple[ev.Figure, ...], bool]:
-    """The figures of B against A, and whether one measurement holds both: only then is there an interval."""
+    """The figures of B against A, and whether one measurement holds both: only then is there an interval.
+
+    What the operator had measured once more counts before the round's own measurement, because it is later.
+    """
+    again = view.state.again
+    if (a, b) in again and again[a, b].figures:
+        return again[a, b].figures, True
+    if (b, a) in again and again[b, a].figures:
+        return tuple(_turned(figure) for figure in again[b, a].figures), True
     measured = view.measured_of(b)
-    if measured is not None and view.parent_of(b) == a and measured.figures:
+    if measured is not None and view.state.against.get(b) == a and measured.figures:
         return measured.figures, True
     earlier = view.measured_of(a)
     before = {(figure.metric, figure.level): figure for figure in (earlier.figures if earlier else ())}
     after = measured.figures if measured else ()
     return tuple(_paired(figure, before.get((figure.metric, figure.level))) for figure in after), False
+
+
+def _turned(figure: ev.Figure) -> ev.Figure:
+    """A measurement of B against A read as one of A against B."""
+
+    def inverse(ratio: float | None) -> float | None:
+        return 1 / ratio if ratio else None
+
+    changes = {
+        "a": figure.b,
+        "b": figure.a,
+        "samples_a": figure.samples_b,
+        "samples_b": figure.samples_a,
+        "ratio": inverse(figure.ratio),
+        "ci_low": inverse(figure.ci_high),
+        "ci_high": inverse(figure.ci_low),
+    }
+    return figure.model_copy(update=changes)
 
 
 def _paired(figure: ev.Figure, before: ev.Figure | None) -> ev.Figure:
@@ -133,13 +161,24 @@ class CompareScreen(Steering):
         table.styles.height = max(1, len(lines))
         box = self.query_one("#figures-box")
         box.border_title = content("Metrics", self)
-        box.border_subtitle = content(
-            "one measurement, interleaved" if together else "measured in different rounds: no interval, no verdict",
-            self,
-        )
+        box.border_subtitle = content(self._how_measured(together=together), self)
         self._draw_shares(figures)
         self._draw_diff()
         self.query_one(Footer).show(shell_of(self).keys_of("compare"))
+
+    def _how_measured(self, *, together: bool) -> str:
+        pair = {(self._a, self._b), (self._b, self._a)}
+        if pair & set(self.view.state.again_wished):
+            return "both are measured again between two rounds"
+        if pair & set(self.view.state.again):
+            return "measured again, interleaved"
+        if together:
+            return "one measurement, interleaved"
+        return "measured in different rounds, so no interval: b benches both again, interleaved"
+
+    def show_run(self) -> None:
+        """Draw what the run has brought since."""
+        self._draw()
 
     def _draw_shares(self, figures: tuple[ev.Figure, ...]) -> None:
         sides, name, unit = shares_of(figures)
@@ -176,6 +215,20 @@ class CompareScreen(Steering):
         self._a, self._b = a, b
         self.view.selected = b
         self._draw()
+
+    def action_bench(self) -> None:
+        """Both again, beside one another: an answer for people, which moves no champion."""
+        if self.view.liveness is Liveness.REPLAY:
+            self.tell("a recording measures nothing", bad=True)
+            return
+        text = (
+            f"Measure rounds {self._a} and {self._b} beside one another again? It is done between two rounds and takes "
+            "as long as one measurement; the champion stays what it is."
+        )
+        self._confirm("Bench both again", text, "measure", MeasureAgain(a=self._a, b=self._b))
+
+    def action_find(self) -> None:
+        ask_find(self.query_one(DiffPane))
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(self._text)

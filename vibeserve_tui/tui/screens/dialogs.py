@@ -16,6 +16,7 @@ from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import Ink, Line, line, text_of
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes.bars import Footer
+from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.memory import draw_markdown
 from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
@@ -81,6 +82,11 @@ class Prompt(ModalScreen[str]):
 
     def action_close(self) -> None:
         self.dismiss("")
+
+
+def ask_find(pane: DiffPane) -> None:
+    """Ask what to look for in a diff; an empty answer ends the search."""
+    pane.app.push_screen(Prompt("Find in the diff", "⏎ finds, n and N go on · esc ends it", pane.wanted), pane.find)
 
 
 class Page(ModalScreen[None]):

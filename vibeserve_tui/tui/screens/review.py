@@ -26,6 +26,7 @@ from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.review import draw_judge, draw_review, title_of
+from vibeserve_tui.tui.screens.dialogs import ask_find
 from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.line_view import LineView
@@ -172,6 +173,11 @@ class ReviewScreen(ModalScreen[str]):
     def action_edit_issue(self) -> None:
         self.dismiss("edit")
 
+    def action_find(self) -> None:
+        if self.tab != "diff" and not self.is_roomy:
+            self.action_tab("diff")
+        ask_find(self.query_one(DiffPane))
+
     def action_tab(self, name: str) -> None:
         self.tab = name
         self.show_run()
@@ -181,4 +187,6 @@ class ReviewScreen(ModalScreen[str]):
         if self.focused is self.query_one("#comment", Input):
             self._focus_tab()
             return
+        if self.waits:
+            shell_of(self).hint("later")
         self.dismiss("")

@@ -26,7 +26,7 @@ from vibeserve_tui.tui.panes.agents import AgentsPane
 from vibeserve_tui.tui.panes.bars import Footer, Tabs
 from vibeserve_tui.tui.panes.board import BoardPane
 from vibeserve_tui.tui.panes.diff import DiffPane
-from vibeserve_tui.tui.panes.header import Header
+from vibeserve_tui.tui.panes.header import Header, window_title
 from vibeserve_tui.tui.panes.hotspots import HotspotsPane
 from vibeserve_tui.tui.panes.live import FiguresPane, LivePane
 from vibeserve_tui.tui.panes.logs import LogsPane
@@ -34,6 +34,8 @@ from vibeserve_tui.tui.panes.memory import MemoryPane
 from vibeserve_tui.tui.panes.pane import Pane
 from vibeserve_tui.tui.panes.rounds import RoundsPane
 from vibeserve_tui.tui.panes.trend import TrendPane
+from vibeserve_tui.tui.screens.compare import CompareScreen
+from vibeserve_tui.tui.screens.dialogs import ask_find
 from vibeserve_tui.tui.screens.opening import Opening
 from vibeserve_tui.tui.screens.review import ReviewScreen
 from vibeserve_tui.tui.shell import shell_of, stands
@@ -62,6 +64,7 @@ class RunScreen(Opening):
         self._asked: set[str] = set()
         self._diff_of: tuple[int, str] | None = None
         self._second = -1
+        self._opened = time.monotonic()
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
@@ -104,9 +107,16 @@ class RunScreen(Opening):
         self.refresh_view()
         self.outbox.settle()
         self._announce()
+        self.app.title = window_title(self.view)
         if self.is_on_top:
             self.repaint()
-        elif isinstance(self.app.screen, ReviewScreen):
+            shell = shell_of(self)
+            if due := shell.hints.due(time.monotonic() - self._opened):
+                shell.hint(due)
+        elif isinstance(self.app.screen, ReviewScreen) or (
+            isinstance(self.app.screen, CompareScreen) and "compare" in self._dirty
+        ):
+            self._dirty.discard("compare")
             self.app.screen.show_run()
 
     def _poll(self) -> bool:
@@ -257,8 +267,10 @@ class RunScreen(Opening):
         self.place()
 
     def action_back(self) -> None:
-        """Out of the filter, then out of the zoom, then to the rounds."""
-        if self.view.filter or self.query_one("#filter").display:
+        """Out of the search, then out of the filter, then out of the zoom, then to the rounds."""
+        if isinstance(self.focused, DiffPane) and self.focused.wanted:
+            self.focused.find(None)
+        elif self.view.filter or self.query_one("#filter").display:
             self._set_filter("")
             self.query_one("#filter").display = False
             self.action_go(self._active)
@@ -281,6 +293,7 @@ class RunScreen(Opening):
     def select_round(self, number: int) -> None:
         """Diff, review and compare follow the selection; the newest round is followed again once it is reached."""
         self.view.selected = number
+        shell_of(self).hint("compare")
         self._follow = number == self.view.rounds_known[-1]
         self._dirty |= {"rounds", "diff", "hotspots"}
         self.repaint()
@@ -300,6 +313,10 @@ class RunScreen(Opening):
     # ---- filter ------------------------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
+        """Only lines with some letters; in a diff, which makes no sense in parts, these letters are found instead."""
+        if isinstance(self.focused, DiffPane):
+            ask_find(self.focused)
+            return
         field = self.query_one("#filter", Input)
         field.display = True
         field.focus()

@@ -22,6 +22,7 @@ ROWS = (
     ("theme", "colours"),
     ("glyphs", "signs: auto takes ASCII where the locale asks for it"),
     ("bell", "the bell when a round waits for you"),
+    ("hints", "a line of help, once, when it helps"),
 )
 
 
@@ -76,6 +77,7 @@ class SettingsScreen(ModalScreen[None]):
             "theme": self._themes,
             "glyphs": ("auto", "unicode", "ascii"),
             "bell": (True, False),
+            "hints": (True, False),
         }[name]
         value = getattr(shell.ui, name)
         place = options.index(value) if value in options else 0

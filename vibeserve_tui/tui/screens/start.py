@@ -22,7 +22,8 @@ from vibeserve_tui.tui.ink import BLANK, Ink, Line, line
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes import start as draw
 from vibeserve_tui.tui.panes.bars import Footer
-from vibeserve_tui.tui.screens.dialogs import Page
+from vibeserve_tui.tui.screens.dialogs import Confirm, Page
+from vibeserve_tui.tui.screens.new_target import NewTargetScreen
 from vibeserve_tui.tui.screens.run import RunScreen
 from vibeserve_tui.tui.screens.skills import SkillsScreen
 from vibeserve_tui.tui.services import Finding, PlanForm, Services, SkillEntry, TargetEntry
@@ -59,6 +60,8 @@ class StartScreen(Screen[None]):
         self._at = {"targets": 0, "plan": 0, "runs": 0}
         self._fault = ""
         self._busy = ""
+        self._wanted_target = ""
+        """A target that was just made, to be chosen once it is listed."""
 
     def compose(self) -> ComposeResult:
         yield LineView(id="slogan")
@@ -98,6 +101,9 @@ class StartScreen(Screen[None]):
 
     def _set_targets(self, targets: Sequence[TargetEntry]) -> None:
         self.targets = targets
+        names = [target.name for target in targets]
+        if self._wanted_target in names:
+            self._at["targets"], self._wanted_target = names.index(self._wanted_target), ""
         self._plan()
 
     def _set_findings(self, findings: Sequence[Finding]) -> None:
@@ -150,7 +156,10 @@ class StartScreen(Screen[None]):
             lines = draw.draw_plan(self.form, plan.text_width, plan.size.height)
             plan.set_lines(lines, cursor=min(self._at["plan"], len(self.form.choices) - 1))
         else:
-            plan.set_lines([line((self._fault or "reading the target …", Ink.MUTED))])
+            words = (
+                "reading the target …" if self.target or not self.targets else "⏎ makes a target from a model folder"
+            )
+            plan.set_lines([line((self._fault or words, Ink.MUTED))])
         machine = boxes["machine"]
         machine.set_lines(draw.draw_machine(self.findings, machine.text_width, machine.size.height))
         runs = boxes["runs"]
@@ -161,15 +170,17 @@ class StartScreen(Screen[None]):
 
     def _draw_targets(self, box: Box) -> None:
         lines: list[Line] = draw.draw_targets(self.targets, box.text_width)
+        if self.targets:
+            lines.append(draw.NEW_TARGET)
         if (target := self.target) and box.size.height > len(lines) + 3:
             lines += draw.draw_description(target, box.text_width)
-        cursor = min(self._at["targets"], len(self.targets) - 1) if self.targets else None
+        cursor = min(self._at["targets"], len(self.targets)) if self.targets else None
         box.set_lines(lines or [line(("reading the targets …", Ink.MUTED)), BLANK], cursor=cursor)
 
     def _draw_feet(self, boxes: dict[str, Box]) -> None:
         changes = self.form is not None and any(choice.options for choice in self.form.choices)
         feet = {
-            "targets": "",
+            "targets": "n new target",
             "plan": self._busy or ("←→ change · y copy the command" if changes else ""),
             "machine": "d details and fixes",
             "runs": "⏎ attach, review, open or resume" if self.runs else "",
@@ -182,7 +193,7 @@ class StartScreen(Screen[None]):
         if name not in self._at or cursor is None:
             return
         limit = {
-            "targets": len(self.targets),
+            "targets": len(self.targets) + 1,
             "plan": len(self.form.choices) if self.form else 0,
             "runs": len(self.runs),
         }[name]
@@ -203,6 +214,8 @@ class StartScreen(Screen[None]):
         """What the box in focus is for: open the run, see the machine, else start the plan."""
         if self.focused is not None and self.focused.id == "runs":
             self._open_run()
+        elif self.focused is not None and self.focused.id == "targets" and self.target is None and self.targets:
+            self.action_new_target()
         elif self.focused is not None and self.focused.id == "machine":
             self.action_doctor()
         elif self.form is None or not self.form.ready:
@@ -255,6 +268,31 @@ class StartScreen(Screen[None]):
         if self.form is not None:
             self.app.copy_to_clipboard(self.form.command)
             self.notify("the command is copied", markup=False)
+
+    def action_new_target(self) -> None:
+        """From a model folder to a target that is chosen here."""
+
+        def choose(entry: TargetEntry | None) -> None:
+            if entry is not None:
+                self._wanted_target = entry.name
+                self.query_one("#targets").focus()
+                self._ask(self._services.targets, self._set_targets)
+
+        self.app.push_screen(NewTargetScreen(), choose)
+
+    def action_delete(self) -> None:
+        """Remove the chosen run for good, when it is the past runs that have the focus."""
+        run = self.run_chosen
+        if run is None or self.focused is None or self.focused.id != "runs":
+            self.notify("go to the past runs (4) to delete one", markup=False)
+            return
+
+        def answer(agreed: bool | None) -> None:
+            if agreed:
+                self._ask(partial(self._services.delete, run.run), lambda _: self._reload_runs())
+
+        text = f"Delete {run.run} with its history, servers and measurements? This cannot be undone."
+        self.app.push_screen(Confirm("Delete a run", text, "delete it"), answer)
 
     def action_doctor(self) -> None:
         self.app.push_screen(Page("This machine", lambda width: draw.draw_doctor(self.findings, width)))

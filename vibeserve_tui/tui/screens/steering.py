@@ -12,7 +12,8 @@ from vibeserve_tui.events import Issue, IssueStatus, Outcome
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.outbox import Outbox
-from vibeserve_tui.tui.screens.dialogs import Confirm, Leave, Leaving, Prompt
+from vibeserve_tui.tui.screens.budget import BudgetScreen
+from vibeserve_tui.tui.screens.dialogs import Confirm, Leave, Leaving, Prompt, reader
 from vibeserve_tui.tui.screens.editors import IssueEditor, MemoryEditor
 from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.view import RunView
@@ -67,6 +68,27 @@ class Steering(Screen[str]):
                 self.send(Steer(note=text), "a note for the next plans")
 
         self.app.push_screen(Prompt("Steer", "every later plan sees this note · ⏎ sends · esc"), note)
+
+    def action_budget(self) -> None:
+        """What the run may still take, and who has the last word."""
+        if self.view.state.is_over:
+            self.tell("the run is over", bad=True)
+        else:
+            self.app.push_screen(BudgetScreen(self.view.state, self.send))
+
+    def action_ask(self) -> None:
+        """A question about the run, answered from its records on a page of its own."""
+        shell, run = shell_of(self), self.view.state.run
+
+        def show(answer: str) -> None:
+            self.app.push_screen(reader("Answer", answer))
+
+        def put(question: str | None) -> None:
+            if question:
+                self.tell("looking it up …", bad=False)
+                shell.ask(partial(shell.services.ask, run, question), show, partial(self.tell, bad=True))
+
+        self.app.push_screen(Prompt("Ask", "why was round 4 rejected? · ⏎ asks · esc"), put)
 
     def action_cancel_step(self) -> None:
         here = self.view.state.in_flight

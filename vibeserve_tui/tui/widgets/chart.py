@@ -96,12 +96,15 @@ class Point:
     value: float | None
     label: str
     champion: float | None
+    low: float | None = None
+    high: float | None = None
+    """Bounds of the value, from the interval of its round."""
 
 
 def trend_chart(points: Sequence[Point], width: int, height: int) -> list[Line]:
     """Rounds as their signs over the champion's step line; a round without a figure stands on the axis."""
     height = min(height, MOST_ROWS + 4)
-    known = [p.value for p in points if p.value is not None] + [p.champion for p in points if p.champion is not None]
+    known = [v for p in points for v in (p.value, p.champion, p.low, p.high) if v is not None]
     if not known or width < SMALLEST[0] or height < SMALLEST[1] + 1:
         return []
     axis = axis_for(known, height - 2, from_zero=True)
@@ -128,6 +131,9 @@ def trend_chart(points: Sequence[Point], width: int, height: int) -> list[Line]:
 
 def _draw_point(canvas: Canvas, axis: Axis, point: Point, column: int, step: int) -> None:
     row = canvas.height - 1 if point.value is None else axis.row(point.value)
+    if point.low is not None and point.high is not None:
+        for y in range(axis.row(point.high), axis.row(point.low) + 1):
+            canvas.text(column, y, "│", Ink.MUTED)
     canvas.text(column, row, point.glyph, point.ink)
     at = column - len(point.label) // 2
     if point.value is None or len(point.label) >= step:

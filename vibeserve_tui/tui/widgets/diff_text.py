@@ -1,4 +1,7 @@
-"""`git diff` text as lines with numbers, hunks, files and the words that changed within a line. Nothing is drawn here."""
+"""`git diff` text as lines with numbers, hunks, files and the words that changed within a line. Nothing is drawn here.
+
+Text is cleaned and its tabs are spread as it is read, so that every position in a line is a cell's or a character's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import difflib
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from vibeserve_tui.safe_text import clean_line
 
 HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)")
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
@@ -64,7 +69,7 @@ class _Reader:
             self.old, self.left_old = self.old + 1, self.left_old - 1
         if kind is not Kind.REMOVED:
             self.new, self.left_new = self.new + 1, self.left_new - 1
-        return DiffLine(kind, body, old, new)
+        return DiffLine(kind, clean_line(body), old, new)
 
 
 def parse_diff(text: str) -> list[DiffLine]:
@@ -76,7 +81,7 @@ def parse_diff(text: str) -> list[DiffLine]:
             if taken := reader.take(raw):
                 lines.append(taken)
         elif raw.startswith("diff --git "):
-            lines.append(DiffLine(Kind.FILE, _path(raw)))
+            lines.append(DiffLine(Kind.FILE, clean_line(_path(raw))))
         elif raw.startswith(("new file", "deleted file")) and lines and lines[-1].kind is Kind.FILE:
             lines[-1] = replace(lines[-1], text=f"{lines[-1].text} ({raw.split()[0]})")
         elif raw.startswith("rename to ") and lines and lines[-1].kind is Kind.FILE:
@@ -85,7 +90,7 @@ def parse_diff(text: str) -> list[DiffLine]:
             lines.append(DiffLine(Kind.HUNK, "binary file"))
         elif match := HUNK.match(raw):
             reader.enter(match)
-            lines.append(DiffLine(Kind.HUNK, match[5]))
+            lines.append(DiffLine(Kind.HUNK, clean_line(match[5])))
     return _with_words(_with_counts(lines))
 
 

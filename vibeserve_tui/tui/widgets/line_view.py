@@ -22,6 +22,7 @@ from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.tui.glyphs import CURSOR, to_ascii
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span
 from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.palette import span_style
 from vibeserve_tui.tui.shell import shell_of
 
 MARGIN = 1
@@ -90,7 +91,9 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
         spans = self._lines[index] if index < len(self._lines) else BLANK
         chosen = index == self.cursor and index < len(self._lines) and (self.has_focus or not self.quiet_cursor)
         cells = [Span(CURSOR, Ink.ACCENT) if chosen else Span(" " * MARGIN), *spans]
-        segments = [Segment(_shown(text, ascii_only=ascii_only), styles[ink]) for text, ink in cells if text]
+        segments = [
+            Segment(_shown(span.text, ascii_only=ascii_only), span_style(styles, span)) for span in cells if span.text
+        ]
         strip = Strip(segments).adjust_cell_length(max(0, width - self._right_margin), styles[Ink.PLAIN])
         if self.has_thumb:
             strip = Strip([*strip, Segment(_shown(self._thumb(y), ascii_only=ascii_only), styles[Ink.THUMB])])
