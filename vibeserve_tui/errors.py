@@ -15,6 +15,7 @@ VibeServeError                exit code
 ├── WorkspaceError    1       git or the candidate's tree could not do what we asked
 ├── MeasurementError  1       a measurement cannot be believed or compared
 ├── RunPaused         4       the run stopped on purpose and can be resumed
+│   ├── AgentsHalted          … no agent can go on until somebody acts: a budget, a key, a server
 │   └── DiskFull              … there is no room left; what is recorded is intact
 └── StateDamaged      5       recorded state is corrupt; nothing was written
 """
@@ -95,6 +96,10 @@ class MeasurementError(VibeServeError):
 
 class RunPaused(VibeServeError):
     exit_code = 4
+
+
+class AgentsHalted(RunPaused):
+    pass
 
 
 class DiskFull(RunPaused):

@@ -96,12 +96,17 @@ class Rate(Value):
     cache_write: float
 
 
+class RateStep(Rate):
+    """For requests of more input tokens than `above`, and then for all of their tokens."""
+
+    above: int
+
+
 class Rates(Rate):
     """What a model cost when the run was ordered."""
 
-    above: int | None = None
-    """A request with more input tokens than this is billed at `beyond`, all of it."""
-    beyond: Rate | None = None
+    steps: tuple[RateStep, ...] = ()
+    """In rising order."""
     source: str = ""
 
 
@@ -154,6 +159,8 @@ class RunPlan(Value):
     settings: dict[str, Any] = {}
     """The run profile as it was when the run started."""
     policy: str = "agent"
+    harvest: bool = False
+    """The playbook first takes the recipes that are likely to pay, a model what is left."""
     agents: dict[str, str] = {}
     """Role name to provider name."""
     voices: dict[str, VoiceSettings] = {}
@@ -306,6 +313,8 @@ class Figure(Value):
     ci_high: float | None = None
     headline: bool = False
     guard: bool = False
+    headroom: float | None = None
+    """How many times better B could still get before it meets the physical floor of this device; None = not known."""
     note: str = ""
     samples_a: tuple[float, ...] = ()
     samples_b: tuple[float, ...] = ()
@@ -480,7 +489,7 @@ class MeasurementStarted(Event):
     label_a: str
     label_b: str
     level: str
-    purpose: Literal["baseline", "round", "ablation", "confirmation", "noise"] = "round"
+    purpose: Literal["baseline", "round", "ablation", "confirmation", "noise", "again"] = "round"
 
 
 class WindowMeasured(Event):
@@ -514,6 +523,25 @@ class MeasurementFinished(Event):
     round: int
     measured: Measured
     purpose: Literal["baseline", "round", "ablation", "confirmation", "noise"] = "round"
+
+
+class MeasurementAsked(Event):
+    """The operator wants two judged rounds measured beside one another once more; done between two rounds."""
+
+    kind: Literal["measurement_asked"] = "measurement_asked"
+    views = ("header", "compare")
+    a: int
+    b: int
+
+
+class MeasuredAgain(Event):
+    """Two rounds were measured beside one another once more, for the operator; nothing is decided by it."""
+
+    kind: Literal["measured_again"] = "measured_again"
+    views = ("header", "live", "compare")
+    a: int
+    b: int
+    measured: Measured
 
 
 class ProfileTaken(Event):
@@ -708,10 +736,16 @@ class SettingChanged(Event):
 
 
 class CommandAccepted(Event):
+    """What a command asks for beyond the facts recorded beside it is kept here, so that a crash does not undo it."""
+
     kind: Literal["command_accepted"] = "command_accepted"
     id: str
     command: str
     by: str = ""
+    round: int | None = None
+    """Of a revert: the round to go back to."""
+    now: bool = False
+    """Of a stop: without finishing the round in flight."""
 
 
 class CommandRejected(Event):
@@ -737,7 +771,7 @@ class UnknownEvent(Event):
 AnyEvent = (
     RunStarted | RunPausedEvent | RunResumed | RunFinished | RunFailed | Heartbeat | PhaseStarted | PhaseProgress
     | RoundPlanned | AttemptStarted | AttemptCommitted | AttemptJudged | MeasurementStarted | WindowMeasured
-    | BlockFinished | MeasurementFinished | ProfileTaken | ApprovalRequested | ApprovalDecided | RoundFinished
+    | BlockFinished | MeasurementFinished | MeasurementAsked | MeasuredAgain | ProfileTaken | ApprovalRequested | ApprovalDecided | RoundFinished
     | ChampionMoved | RoundPinned | IssueChanged | MemoryChanged | AgentStarted | AgentSaid | ToolUsed | AgentCalling
     | AgentSpent | AgentWaiting | AgentFinished | AblationFinished | Confirmed | OperatorNote | SettingChanged
     | CommandAccepted | CommandRejected | Warned

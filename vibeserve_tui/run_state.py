@@ -55,6 +55,10 @@ class RoundInFlight:
     decision: ev.ApprovalDecided | None = None
     failures: list[str] = field(default_factory=list)
     """Reasons of the attempts that the judge turned down."""
+    feedback: str = ""
+    """What the next attempt is told: why the judge turned the last one down, or what the operator asks for."""
+    given_up: bool = False
+    """The operator does not want it to go on."""
 
 
 @dataclass(slots=True)
@@ -130,12 +134,19 @@ class RunState:
     max_minutes: float = 0.0
 
     live: LiveMeasurement | None = None
+    again: dict[tuple[int, int], ev.Measured] = field(default_factory=dict)
+    """Pairs of rounds that the operator had measured once more."""
+    again_wished: list[tuple[int, int]] = field(default_factory=list)
     loads: deque[float] = field(default_factory=lambda: deque(maxlen=LOADS_KEPT))
     """The machine's load average at each beat, newest last."""
     feed: deque[FeedLine] = field(default_factory=lambda: deque(maxlen=FEED_LENGTH))
     warnings: list[str] = field(default_factory=list)
     answered: dict[str, str] = field(default_factory=dict)
     """Command id to `accepted` or the reason of its rejection."""
+    stop_wished: bool = False
+    stop_now_wished: bool = False
+    revert_wished: int | None = None
+    """A round that the operator wants back as champion, until it is."""
     spent: dict[str, Spend] = field(default_factory=dict)
     """By role; settled turns only."""
     spent_in_round: dict[int, Spend] = field(default_factory=dict)
@@ -143,8 +154,8 @@ class RunState:
     """Turns that began and were not settled: one that is going on, or that a crash cut off. They count as estimated."""
     metered: set[str] = field(default_factory=set)
     """Working roles whose turns are settled one by one."""
-    finished_calls: dict[str, int] = field(default_factory=dict)
-    """By role."""
+    recorded_calls: dict[str, int] = field(default_factory=dict)
+    """By role, conversations that a replay can play."""
     max_usd: float | None = None
     max_tokens: int | None = None
     roles_working: dict[str, str] = field(default_factory=dict)
@@ -264,7 +275,10 @@ class RunState:
                 self._fold_run(event, now)
             case ev.PhaseStarted() | ev.PhaseProgress():
                 self._fold_phase(event, now)
-            case ev.MeasurementStarted() | ev.WindowMeasured() | ev.BlockFinished() | ev.MeasurementFinished():
+            case (
+                ev.MeasurementStarted() | ev.WindowMeasured() | ev.BlockFinished() | ev.MeasurementFinished()
+                | ev.MeasurementAsked() | ev.MeasuredAgain()
+            ):  # fmt: skip
                 self._fold_measurement(event, now)
             case ev.AgentStarted() | ev.AgentSaid() | ev.ToolUsed() | ev.AgentFinished() | ev.OperatorNote():
                 self._fold_agents(event, now)
@@ -320,6 +334,7 @@ class RunState:
                 self.in_flight, self.approval = None, None
             case ev.ChampionMoved(round=number, commit=commit):
                 self.champion, self.champion_commit = number, commit
+                self.revert_wished = None
             case ev.RoundPinned(round=number, pinned=pinned):
                 (self.pinned.add if pinned else self.pinned.discard)(number)
             case ev.ApprovalRequested():
@@ -330,6 +345,8 @@ class RunState:
                 self.approval = None
                 if self.in_flight and self.in_flight.number == event.round:
                     self.in_flight.decision = event
+                    if event.action == "retry":
+                        self.in_flight.feedback = f"the operator asks: {event.comment}"
             case ev.AttemptStarted() | ev.AttemptCommitted() | ev.AttemptJudged():
                 self._fold_attempt(event)
             case _:
@@ -351,6 +368,7 @@ class RunState:
                 here.verdict = verdict
                 if not verdict.passed:
                     here.failures.append(verdict.reason)
+                    here.feedback = verdict.reason
 
     def _fold_measurement(self, event: ev.Event, now: float) -> None:
         match event:
@@ -362,6 +380,13 @@ class RunState:
                 self.live.windows.append(event)
             case ev.BlockFinished() if self.live:
                 self.live.blocks.append(event)
+            case ev.MeasurementAsked(a=a, b=b):
+                self.again_wished.append((a, b))
+            case ev.MeasuredAgain(a=a, b=b, measured=measured):
+                self.again[a, b] = measured
+                self.again_wished = [pair for pair in self.again_wished if pair != (a, b)]
+                if self.live:
+                    self.live.finished = measured
             case ev.MeasurementFinished(measured=measured):
                 if self.live:
                     self.live.finished = measured
@@ -384,7 +409,7 @@ class RunState:
                 self.feed.append(FeedLine(now, role, line, "tool", call.ok, call.took_s, call.output))
             case ev.AgentFinished(role=role):
                 self.roles_working.pop(role, None)
-                self.finished_calls[role] = self.finished_calls.get(role, 0) + 1
+                self.recorded_calls[role] = self.recorded_calls.get(role, 0) + bool(event.transcript)
                 if role not in self.metered:
                     self.spent[role] = self.spent.get(role, Spend()).plus(event.tokens, event.usd)
                 self.metered.discard(role)
@@ -421,6 +446,16 @@ class RunState:
             case ev.Warned(text=text):
                 self.warnings.append(text)
 
+    def _fold_wish(self, event: ev.CommandAccepted) -> None:
+        """What the operator asked for and the engine has yet to do."""
+        if event.command == "stop":
+            self.stop_wished, self.stop_now_wished = True, event.now
+        if event.command == "revert" and event.round is not None:
+            self.revert_wished = event.round
+        gives_up = event.command == "cancel_step" or event.now or self.revert_wished is not None
+        if gives_up and self.in_flight is not None:
+            self.in_flight.given_up = True
+
     def _fold_command(self, event: ev.SettingChanged | ev.CommandAccepted | ev.CommandRejected) -> None:
         match event:
             case ev.SettingChanged(name="approval", value=value):
@@ -433,8 +468,9 @@ class RunState:
                 self.max_usd = float(value)
             case ev.SettingChanged(name="max_tokens", value=value):
                 self.max_tokens = int(value)
-            case ev.CommandAccepted(id=command):
-                self.answered[command] = "accepted"
+            case ev.CommandAccepted():
+                self.answered[event.id] = "accepted"
+                self._fold_wish(event)
             case ev.CommandRejected(id=command, reason=reason):
                 self.answered[command] = reason
             case _:

@@ -10,15 +10,20 @@ import secrets
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.agents.loop.prices import own_rates
+from vibeserve_tui.agents.protocol import named, prepared
 from vibeserve_tui.backend import load_backend
 from vibeserve_tui.client import start_engine
 from vibeserve_tui.errors import BackendError, EnvironmentFault, ProfileError, TargetError, VibeServeError, did_you_mean
+from vibeserve_tui.inputs.config import Config, user_config_file
 from vibeserve_tui.inputs.own_targets import own_targets, weights_of
-from vibeserve_tui.inputs.profiles import RunProfile, load_profile
+from vibeserve_tui.inputs.profiles import AgentSettings, RoleName, RunProfile, load_profile
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
 from vibeserve_tui.inputs.trust import require_trust
 from vibeserve_tui.resources import shipped_targets
@@ -26,6 +31,11 @@ from vibeserve_tui.state import durable
 from vibeserve_tui.state.run_dir import RunDir
 
 START_S = 60.0
+DEFAULT_USD = 10.0
+"""A run's limit where nobody set one and money is spent: a first run must not be a surprise on a bill."""
+ROLES: tuple[RoleName, ...] = get_args(RoleName)
+PLAYERS = ("orchestrator", "implementer", "evaluator")
+"""Roles without which there is no round; what they are played by is shown to people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +43,15 @@ class Wanted:
     """What a person asked for; None and "" leave it to the profile and the target."""
 
     target: str = "tiny-llama-chat"
-    profile: str = "quick"
+    profile: str = ""
     backend: str = ""
     agent: str = ""
+    """Who plays all roles: a provider, another name of one, or a name in [providers]."""
+    model_name: str = ""
+    """Of the agents; the weights that are served are `model_dir`."""
+    max_usd: float | None = None
+    max_tokens: int | None = None
+    allow_unknown_cost: bool = False
     approval: str = ""
     max_rounds: int | None = None
     max_minutes: float | None = None
@@ -47,6 +63,8 @@ class Wanted:
     allow_no_sandbox: bool = False
     asks: bool = False
     changes: dict[str, object] = field(default_factory=dict)
+    config: Config = field(default_factory=Config)
+    """What holds where neither the person nor the profile says anything."""
 
 
 def find_target(name_or_path: str) -> Path:
@@ -73,7 +91,7 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
     model_dir = wanted.model_dir or weights_of(folder)
     target = load_target(folder, model=model_dir)
     require_trust(target, wanted.trust)
-    name = wanted.backend or profile.backend or target.spec.backends[0]
+    name = wanted.backend or wanted.config.run.backend or profile.backend or target.spec.backends[0]
     target = target.for_backend(name)
     backend = load_backend(name)
     device = next(iter(backend.detect()), None)
@@ -82,19 +100,20 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
         raise BackendError(f"backend {name} is not usable here: {state.reason or 'no device'}", fix=state.fix)
     if shutil.which("git") is None:
         raise EnvironmentFault("git is missing", fix="install git 2.30 or newer")
-    agent = wanted.agent or profile.agent.provider
-    if agent not in providers():
-        raise ProfileError(f"no agent provider {agent!r}", fix=f"pick one of: {', '.join(providers())}")
+    voices = plan_voices(wanted, profile)
     return ev.RunPlan(
         target=target.spec.name,
         target_path=str(target.root),
         target_digest=target.digest,
         title=target.spec.title,
         backend=name,
-        profile=wanted.profile,
+        profile=wanted.profile or wanted.config.run.profile,
         settings=profile.model_dump(mode="json", by_alias=True, exclude_none=True),
         policy=profile.policy,
-        agents=dict.fromkeys(("orchestrator", "implementer", "evaluator"), agent),
+        harvest=profile.harvest,
+        agents={role: voices[role].name or voices[role].provider for role in PLAYERS},
+        voices=voices,
+        allowance=plan_allowance(wanted, profile, voices),
         approval=profile.approval or ("each-round" if wanted.asks else "auto"),
         max_rounds=profile.max_rounds,
         max_minutes=profile.max_minutes,
@@ -153,9 +172,9 @@ def _profile(wanted: Wanted) -> RunProfile:
         changes["max_rounds"] = wanted.max_rounds
     if wanted.max_minutes is not None:
         changes["max_minutes"] = wanted.max_minutes
-    if wanted.approval:
-        changes["approval"] = wanted.approval
-    profile = load_profile(wanted.profile)
+    if approval := wanted.approval or wanted.config.run.approval:
+        changes["approval"] = approval
+    profile = load_profile(wanted.profile or wanted.config.run.profile)
     return profile.changed(changes) if changes else profile
 
 
@@ -166,9 +185,76 @@ def _metrics(target: LoadedTarget) -> tuple[ev.MetricRef, ...]:
     )
 
 
-def providers() -> tuple[str, ...]:
-    """Who can play the roles: the files of `agents/`."""
-    folder = Path(__file__).with_name("agents")
-    return tuple(
-        sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "protocol", "replies"))
+# ---- agents -------------------------------------------------------------------------------------------------------
+
+
+def plan_voices(wanted: Wanted, profile: RunProfile) -> dict[str, ev.VoiceSettings]:
+    """Who answers for each role, with all settings. Raises what is missing for it: a key, a package, a model's name."""
+    made: dict[AgentSettings, ev.VoiceSettings] = {}
+    voices = {}
+    for role in ROLES:
+        settings = _agent_settings(wanted, profile, role)
+        if settings not in made:
+            made[settings] = _voice(settings, wanted.config)
+        voices[str(role)] = made[settings]
+    return voices
+
+
+def _agent_settings(wanted: Wanted, profile: RunProfile, role: RoleName) -> AgentSettings:
+    """The profile's, but for what the command line says, or else the configuration for a profile that is silent."""
+    settings = profile.agent_of(role)
+    silent = "provider" not in settings.model_fields_set
+    provider = wanted.agent or (wanted.config.run.agent if silent else None) or settings.provider
+    model = wanted.model_name or ((wanted.config.run.model or "") if silent and not wanted.agent else "")
+    changes: dict[str, object] = {"provider": provider}
+    if model:
+        changes["model"] = model
+    elif provider != settings.provider:
+        changes |= {"model": "", "fallback_models": ()}  # they are another provider's
+    return settings.model_copy(update=changes)
+
+
+def _voice(settings: AgentSettings, config: Config) -> ev.VoiceSettings:
+    own = config.providers.get(settings.provider)
+    if own is None:
+        meant = named(settings.provider)
+    else:
+        meant = ev.VoiceSettings(
+            provider=named(own.kind).provider,
+            name=settings.provider,
+            api=own.api,
+            base_url=own.base_url,
+            api_key_env=own.api_key_env or "",
+            auth=own.auth,
+            context=own.context,
+        )
+    known = settings.model_dump(include=set(ev.VoiceSettings.model_fields) - {"provider"})
+    voice = prepared(meant.model_copy(update=known))
+    models = (voice.model, *voice.fallback_models)
+    prices = {model: own_rates(config.prices[model]) for model in models if model in config.prices}
+    return voice.model_copy(update={"prices": voice.prices | prices})
+
+
+def plan_allowance(wanted: Wanted, profile: RunProfile, voices: Mapping[str, ev.VoiceSettings]) -> ev.Allowance:
+    """What all agents together may take. Raises ProfileError for a limit in USD that an unknown price would make void."""
+    budget = profile.budget
+    usd = wanted.max_usd if wanted.max_usd is not None else budget.usd
+    tokens = wanted.max_tokens if wanted.max_tokens is not None else budget.tokens
+    models = {(voice.model or voice.name, voice.prices.get(model)) for voice in voices.values() for model in _models(voice)}
+    unpriced = sorted(model for model, rates in models if rates is None)
+    if unpriced and not wanted.allow_unknown_cost and (usd is not None or budget.round_usd is not None):
+        raise ProfileError(
+            f"the price of {', '.join(unpriced)} is not known, so a limit in USD cannot be kept",
+            fix=f"write [prices.{unpriced[0]!r}] into {user_config_file()}, or give --allow-unknown-cost",
+        )
+    costs = any(rates and (rates.input or rates.output) for _, rates in models)
+    return ev.Allowance(
+        usd=DEFAULT_USD if usd is None and costs else usd,
+        tokens=tokens,
+        round_usd=budget.round_usd,
+        round_tokens=budget.round_tokens,
     )
+
+
+def _models(voice: ev.VoiceSettings) -> tuple[str, ...]:
+    return (voice.model, *voice.fallback_models)

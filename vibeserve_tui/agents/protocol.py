@@ -99,8 +99,6 @@ class Tool:
     """Takes validated arguments; raises ToolError."""
     read_only: bool = True
     """Calls of one turn that only read run side by side; others run in order."""
-    outside: bool = False
-    """It changes something besides the workspace, so that a replay has to call it again."""
 
 
 @dataclass(frozen=True, slots=True)

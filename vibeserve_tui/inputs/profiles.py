@@ -61,10 +61,13 @@ class Confirmation(Section):
 
 
 class Budget(Section):
-    """[budget]: of money and tokens, for the whole run. Absent = no limit, which a local player does not need."""
+    """[budget]: of money and tokens, for the whole run. Absent = 10 USD where agents cost money, else no limit."""
 
     usd: PositiveFloat | None = None
     tokens: PositiveInt | None = None
+    round_usd: PositiveFloat | None = None
+    """Of one round, with its planning."""
+    round_tokens: PositiveInt | None = None
 
 
 class AgentSettings(Section):
@@ -99,6 +102,8 @@ class RunProfile(Section):
     """Entry-point name; absent = the target's first."""
     policy: Name = "agent"
     """A file of vibeserve_tui/policies."""
+    harvest: bool = False
+    """Where a model plays: the playbook first takes the recipes that are likely to pay, the model what is left."""
     approval: Approval | None = None
     """Who has the last word; absent = each-round in the app, auto without a screen."""
     gate: Literal["quick", "thorough", "gpu"] = "quick"

@@ -31,6 +31,27 @@ def add_run(parser: argparse.ArgumentParser, *, optional: bool = True) -> None:
     add_runs_dir(parser)
 
 
+def add_limits(parser: argparse.ArgumentParser, *, more: str = "") -> None:
+    """What agents may take. In USD and tokens, for the whole run."""
+    parser.add_argument(
+        "--max-usd", type=positive, default=None, metavar="USD", help=f"pause before agents cost more{more}"
+    )
+    parser.add_argument("--max-tokens", type=whole, default=None, metavar="N", help="pause before they take more tokens")
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number up to 100000")
+    return value
+
+
+def whole(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
 def root_of(options: argparse.Namespace) -> Path:
     root: Path = options.runs_dir or runs_root()
     return root

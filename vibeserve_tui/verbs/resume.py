@@ -7,12 +7,12 @@ import sys
 import time
 
 from vibeserve_tui.client import Liveness, liveness_of, start_engine
-from vibeserve_tui.commands import Resume
+from vibeserve_tui.commands import Resume, SetBudget
 from vibeserve_tui.errors import RunError
 from vibeserve_tui.headless import follow, is_interactive
 from vibeserve_tui.starting import gave_up
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
-from vibeserve_tui.verbs.common import add_run, run_of, send
+from vibeserve_tui.verbs.common import add_limits, add_run, run_of, send
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
@@ -20,10 +20,13 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
     parser.add_argument("--headless", action="store_true", help="text instead of the app")
     parser.add_argument("--events", default="text", choices=["text", "jsonl", "quiet"], help="what to print")
     parser.add_argument("--detach", action="store_true", help="start the engine and return")
+    add_limits(parser, more=", counted from the run's beginning")
 
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     directory = run_of(options)
+    if options.max_usd is not None or options.max_tokens is not None:
+        directory.post(SetBudget(max_usd=options.max_usd, max_tokens=options.max_tokens))
     if lock_holder(directory) is not None:
         if liveness_of(directory) is Liveness.PAUSED:
             return send(directory, Resume())

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from vibeserve_tui.headless import follow, is_interactive
+from vibeserve_tui.inputs.config import load_config
 from vibeserve_tui.starting import Wanted, create_run, launch, plan_run
-from vibeserve_tui.verbs.common import add_runs_dir, root_of
+from vibeserve_tui.verbs.common import add_limits, add_runs_dir, root_of
 
 EXAMPLES = """
 examples:
   vibeserve run                                       the default target, the default profile
   vibeserve run tiny-llama-chat --max-rounds 4        a shorter one
   vibeserve run ./my-target --trust HASH --headless   a target of your own, as text
+  vibeserve run --agent anthropic --max-usd 5         a language model instead of the playbook, on a budget
   vibeserve run --events jsonl | jq .kind             the journal's records as they happen
 """
 
@@ -24,9 +27,19 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
     parser.add_argument(
         "target", nargs="?", default="tiny-llama-chat", help="a shipped target's name, or a folder with a target.toml"
     )
-    parser.add_argument("--profile", default="quick", help="quick, thorough, or the path of a profile")
+    parser.add_argument("--profile", default="", help="quick (the default), thorough, or the path of a profile")
     parser.add_argument("--backend", default="", help="hardware backend; the target's first one unless given")
-    parser.add_argument("--agent", default="", help="who plays the roles; playbook needs no key and no network")
+    parser.add_argument(
+        "--agent",
+        default="",
+        metavar="NAME",
+        help="who plays all roles: playbook (no key, no network), anthropic, openai, claude, codex, …, or a name in [providers]",
+    )
+    parser.add_argument("--model-name", default="", metavar="NAME", help="the agents' model; the agent's own default else")
+    add_limits(parser, more="; 10 unless given, where they cost money")
+    parser.add_argument(
+        "--allow-unknown-cost", action="store_true", help="go on where a model's price is not known and USD are limited"
+    )
     parser.add_argument(
         "--approve", default="", choices=["auto", "each-round", "on-regression"], help="who has the last word"
     )
@@ -67,6 +80,10 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         profile=options.profile,
         backend=options.backend,
         agent=options.agent,
+        model_name=options.model_name,
+        max_usd=options.max_usd,
+        max_tokens=options.max_tokens,
+        allow_unknown_cost=options.allow_unknown_cost,
         approval=options.approve,
         max_rounds=options.max_rounds,
         max_minutes=options.max_minutes,
@@ -77,6 +94,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         forbids=tuple(options.forbid),
         allow_no_sandbox=options.i_accept_no_sandbox,
         asks=in_app,
+        config=load_config(os.environ, project=Path.cwd()),
     )
     directory = create_run(plan_run(wanted), root_of(options))
     launch(directory)

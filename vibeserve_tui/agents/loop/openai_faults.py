@@ -1,0 +1,28 @@
+"""The openai SDK's errors as faults; both of its wires raise the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import openai
+
+from vibeserve_tui.agents.loop.connection import never_sent
+from vibeserve_tui.agents.loop.faults import Fault, of_status
+
+
+@contextmanager
+def translated(*, begun: bool) -> Iterator[None]:
+    try:
+        yield
+    except openai.APIStatusError as error:
+        kind = error.code or error.type or ""
+        raise of_status(error.status_code, kind, error.message, error.response.headers, begun=begun) from error
+    except (openai.APIConnectionError, httpx2.TransportError) as error:
+        why = f"{type(error).__name__}: {error.__cause__ or error}"
+        raise Fault(why, "again", begun=begun or not never_sent(error)) from error
+    except openai.APIError as error:  # an error event in mid-stream
+        raise of_status(200, error.code or error.type or "server_error", error.message, {}, begun=begun) from error
+    except ValueError as error:
+        raise Fault(f"the stream is not JSON: {error}", "again", begun=begun) from error

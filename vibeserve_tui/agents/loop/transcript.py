@@ -1,0 +1,190 @@
+"""What one conversation was, line by line: enough to show it again, and to play it without whoever answered.
+
+The request is kept as a digest, the workspace as what changed in it. Keys are in none of it: they never enter a request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Brief, Result, Said, Status, Used, Waiting
+from vibeserve_tui.errors import RunError
+from vibeserve_tui.events import ToolCall
+
+LEFT_OUT = "__pycache__"
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Opening(_Line):
+    kind: Literal["opening"] = "opening"
+    role: str
+    number: int
+    digest: str
+    """Of all that the agent was told; see `digest_of`."""
+    provider: str
+    model: str
+
+
+class SaidLine(_Line):
+    kind: Literal["said"] = "said"
+    text: str
+
+
+class UsedLine(_Line):
+    kind: Literal["used"] = "used"
+    call: ToolCall
+
+
+class WaitingLine(_Line):
+    kind: Literal["waiting"] = "waiting"
+    why: str
+    wait_s: float
+
+
+class Changed(_Line):
+    """A file or link of the workspace that is another than before; neither content nor link = it is gone."""
+
+    kind: Literal["changed"] = "changed"
+    path: str
+    mode: int = 0o644
+    content: str | None = None
+    """Base 64."""
+    link: str | None = None
+
+
+class Ending(_Line):
+    kind: Literal["ending"] = "ending"
+    status: Status
+    value: dict[str, object] | None = None
+    reason: str = ""
+    halts: bool = False
+
+
+_Any = Opening | SaidLine | UsedLine | WaitingLine | Changed | Ending
+_ADAPTER: TypeAdapter[_Any] = TypeAdapter(Annotated[_Any, Field(discriminator="kind")])
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    opening: Opening
+    events: tuple[Said | Used | Waiting, ...]
+    changes: tuple[Changed, ...]
+    ending: Ending
+
+    @classmethod
+    def parse(cls, data: bytes) -> Transcript:
+        """Raises RunError for what is no whole transcript."""
+        try:
+            lines = [_ADAPTER.validate_json(line) for line in data.splitlines()]
+        except ValidationError as error:
+            raise RunError(f"a line of a transcript cannot be read: {error.errors()[0]['msg']}") from error
+        events = tuple(event for line in lines if (event := _event(line)))
+        changes = tuple(line for line in lines if isinstance(line, Changed))
+        if not lines or not isinstance(lines[0], Opening) or not isinstance(lines[-1], Ending):
+            raise RunError("a transcript has no beginning or no end")
+        return cls(lines[0], events, changes, lines[-1])
+
+
+def _event(line: _Any) -> Said | Used | Waiting | None:
+    match line:
+        case SaidLine(text=text):
+            return Said(text)
+        case UsedLine(call=call):
+            return Used(call)
+        case WaitingLine(why=why, wait_s=wait_s):
+            return Waiting(why, wait_s)
+        case _:
+            return None
+
+
+class Recorder:
+    """Listens to one conversation."""
+
+    def __init__(self, request: AgentRequest, brief: Brief, provider: str, model: str) -> None:
+        self._watched = brief.workspace if brief.writable else None
+        self._before = _files(self._watched) if self._watched else {}
+        self._lines: list[_Any] = [
+            Opening(
+                role=request.role.value,
+                number=request.number,
+                digest=digest_of(request, brief),
+                provider=provider,
+                model=model,
+            )
+        ]
+
+    def hear(self, event: AgentEvent) -> None:
+        match event:
+            case Said(text=text):
+                self._lines.append(SaidLine(text=text))
+            case Used(call=call):
+                self._lines.append(UsedLine(call=call))
+            case Waiting(why=why, wait_s=wait_s):
+                self._lines.append(WaitingLine(why=why, wait_s=wait_s))
+            case Result() as end:
+                value = end.value.model_dump(mode="json") if end.value else None
+                ending = Ending(status=end.status, value=value, reason=end.reason, halts=end.halts)
+                self._lines += [*self._changes(), ending]
+
+    def data(self) -> bytes:
+        return b"".join(line.model_dump_json().encode() + b"\n" for line in self._lines)
+
+    def _changes(self) -> Iterator[Changed]:
+        after = _files(self._watched) if self._watched else {}
+        for path in sorted(self._before.keys() | after.keys()):
+            if self._before.get(path) != after.get(path):
+                yield after.get(path) or Changed(path=path)
+
+
+def digest_of(request: AgentRequest, brief: Brief) -> str:
+    """Equal for requests that ask the same: words, tools, and what an answer looks like."""
+    tools = [[tool.name, tool.description, tool.arguments.model_json_schema()] for tool in brief.tools]
+    told = [request.role.value, brief.system, brief.stable, brief.volatile, tools, request.schema.model_json_schema()]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+# ---- workspaces ---------------------------------------------------------------------------------------------------
+
+
+def _files(folder: Path) -> dict[str, Changed]:
+    """All files and links below the folder, but for what interpreters cache there."""
+    found = dict[str, Changed]()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if LEFT_OUT in path.parts:
+            continue
+        if path.is_symlink():
+            found[name] = Changed(path=name, link=str(path.readlink()))
+        elif path.is_file():
+            content = base64.b64encode(path.read_bytes()).decode()
+            found[name] = Changed(path=name, mode=stat.S_IMODE(path.stat().st_mode), content=content)
+    return found
+
+
+def apply_changes(changes: tuple[Changed, ...], workspace: Path) -> None:
+    """Make the workspace what it was when the conversation ended. Raises RunError for a path that leads out of it."""
+    root = workspace.resolve()
+    for change in changes:
+        path = root / PurePosixPath(change.path)
+        if ".." in path.parts or not path.parent.resolve().is_relative_to(root):
+            raise RunError(f"the transcript changes {change.path!r}, which is outside of the workspace")
+        path.unlink(missing_ok=True)
+        if change.link is not None or change.content is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if change.link is not None:
+            path.symlink_to(change.link)
+        elif change.content is not None:
+            path.write_bytes(base64.b64decode(change.content))
+            path.chmod(change.mode)
