@@ -106,7 +106,7 @@ async def test_planning_again_files_nothing_twice(policy, run):
 
 async def test_a_failed_idea_is_abandoned_with_its_mechanism_and_remembered(policy, run):
     task = await policy.plan(rounds_left=8, seconds_left=600)
-    policy.observe(finish(run, task, "failed"))
+    run.emit(*policy.lessons(finish(run, task, "failed")))
     issue = run.state.issues[task.issue]
     assert (issue.status, issue.mechanism) == ("abandoned", "failed: gap max 0.4")
     dead_ends = run.state.memory.split("## Dead ends", 1)[1]
@@ -115,7 +115,7 @@ async def test_a_failed_idea_is_abandoned_with_its_mechanism_and_remembered(poli
 
 async def test_a_kept_idea_is_done_and_its_gain_is_in_the_memory(policy, run):
     task = await policy.plan(rounds_left=8, seconds_left=600)
-    policy.observe(finish(run, task, "kept", measured=measured(ratio=1.5)))
+    run.emit(*policy.lessons(finish(run, task, "kept", measured=measured(ratio=1.5))))
     assert run.state.issues[task.issue].status == "done"
     assert "×1.50 [1.46, 1.54]" in run.state.memory.split("## What works", 1)[1]
 

@@ -1,13 +1,12 @@
-"""What this machine can do, found out by trying, and how to fix what is missing; and whether a run's journal is sound.
+"""What this machine can do, found out by trying, and how to fix what is missing; and whether a run directory is sound.
 
-A finding is a backend's `Requirement`: what was seen, what was expected, and the fix. Nothing is changed here, but that a
-damaged journal's good beginning is copied beside it.
+A finding is a backend's `Requirement`: what was seen, what was expected, and the fix. Of a machine nothing is changed, of
+a run only what loses nothing.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import platform
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 from vibeserve_tui.backend import Requirement, discover
 from vibeserve_tui.errors import EnvironmentFault, SandboxError, StateDamaged
 from vibeserve_tui.execution.sandbox import probe
-from vibeserve_tui.state.journal import read_journal
+from vibeserve_tui.state.checkup import check_up
 from vibeserve_tui.state.run_dir import RunDir
 
 FREE_DISK = 2 << 30
@@ -146,26 +145,17 @@ def _output(command: list[str | None]) -> str:
     return done.stdout.splitlines()[0] if done.stdout else "says nothing"
 
 
-# ---- a run's journal ----------------------------------------------------------------------------------------------
+# ---- a run directory ----------------------------------------------------------------------------------------------
 
 
 def examine_run(run: RunDir) -> list[str]:
-    """What is to be said about a run's journal. Raises StateDamaged after saving the good beginning of a damaged one."""
-    count, last = 0, 0
-    try:
-        for record in read_journal(run.journal):
-            count, last = count + 1, record.seq
-    except StateDamaged as damage:
-        good = run.path / "journal.good.jsonl"
-        with run.journal.open("rb") as whole:
-            good.write_bytes(b"".join(itertools.islice(whole, last)))
+    """What is to be said about a run directory; what may be repaired is. Raises StateDamaged for what cannot be."""
+    findings = check_up(run)
+    lines = [*(f"✓ {line}" for line in findings.sound), *(f"+ repaired: {line}" for line in findings.repaired)]
+    if findings.lost:
+        more = f" (and {len(findings.lost) - 1} more)" if len(findings.lost) > 1 else ""
         raise StateDamaged(
-            f"{damage.what}; its {last} good records are in {good.name}", where=damage.where,
-            fix="keep a copy of the run, then put that file in the journal's place to resume from there",
-        ) from damage  # fmt: skip
-    size = run.journal.stat().st_size
-    lines = [f"{run.name}: {count} records, {size >> 10} KiB, all sound"]
-    tail = run.journal.read_bytes()[-1:]
-    if tail and tail != b"\n":
-        lines.append("an unfinished last record; `vibeserve resume` cuts it off and keeps its bytes")
-    return lines
+            f"{findings.lost[0]}{more}", where=run.name,
+            fix="nobody can repair this: vibeserve report shows what is left, a backup may have the rest",
+        )  # fmt: skip
+    return [f"{run.name}:", *lines]

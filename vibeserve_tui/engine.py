@@ -20,13 +20,16 @@ from pydantic import ValidationError
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.assembly import Workshop, open_workshop
-from vibeserve_tui.errors import MeasurementError, StateDamaged, VibeServeError
+from vibeserve_tui.errors import AgentsHalted, InputError, MeasurementError, RunPaused, StateDamaged, VibeServeError
 from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.inputs.keys import find_key
 from vibeserve_tui.policies import Policy
 from vibeserve_tui.recipes.ablation import variants
+from vibeserve_tui.roles.briefing import made_of_recipes
 from vibeserve_tui.round import Work, play_round
 from vibeserve_tui.run_state import Status
+from vibeserve_tui.state import durable, place, redaction
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.workspace import Store, forget_git_variables
@@ -66,25 +69,60 @@ async def measure_baseline(shop: Workshop) -> None:
             raise MeasurementError(f"the seed itself fails the judge: {verdict.reason}", fix="vibeserve target check")
     run.emit(ev.PhaseStarted(phase=ev.Phase.MEASURE, round=0, detail="the seed against itself"))
     measured = await shop.evaluator.baseline(here.committed.commit)
-    run.emit(ev.MeasurementFinished(round=0, measured=measured, purpose="baseline"))
     finish_baseline(run, here.committed, measured)
 
 
 async def search(shop: Workshop, policy: Policy, desk: Desk) -> str:
     """Rounds, one after the other, until a stop rule, the policy or the operator ends them; returns the reason."""
-    run = shop.run
+    await catch_up(shop)
     while True:
-        await desk.boundary()
-        task = run.state.in_flight.task if run.state.in_flight else None
-        if task is None and (reason := reason_to_stop(shop, desk)):
-            return reason
-        if task is None:
-            run.emit(ev.PhaseStarted(phase=ev.Phase.PLAN))
-            planned = await policy.plan(rounds_left=shop.rounds_left(), seconds_left=shop.seconds_left())
-            if isinstance(planned, str):
-                return planned
-            task = planned
-        await one_round(shop, policy, desk, task)
+        try:
+            if reason := await next_round(shop, policy, desk):
+                return reason
+        except AgentsHalted as halt:
+            await desk.hold(halt)
+
+
+async def next_round(shop: Workshop, policy: Policy, desk: Desk) -> str:
+    """The round in flight, or else a new one; or the reason why there is none."""
+    run = shop.run
+    run.require_same_folder()
+    place.require_room(run.dir)
+    await desk.boundary()
+    await measure_again(shop, desk)
+    task = run.state.in_flight.task if run.state.in_flight else None
+    if task is None and (reason := reason_to_stop(shop, desk)):
+        return reason
+    if task is None:
+        run.emit(ev.PhaseStarted(phase=ev.Phase.PLAN))
+        planned = await policy.plan(rounds_left=shop.rounds_left(), seconds_left=shop.seconds_left())
+        if isinstance(planned, str):
+            return planned
+        task = planned
+    await one_round(shop, policy, desk, task)
+    if confirmation_is_due(shop):
+        await confirm(shop)
+    return ""
+
+
+async def measure_again(shop: Workshop, desk: Desk) -> None:
+    """Between two rounds: the pairs that the operator wants beside one another once more."""
+    while shop.run.state.again_wished and shop.run.state.in_flight is None:
+        a, b = shop.run.state.again_wished[0]
+        shop.run.emit(ev.PhaseStarted(phase=ev.Phase.MEASURE, detail=f"r{a} and r{b} once more, for the operator"))
+        try:
+            measured = await desk.interruptible(shop.evaluator.again(a, b))
+        except StepCancelled:
+            measured = ev.Measured(outcome="void", reason="given up by the operator", blocks=0)
+        shop.run.emit(ev.MeasuredAgain(a=a, b=b, measured=measured))
+
+
+async def catch_up(shop: Workshop) -> None:
+    """What a crash may have cut off behind the last round's record, where it is worth having."""
+    state = shop.run.state
+    shop.remember(state.rounds[max(state.rounds)])
+    if state.champion and state.champion not in state.profiles:
+        await shop.evaluator.profile(state.champion, state.champion_commit)
 
 
 async def one_round(shop: Workshop, policy: Policy, desk: Desk, task: ev.TaskPlan) -> ev.RoundRecord:
@@ -95,15 +133,19 @@ async def one_round(shop: Workshop, policy: Policy, desk: Desk, task: ev.TaskPla
     here = run.state.in_flight
     assert here is not None
     attempts = 1 if task.skill else shop.profile.attempts
-    try:
-        record = await desk.interruptible(play_round(run, shop.crew(desk), here.number, task, attempts=attempts))
-    except StepCancelled:
+    if here.given_up:  # and then the engine was killed
         record = shop.cancelled(here)
+    else:
+        try:
+            record = await desk.interruptible(play_round(run, shop.crew(desk), here.number, task, attempts=attempts))
+        except StepCancelled:
+            record = shop.cancelled(here)
     record = policy.fate(record)
     await asyncio.to_thread(mark_round, run.store, record)
     moved = [ev.ChampionMoved(round=record.number, commit=record.commit)] if record.outcome is ev.Outcome.KEPT else []
-    run.emit(ev.RoundFinished(record=record), *moved)
-    policy.observe(record)
+    ablated = [shop.ablation_event(record, task.dropped[0])] if task.kind == "ablation" else []
+    lessons = policy.lessons(record)
+    run.emit(ev.RoundFinished(record=record), *moved, *ablated, *lessons)
     shop.remember(record)
     if moved:
         await shop.evaluator.profile(record.number, record.commit)
@@ -129,9 +171,18 @@ def reason_to_stop(shop: Workshop, desk: Desk) -> str:
     return ""
 
 
+def confirmation_is_due(shop: Workshop) -> bool:
+    """Every so many kept rounds, if the profile says so: fifty candidates are fifty tests, and one may win by luck."""
+    kept = sum(1 for number, record in shop.run.state.rounds.items() if number and record.outcome is ev.Outcome.KEPT)
+    every = shop.profile.confirmation.every
+    return bool(every and kept) and kept % every == 0 and shop.run.state.confirmed_headline is None
+
+
 async def simplify(shop: Workshop, policy: Policy, desk: Desk) -> None:
     """Backward ablation: leave out each kept recipe once; what is not measurably slower without it stays out."""
     run = shop.run
+    if not made_of_recipes(run.state):
+        return  # a variant is built from the seed, which would leave out what an agent wrote as well
     tried = {
         name for record in run.state.rounds.values() for name in record.task.dropped if record.task.kind == "ablation"
     }
@@ -148,24 +199,24 @@ async def simplify(shop: Workshop, policy: Policy, desk: Desk) -> None:
             dropped=(left[0].dropped,),
         )
         run.emit(ev.PhaseStarted(phase=ev.Phase.ABLATE, detail=task.title))
-        record = await one_round(shop, policy, desk, task)
-        run.emit(shop.ablation_event(record, left[0].dropped))
+        await one_round(shop, policy, desk, task)
 
 
 async def confirm(shop: Workshop) -> None:
     """Champion against the original baseline, all levels, on a new seed: the only figures that may be quoted."""
     run = shop.run
-    if run.state.champion == 0:
+    if run.state.champion == 0 or run.state.confirmed_headline is not None:
         return
     run.emit(ev.PhaseStarted(phase=ev.Phase.CONFIRM, detail=f"round {run.state.champion} against the seed"))
     confirmed = await shop.evaluator.confirm(
         run.state.champion_commit, run.state.rounds[0].commit, certain=shop.speedup_so_far()
     )
-    run.emit(confirmed)
+    facts: list[ev.Event] = [confirmed]
     headline = next((figure for figure in confirmed.figures if figure.headline), None)
     if headline is None or headline.ci_low is None or headline.ci_low <= 1:
-        run.emit(ev.Warned(text="the gain was not confirmed against the seed: the seed is the champion again"))
-        run.emit(ev.ChampionMoved(round=0, commit=run.state.rounds[0].commit, reason="not confirmed"))
+        facts.append(ev.Warned(text="the gain was not confirmed against the seed: the seed is the champion again"))
+        facts.append(ev.ChampionMoved(round=0, commit=run.state.rounds[0].commit, reason="not confirmed"))
+    run.emit(*facts)
 
 
 # ---- bookkeeping --------------------------------------------------------------------------------------------------
@@ -204,7 +255,11 @@ def finish_baseline(run: Run, committed: ev.AttemptCommitted, measured: ev.Measu
         took_s=round(run.state.ts_wall - here.started_wall, 1),
     )
     mark_round(run.store, record)
-    run.emit(ev.RoundFinished(record=record), ev.ChampionMoved(round=0, commit=committed.commit))
+    run.emit(
+        ev.MeasurementFinished(round=0, measured=measured, purpose="baseline"),
+        ev.RoundFinished(record=record),
+        ev.ChampionMoved(round=0, commit=committed.commit),
+    )
 
 
 def mark_round(store: Store, record: ev.RoundRecord) -> None:
@@ -219,24 +274,16 @@ def mark_round(store: Store, record: ev.RoundRecord) -> None:
 
 async def work(run: Run, order: ev.RunPlan, launcher: Launcher) -> int:
     """Work on the run until it ends, is paused or is interrupted; returns the exit code."""
-    main_task = asyncio.current_task()
-    assert main_task is not None
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, main_task.cancel)
-    watching: asyncio.Task[None] | None = None
     try:
-        async with open_workshop(run, order, launcher) as shop:
-            desk = Desk(run, approval_timeout_s=None if order.asks else shop.approval_timeout_s)
-            watching = asyncio.create_task(desk.watch())
-            watching.add_done_callback(lambda task: _fail_with(task, main_task))
-            await synthesize(shop, shop.policy(), desk)
+        await _with_a_desk(run, order, launcher)
         return 0
     except asyncio.CancelledError:
-        if watching is not None and watching.done() and not watching.cancelled():
-            raise watching.exception() or RuntimeError("the inbox is not watched any more") from None
-        run.emit(ev.RunPausedEvent(reason="interrupted; nothing recorded is lost", by="signal"))
-        return 4
+        run.pause("interrupted; nothing recorded is lost", by="signal")
+        return 0 if run.state.is_over else RunPaused.exit_code
+    except RunPaused as pause:
+        run.pause(str(pause))
+        print(f"vibeserve: {pause}", file=sys.stderr)
+        return pause.exit_code
     except StateDamaged:
         raise
     except VibeServeError as error:
@@ -247,10 +294,34 @@ async def work(run: Run, order: ev.RunPlan, launcher: Launcher) -> int:
         run.emit(ev.RunFailed(reason=f"{type(error).__name__}: {error}", detail=traceback.format_exc()))
         raise
     finally:
-        if watching is not None:
-            watching.cancel()
         with contextlib.suppress(Exception):
             await launcher.close()
+
+
+async def _with_a_desk(run: Run, order: ev.RunPlan, launcher: Launcher) -> None:
+    main_task = asyncio.current_task()
+    assert main_task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, main_task.cancel)
+    watching: asyncio.Task[None] | None = None
+    try:
+        async with open_workshop(run, order, launcher) as shop:
+            desk = Desk(run, approval_timeout_s=None if order.asks else shop.approval_timeout_s)
+            desk.scan()  # a raised budget must be known before anything is spent
+            watching = asyncio.create_task(desk.watch())
+            watching.add_done_callback(lambda task: _fail_with(task, main_task))
+            await synthesize(shop, shop.policy(), desk)
+            desk.turn_away()
+    except asyncio.CancelledError:
+        if watching is not None and watching.done() and not watching.cancelled():
+            raise watching.exception() or RuntimeError("the inbox is not watched any more") from None
+        raise
+    except OSError as error:
+        raise durable.fault_of(error, run.dir.path) or error from error
+    finally:
+        if watching is not None:
+            watching.cancel()
 
 
 def _fail_with(task: asyncio.Task[None], main_task: asyncio.Task[object]) -> None:
@@ -260,11 +331,13 @@ def _fail_with(task: asyncio.Task[None], main_task: asyncio.Task[object]) -> Non
 
 
 def begin(run: Run) -> None:
-    """Say that work goes on, if it went on before."""
+    """Say that work goes on, if it went on before, and bring up to date what a crash may have left behind."""
     if run.state.status is not Status.NEW:
         run.emit(ev.RunResumed(after_crash=run.state.status is Status.RUNNING))
         if run.cut_bytes:
             run.emit(ev.Warned(text=f"{run.cut_bytes} bytes of an unfinished record were cut off the journal"))
+    run.take_hand_edit()
+    run.write_views()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -273,28 +346,52 @@ def main(argv: list[str] | None = None) -> int:
         print("usage: python -m vibeserve_tui.engine RUN_DIR", file=sys.stderr)
         return 2
     directory = RunDir(Path(arguments[0]).resolve())
-    forget_git_variables()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.umask(0o077)
+    keep_to_itself()
     try:
-        order = ev.RunPlan.model_validate_json(directory.order.read_bytes())
-        with directory.owned():
-            tiers = (*LADDER, Tier.NONE) if order.allow_no_sandbox else LADDER
-            launcher = Launcher.start(directory.name, tiers=tiers)
-            run = Run(directory)
-            try:
-                if run.state.is_over:
-                    return 0
-                begin(run)
-                return asyncio.run(work(run, order, launcher))
-            finally:
-                run.close()
-    except (OSError, ValidationError) as error:
-        print(f"vibeserve: {directory.order}: the run's order cannot be read: {error}".splitlines()[0], file=sys.stderr)
-        return 2
+        return own(directory, read_order(directory))
     except VibeServeError as error:
         print(f"vibeserve: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        fault = durable.fault_of(error, directory.path)
+        if fault is None:
+            raise
+        print(f"vibeserve: {fault}", file=sys.stderr)
+        return fault.exit_code
+
+
+def keep_to_itself() -> None:
+    """Nothing of this process gets out: no core file, no file for others to read, no secret in what it prints."""
+    forget_git_variables()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+    redaction.protect_environment(os.environ)
+    sys.stdout, sys.stderr = map(redaction.RedactingStream.around, (sys.stdout, sys.stderr))
+
+
+def read_order(directory: RunDir) -> ev.RunPlan:
+    try:
+        return ev.RunPlan.model_validate_json(directory.order.read_bytes())
+    except (OSError, ValidationError) as error:
+        what = f"the run's order cannot be read: {error}".splitlines()[0]
+        raise InputError(what, where=str(directory.order)) from error
+
+
+def own(directory: RunDir, order: ev.RunPlan) -> int:
+    """Hold the run's lock for as long as it is worked on; returns the exit code."""
+    for voice in order.voices.values():
+        if voice.api_key_env:
+            redaction.protect(find_key(voice.api_key_env) or "")
+    place.require_local(directory)
+    with directory.owned() as lock:
+        place.keep_reserve(directory)
+        tiers = (*LADDER, Tier.NONE) if order.allow_no_sandbox else LADDER
+        launcher = Launcher.start(directory.name, tiers=tiers)
+        with contextlib.closing(Run(directory, lock)) as run:
+            if run.state.is_over:
+                return 0
+            begin(run)
+            return asyncio.run(work(run, order, launcher))
 
 
 if __name__ == "__main__":

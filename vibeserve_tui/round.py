@@ -146,7 +146,7 @@ def _where_it_stood(run: Run) -> tuple[str, int]:
     """Feedback and attempt to go on with: 1 for a fresh round, the interrupted one after a crash."""
     here = run.state.in_flight
     assert here is not None
-    return (here.failures[-1] if here.failures else ""), max(1, here.attempt)
+    return here.feedback, max(1, here.attempt)
 
 
 def _record(run: Run, outcome: ev.Outcome, reason: str, decided_by: str) -> ev.RoundRecord:

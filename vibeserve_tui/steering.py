@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
-from vibeserve_tui.errors import InputError, VibeServeError
+from vibeserve_tui.errors import AgentsHalted, InputError, VibeServeError
 from vibeserve_tui.round import Action, Decision, Default
-from vibeserve_tui.state import durable, issues, memory
+from vibeserve_tui.run_state import RunState
+from vibeserve_tui.safe_text import clean_line
+from vibeserve_tui.state import issues, memory
 from vibeserve_tui.state.run import Run
 
 T = TypeVar("T")
@@ -32,21 +34,29 @@ class StepCancelled(Exception):
 
 @dataclass(slots=True)
 class Wishes:
-    """What the operator wants next, read by the engine at its step boundaries."""
+    """What the operator wants next, read by the engine at its step boundaries.
 
+    All but a pause is kept in the run's state, where a crash does not undo it: who resumes a run does not want a pause.
+    """
+
+    state: RunState
     pause: bool = False
-    stop: bool = False
-    stop_now: bool = False
-    revert_to: int | None = None
-    decision: Decision | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def stop(self) -> bool:
+        return self.state.stop_wished
+
+    @property
+    def stop_now(self) -> bool:
+        return self.state.stop_now_wished
 
 
 class Desk:
     def __init__(self, run: Run, *, approval_timeout_s: float | None) -> None:
         self._run = run
         self._approval_timeout_s = approval_timeout_s
-        self.wishes = Wishes()
+        self.wishes = Wishes(run.state)
         self._step: asyncio.Task[Any] | None = None
 
     # ---- the round's operator -----------------------------------------------------------------------------------
@@ -56,22 +66,19 @@ class Desk:
         if not self._must_ask():
             return Decision(default, "gate")
         waiting = self._run.state.approval or self._ask(number, default)
-        self.wishes.decision = None
-        while self.wishes.decision is None:
+        while (answer := self._answered(number)) is None:
             left = None if waiting.deadline_ts is None else waiting.deadline_ts - time.time()
             if left is not None and left <= 0:
-                self.wishes.decision = Decision(waiting.default, "gate", "nobody answered before the deadline")
-                break
+                self._run.emit(_decided(waiting, waiting.default, "gate", "nobody answered before the deadline"))
+                continue
             self.wishes.changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.wishes.changed.wait(), timeout=left)
-        decision, self.wishes.decision = self.wishes.decision, None
-        self._run.emit(
-            ev.ApprovalDecided(
-                id=waiting.id, round=number, action=decision.action, by=decision.by, comment=decision.comment
-            )
-        )
-        return decision
+        return Decision(answer.action, answer.by, answer.comment)
+
+    def _answered(self, number: int) -> ev.ApprovalDecided | None:
+        here = self._run.state.in_flight
+        return here.decision if here is not None and here.number == number else None
 
     def _must_ask(self) -> bool:
         mode, here = self._run.state.approval_mode, self._run.state.in_flight
@@ -99,14 +106,26 @@ class Desk:
     async def boundary(self) -> None:
         """Between two rounds: take hand edits, obey a revert, and wait here while the run is paused."""
         self._run.take_hand_edit()
-        if self.wishes.revert_to is not None:
-            self._move_champion(self.wishes.revert_to)
-            self.wishes.revert_to = None
+        wanted = self._run.state.revert_wished
+        if wanted is not None and self._run.state.in_flight is None:
+            self._move_champion(wanted)
         if self.wishes.pause and not self.wishes.stop:
             self._run.emit(ev.RunPausedEvent(reason="paused by the operator", by="operator"))
             await self._until_resumed()
             if not self.wishes.stop:
                 self._run.emit(ev.RunResumed(by="operator"))
+
+    async def hold(self, halt: AgentsHalted) -> None:
+        """Wait until the operator who looks on has helped and resumes; without one the run ends here, resumably."""
+        if self._approval_timeout_s is not None:
+            raise halt
+        self.wishes.pause = True
+        self._run.emit(ev.RunPausedEvent(reason=str(halt)))
+        await self._until_resumed()
+        if self.wishes.stop and not self.wishes.stop_now:
+            raise halt  # the round in flight cannot be played to its end
+        if not self.wishes.stop:
+            self._run.emit(ev.RunResumed(by="operator"))
 
     async def _until_resumed(self) -> None:
         while self.wishes.pause and not self.wishes.stop:
@@ -147,17 +166,30 @@ class Desk:
         """Answer commands and beat, for as long as the engine lives."""
         beat = 0.0
         while True:
-            for path, command in self._run.dir.waiting_commands():
-                self._answer(path.stem, command)
-                durable.unlink(path)
+            self.scan()
             if time.monotonic() >= beat:
                 self._run.emit(ev.Heartbeat(active_s=round(self._run.active_s, 1), load=round(os.getloadavg()[0], 2)))
                 beat = time.monotonic() + BEAT_S
             await asyncio.sleep(SCAN_S)
 
+    def scan(self) -> None:
+        """Answer the commands that wait."""
+        for path, command in self._run.dir.waiting_commands():
+            self._answer(clean_line(path.stem)[:64], command)
+            self._run.dir.remove_command(path)
+
+    def turn_away(self) -> None:
+        """The run is over: whoever still waits for an answer is told so."""
+        for path, command in self._run.dir.waiting_commands():
+            name, kind = (path.stem, "?") if isinstance(command, str) else (command.id, command.kind)
+            if name not in self._run.state.answered:
+                self._run.emit(ev.CommandRejected(id=clean_line(name)[:64], command=kind, reason="the run is over"))
+            self._run.dir.remove_command(path)
+
     def _answer(self, name: str, command: cmd.AnyCommand | str) -> None:
         if isinstance(command, str):
-            self._run.emit(ev.CommandRejected(id=name, command="?", reason=command))
+            if name not in self._run.state.answered:
+                self._run.emit(ev.CommandRejected(id=name, command="?", reason=command))
             return
         if command.id in self._run.state.answered:
             return
@@ -166,7 +198,7 @@ class Desk:
         except VibeServeError as error:
             self._run.emit(ev.CommandRejected(id=command.id, command=command.kind, reason=str(error)))
             return
-        self._run.emit(ev.CommandAccepted(id=command.id, command=command.kind, by=command.by), *effects)
+        self._run.emit(_accepted(command), *effects)
         if act:
             act()
         self.wishes.changed.set()
@@ -187,7 +219,12 @@ class Desk:
                 self._require_round(number)
                 return [ev.RoundPinned(round=number, pinned=pinned)], None
             case cmd.SetApprovalMode(mode=mode):
-                return [ev.SettingChanged(name="approval", value=mode)], self._answer_waiting_if_auto(mode)
+                return [ev.SettingChanged(name="approval", value=mode), *self._answer_waiting_if_auto(mode)], None
+            case cmd.Approve() | cmd.Retry() | cmd.RevertTo(round=None):
+                return [self._answer_waiting(command)], None
+            case cmd.MeasureAgain(a=a, b=b):
+                self._require_measurable(a, b)
+                return [ev.MeasurementAsked(a=a, b=b)], None
             case cmd.SetBudget():
                 return self._budget(command), None
             case _:
@@ -195,10 +232,9 @@ class Desk:
 
     def _wish(self, command: cmd.AnyCommand) -> Callable[[], None]:
         match command:
-            case cmd.Approve() | cmd.Retry() | cmd.RevertTo(round=None):
-                return self._answer_waiting(command)
             case cmd.RevertTo(round=int(number)):
-                return self._revert_to(number)
+                self._require_sound_round(number)
+                return self._cancel_step  # its base is about to change
             case cmd.Pause():
                 return lambda: setattr(self.wishes, "pause", True)
             case cmd.Resume():
@@ -208,50 +244,38 @@ class Desk:
                     raise InputError("no round is in flight")
                 return self._cancel_step
             case cmd.Stop(now=now):
-                return lambda: self._stop(now=now)
+                return self._cancel_step if now else lambda: None
             case _:
                 raise InputError(f"{command.kind} is not understood here")
 
-    def _stop(self, *, now: bool) -> None:
-        self.wishes.stop, self.wishes.stop_now = True, now
-        if now:
-            self._cancel_step()
-
-    def _revert_to(self, number: int) -> Callable[[], None]:
+    def _require_sound_round(self, number: int) -> None:
         self._require_round(number)
         outcome = self._run.state.rounds[number].outcome
         if number != 0 and outcome not in (ev.Outcome.KEPT, ev.Outcome.INDECISIVE):
             raise InputError(f"round {number} was {outcome}: only a judged, sound round can be champion")
 
-        def go_back() -> None:
-            self.wishes.revert_to = number
-            self._cancel_step()  # its base is about to change
-
-        return go_back
-
-    def _answer_waiting(self, command: cmd.Approve | cmd.Retry | cmd.RevertTo) -> Callable[[], None]:
+    def _answer_waiting(self, command: cmd.Approve | cmd.Retry | cmd.RevertTo) -> ev.ApprovalDecided:
         waiting = self._run.state.approval
         if waiting is None:
             raise InputError("no round waits for an answer")
         if isinstance(command, cmd.Approve) and command.approval not in ("", waiting.id):
             raise InputError(f"approval {command.approval} is not the one that waits ({waiting.id})")
-        if self.wishes.decision is not None:
-            raise InputError(f"already answered by {self.wishes.decision.by}")
-        action: Action = command.kind
-        return lambda: setattr(self.wishes, "decision", Decision(action, command.by, command.comment))
+        return _decided(waiting, command.kind, command.by, command.comment)
 
-    def _answer_waiting_if_auto(self, mode: str) -> Callable[[], None] | None:
+    def _answer_waiting_if_auto(self, mode: str) -> list[ev.Event]:
         waiting = self._run.state.approval
         if mode != "auto" or waiting is None:
-            return None
-        return lambda: setattr(self.wishes, "decision", Decision(waiting.default, "gate", "approval mode is now auto"))
+            return []
+        return [_decided(waiting, waiting.default, "gate", "approval mode is now auto")]
 
     def _edit_memory(self, command: cmd.EditMemory) -> ev.MemoryChanged:
+        self._run.take_hand_edit()
         if command.base_sha256 != memory.digest(self._run.state.memory):
             raise InputError("the memory changed meanwhile", fix="look at the new text and save again")
         return ev.MemoryChanged(text=command.text, by=command.by)
 
     def _noted(self, note: str) -> ev.MemoryChanged:
+        self._run.take_hand_edit()
         return ev.MemoryChanged(text=memory.add_note(self._run.state.memory, memory.OPERATOR, note), by="operator")
 
     def _budget(self, command: cmd.SetBudget) -> list[ev.Event]:
@@ -260,13 +284,37 @@ class Desk:
             changes.append(ev.SettingChanged(name="max_rounds", value=str(command.max_rounds)))
         if command.max_minutes is not None:
             changes.append(ev.SettingChanged(name="max_minutes", value=str(command.max_minutes)))
+        if command.max_usd is not None:
+            changes.append(ev.SettingChanged(name="max_usd", value=str(command.max_usd)))
+        if command.max_tokens is not None:
+            changes.append(ev.SettingChanged(name="max_tokens", value=str(command.max_tokens)))
         if not changes:
-            raise InputError("set_budget: neither rounds nor minutes are given")
+            raise InputError("set_budget: neither rounds, minutes, dollars nor tokens are given")
         return changes
+
+    def _require_measurable(self, a: int, b: int) -> None:
+        """Both must have passed the judge: what answers wrongly has no speed."""
+        if a == b:
+            raise InputError("two different rounds can be measured beside one another")
+        for number in (a, b):
+            self._require_round(number)
+            verdict = self._run.state.rounds[number].verdict
+            if verdict is None or not verdict.passed:
+                raise InputError(f"round {number} did not pass the judge, so its speed means nothing")
 
     def _require_round(self, number: int) -> None:
         if number not in self._run.state.rounds:
             raise InputError(f"there is no finished round {number}")
+
+
+def _accepted(command: cmd.AnyCommand) -> ev.CommandAccepted:
+    back_to = command.round if isinstance(command, cmd.RevertTo) else None
+    now = isinstance(command, cmd.Stop) and command.now
+    return ev.CommandAccepted(id=command.id, command=command.kind, by=command.by, round=back_to, now=now)
+
+
+def _decided(waiting: ev.ApprovalRequested, action: Action, by: str, comment: str) -> ev.ApprovalDecided:
+    return ev.ApprovalDecided(id=waiting.id, round=waiting.round, action=action, by=by, comment=comment)
 
 
 def _has_regression(measured: ev.Measured) -> bool:

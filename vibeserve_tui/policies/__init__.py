@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vibeserve_tui.errors import ProfileError
-from vibeserve_tui.events import RoundRecord, TaskPlan
+from vibeserve_tui.events import Event, RoundRecord, TaskPlan
 from vibeserve_tui.roles.orchestrator import Orchestrator
 from vibeserve_tui.state.run import Run
 
@@ -21,8 +21,8 @@ class Policy(Protocol):
     def fate(self, record: RoundRecord) -> RoundRecord:
         """The record with what becomes of its checkpoint: champion, prerequisite or discarded."""
 
-    def observe(self, record: RoundRecord) -> None:
-        """Learn from a finished round: board and memory."""
+    def lessons(self, record: RoundRecord) -> list[Event]:
+        """What a finished round changes on board and memory; recorded with the round, so that a crash parts them never."""
 
 
 def policy_names() -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 A line is checked as bytes, never as a re-serialised object: `,"crc":"xxxxxxxx"}` is appended last and covers everything
 before it; `prev` repeats the checksum of the line before, so lines cannot be lost or reordered unnoticed. Records that
-belong together are one group, written in one go and synced before anything relies on them; `more` counts the lines of
-the group still to come, so a group counts only once its last line (`more` = 0) is whole.
+belong together are one group, written in one go and synced before anything relies on them; `grp` is the number of its
+first line and `more` counts the lines still to come, so a group counts only once its last line (`more` = 0) is whole.
 """
 
 from __future__ import annotations
@@ -17,15 +17,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.errors import InputError, RunError, StateDamaged
-from vibeserve_tui.state import durable
+from vibeserve_tui.errors import DiskFull, InputError, RunError, StateDamaged
+from vibeserve_tui.state import durable, redaction
 
 FIRST = "00000000"
 _TAIL = len(',"crc":"00000000"}')
-MAX_LINE = 8 * 2**20
+
+
+class _Header(BaseModel):
+    """The members that every line has; `crc` is looked at as bytes."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    seq: int
+    more: int = Field(ge=0)
+    ts_wall: float
+    ts_mono: float
+    boot_id: str
+    kind: str
+    data: dict[str, Any]
+    prev: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +70,37 @@ def decode_line(raw: bytes, *, seq: int, prev: str) -> Line:
     crc = f"{zlib.crc32(raw[:-_TAIL] + b'}'):08x}"
     if raw[-10:-2] != crc.encode():
         raise BadLine("checksum does not match")
-    fields = json.loads(raw)
-    if fields["v"] > ev.SCHEMA_VERSION:
+    try:
+        fields = json.loads(raw)
+        _refuse_newer(fields)
+        header = _Header.model_validate(fields)
+        event = ev.parse_event(header.kind, header.data)
+    except (ValueError, RecursionError) as error:
+        raise BadLine(f"not a record: {_first_fault(error)}") from error
+    if header.seq != seq or header.prev != prev:
+        raise BadLine(f"record {header.seq} stands where record {seq} belongs")
+    record = ev.Record.model_construct(
+        seq=seq, ts_wall=header.ts_wall, ts_mono=header.ts_mono, boot_id=header.boot_id, event=event
+    )
+    return Line(record, header.more, crc)
+
+
+def _refuse_newer(fields: object) -> None:
+    version = fields.get("v") if isinstance(fields, dict) else None
+    if not isinstance(version, int):
+        raise ValueError("v: no schema version")  # noqa: TRY004 - a fault of the text, like every other one
+    if version > ev.SCHEMA_VERSION:
         raise InputError(
-            f"written by a newer version (schema {fields['v']}, this one knows {ev.SCHEMA_VERSION})",
+            f"written by a newer version (schema {version}, this one knows {ev.SCHEMA_VERSION})",
             fix="upgrade vibeserve-tui",
         )
-    if fields["seq"] != seq or fields["prev"] != prev:
-        raise BadLine(f"record {fields['seq']} stands where record {seq} belongs")
-    try:
-        event = ev.parse_event(fields["kind"], fields["data"])
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise BadLine(f"{fields['kind']}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    record = ev.Record.model_construct(
-        seq=seq, ts_wall=fields["ts_wall"], ts_mono=fields["ts_mono"], boot_id=fields["boot_id"], event=event
-    )
-    return Line(record, fields["more"], crc)
+
+
+def _first_fault(error: ValueError | RecursionError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
 
 
 def read_journal(path: Path) -> Iterator[ev.Record]:
@@ -87,7 +115,10 @@ def read_journal(path: Path) -> Iterator[ev.Record]:
 
 
 class Tail:
-    """Follows a journal that another process writes: each `read` returns the records that became whole since."""
+    """Follows a journal that another process writes: each `read` returns the records that became whole since.
+
+    It remembers no byte of an unfinished group: the engine's successor may cut it off and write something else there.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -95,28 +126,42 @@ class Tail:
             self._file = path.open("rb")
         except OSError as error:
             raise RunError(f"the journal cannot be read: {error.strerror}", where=str(path)) from error
-        self._rest = b""
+        self._offset = 0
         self._seq = 0
         self._prev = FIRST
-        self._group: list[ev.Record] = []
 
     def read(self, limit: int = 4 * 2**20) -> list[ev.Record]:
         """Records of the groups completed since the last call, from at most about `limit` bytes."""
-        self._rest += self._file.read(limit)
-        *lines, self._rest = self._rest.split(b"\n")
-        records: list[ev.Record] = []
-        for raw in lines:
-            try:
-                line = decode_line(raw, seq=self._seq + 1, prev=self._prev)
-            except BadLine as error:
-                where = f"{self._path}, line {self._seq + 1}"
-                raise StateDamaged(str(error), where=where, fix=f"vibeserve doctor {self._path.parent}") from error
-            self._seq, self._prev = line.record.seq, line.crc
-            self._group.append(line.record)
-            if not line.more:
-                records += self._group
-                self._group = []
+        self._file.seek(self._offset)
+        data = self._file.read(limit)
+        records = self._whole_groups(data)
+        if not records and len(data) == limit:  # one group larger than that
+            return self.read(2 * limit)
         return records
+
+    def _whole_groups(self, data: bytes) -> list[ev.Record]:
+        seq, prev, offset = self._seq, self._prev, 0
+        group: list[ev.Record] = []
+        whole: list[ev.Record] = []
+        while (end := data.find(b"\n", offset)) >= 0:
+            try:
+                line = decode_line(data[offset:end], seq=seq + 1, prev=prev)
+            except BadLine as error:
+                if whole:
+                    break  # first what is good; the next call begins at the damage
+                where = f"{self._path}, line {seq + 1}"
+                raise StateDamaged(str(error), where=where, fix=f"vibeserve doctor {self._path.parent}") from error
+            seq, prev = line.record.seq, line.crc
+            group.append(line.record)
+            offset = end + 1
+            if not line.more:
+                whole += group
+                group = []
+                self._seq, self._prev = seq, prev
+                done = offset
+        if whole:
+            self._offset += done
+        return whole
 
     def close(self) -> None:
         self._file.close()
@@ -131,40 +176,77 @@ class Journal:
         self._seq, self._prev, keep = _recover(path)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._boot_id = _boot_id()
+        self._dead = False
         self.cut_bytes = os.fstat(self._descriptor).st_size - keep
         if self.cut_bytes:
             with path.open("rb") as whole:
                 whole.seek(keep)
                 durable.write_atomic(path.with_name(f"journal.cut-{keep}"), whole.read())
-            os.ftruncate(self._descriptor, keep)
+            durable.truncate(self._descriptor, keep)
             durable.sync(self._descriptor)
         durable.sync_directory(path.parent)
 
     def append(self, *events: ev.Event) -> list[ev.Record]:
-        """Write the events as one group and sync them. They are facts once this returns."""
+        """Write the events as one group and sync them. They are facts once this returns.
+
+        Raises DiskFull when there is no room (nothing of the group is left behind) and StateDamaged for everything
+        worse, after which this journal takes nothing any more.
+        """
+        if self._dead:
+            raise StateDamaged("an earlier write failed; nothing more is recorded", where=str(self._path))
+        seq, prev = self._seq, self._prev
         lines, records = [], []
-        now, mono = time.time(), time.monotonic()
+        now, mono = round(time.time(), 3), round(time.monotonic(), 6)
         for more, event in zip(range(len(events) - 1, -1, -1), events, strict=True):
-            self._seq += 1
+            seq += 1
             fields = {
-                "v": ev.SCHEMA_VERSION, "seq": self._seq, "more": more, "ts_wall": round(now, 3),
-                "ts_mono": round(mono, 6), "boot_id": self._boot_id, "kind": event.kind, "data": ev.dump_event(event),
-                "prev": self._prev,
+                "v": ev.SCHEMA_VERSION, "seq": seq, "grp": self._seq + 1, "more": more, "ts_wall": now,
+                "ts_mono": mono, "boot_id": self._boot_id, "kind": event.kind, "data": ev.dump_event(event),
+                "prev": prev,
             }  # fmt: skip
-            line, self._prev = encode_line(fields)
+            line, prev = encode_line(fields)
+            if _holds_secret(line):
+                event = ev.parse_event(event.kind, redaction.redact_value(fields["data"]))
+                line, prev = encode_line({**fields, "data": ev.dump_event(event)})
             lines.append(line)
-            records.append(
-                ev.Record(seq=self._seq, ts_wall=round(now, 3), ts_mono=mono, boot_id=self._boot_id, event=event)
-            )
+            records.append(ev.Record(seq=seq, ts_wall=now, ts_mono=mono, boot_id=self._boot_id, event=event))
+        self._write(b"".join(lines))
+        # Only now: an event that cannot be encoded or written must not leave a gap in the numbers.
+        self._seq, self._prev = seq, prev
+        return records
+
+    def _write(self, data: bytes) -> None:
+        size = os.fstat(self._descriptor).st_size
         try:
-            durable.append(self._descriptor, b"".join(lines), "journal.append")
+            durable.append(self._descriptor, data, "journal.append")
+        except OSError as error:
+            fault = self._fault_of(error)
+            self._dead = isinstance(fault, StateDamaged) or not self._cut_back_to(size)
+            raise fault from error
+        try:
             durable.sync(self._descriptor, "journal.sync")
         except OSError as error:
-            raise StateDamaged(f"the journal could not be written: {error.strerror}", where=str(self._path)) from error
-        return records
+            self._dead = True  # the kernel may have dropped what it could not write: a second try would lie
+            raise self._fault_of(error) from error
+
+    def _fault_of(self, error: OSError) -> DiskFull | StateDamaged:
+        cannot = StateDamaged(f"the journal could not be written: {error.strerror}", where=str(self._path))
+        return durable.fault_of(error, self._path) or cannot
+
+    def _cut_back_to(self, size: int) -> bool:
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def _holds_secret(line: bytes) -> bool:
+    text = line.decode("ascii")
+    return redaction.redact(text) != text
 
 
 def _recover(path: Path) -> tuple[int, str, int]:
@@ -179,7 +261,7 @@ def _recover(path: Path) -> tuple[int, str, int]:
         try:
             line = decode_line(data[offset:end], seq=seq + 1, prev=prev)
         except BadLine as error:
-            if not _sound_line_follows(data, end + 1):
+            if not _another_group_follows(data, end + 1, group=good[0] + 1):
                 break
             raise StateDamaged(
                 str(error), where=f"{path}, line {seq + 1}", fix=f"vibeserve doctor {path.parent}"
@@ -190,12 +272,19 @@ def _recover(path: Path) -> tuple[int, str, int]:
     return good
 
 
-def _sound_line_follows(data: bytes, offset: int) -> bool:
-    """Does a later line carry its right checksum? Then the fault lies inside the journal, not at its torn end."""
-    return any(
-        len(raw) > _TAIL and raw[-10:-2] == f"{zlib.crc32(raw[:-_TAIL] + b'}'):08x}".encode()
-        for raw in data[offset:].split(b"\n")
-    )
+def _another_group_follows(data: bytes, offset: int, *, group: int) -> bool:
+    """Is there a sound line of another group than this one? Then the fault lies inside the journal, not at its end.
+
+    Lines of the last group may well be sound behind one that is not: a power cut need not keep the order of a write.
+    """
+    for raw in data[offset:].split(b"\n"):
+        if len(raw) > _TAIL and raw[-10:-2] == f"{zlib.crc32(raw[:-_TAIL] + b'}'):08x}".encode():
+            try:
+                if json.loads(raw)["grp"] != group:
+                    return True
+            except (ValueError, KeyError, TypeError, RecursionError):
+                return True
+    return False
 
 
 def _boot_id() -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from vibeserve_tui.errors import LockHeld, RunError, did_you_mean
 from vibeserve_tui.state import durable
 
 MAX_COMMAND_BYTES = 1 << 20
+MAX_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,17 @@ class RunDir:
         for folder in (self.path, self.blobs, self.inbox, self.checkouts, self.views):
             durable.make_directory(folder)
 
+    def settle(self) -> None:
+        """After a crash: what is there is made durable, and temporary files of the dead are removed.
+
+        A killed predecessor may have been between a rename and the sync of its folder; whoever finds the file relies
+        on it. Temporary files of the inbox may belong to a client that lives.
+        """
+        for folder in (self.path, self.blobs, *self.blobs.glob("??"), self.views):
+            for leftover in folder.glob(".*.tmp"):
+                durable.unlink(leftover)
+            durable.sync_directory(folder)
+
     @contextmanager
     def owned(self, wait_s: float = 5.0) -> Iterator[int]:
         """Hold the run's lock; yields the descriptor, for children that must keep it while they write.
@@ -118,6 +132,13 @@ class RunDir:
         """Commands in the order they arrived; a file that is no command comes as the reason why not."""
         files = [path for path in self.inbox.glob("*.json") if not path.name.startswith(".")]
         return [(path, _read_command(path)) for path in sorted(files, key=_arrival)]
+
+    def remove_command(self, path: Path) -> None:
+        """Answered, whatever it was: a folder in the place of a command goes too."""
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            durable.unlink(path)
 
     # ---- blobs --------------------------------------------------------------------------------------------------
 
@@ -187,13 +208,26 @@ def _arrival(path: Path) -> tuple[float, str]:
 
 
 def _read_command(path: Path) -> AnyCommand | str:
+    """The command in a file that anybody may have put there: nothing is followed, waited for or read without end."""
     try:
-        if path.stat().st_size > MAX_COMMAND_BYTES:
-            return "larger than 1 MiB"
-        data = json.loads(path.read_bytes())
+        data = json.loads(_read_plain_file(path))
         return parse_command(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'command'}: {first['msg']}"
+        return f"{'.'.join(map(str, first['loc'])) or 'command'}: {first['msg']}"[:MAX_REASON]
     except (OSError, ValueError, RecursionError) as error:
-        return f"not a JSON command: {error}"
+        return f"not a JSON command: {error}"[:MAX_REASON]
+
+
+def _read_plain_file(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        details = os.fstat(descriptor)
+        if not stat.S_ISREG(details.st_mode):
+            raise ValueError("not a plain file")
+        if details.st_uid != os.geteuid():
+            raise ValueError("written by another user")
+        data = file.read(MAX_COMMAND_BYTES + 1)
+    if len(data) > MAX_COMMAND_BYTES:
+        raise ValueError("larger than 1 MiB")
+    return data

@@ -7,6 +7,7 @@ filters, attributes, nested repositories or ignore rules that would run code or 
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -16,12 +17,15 @@ from pathlib import Path
 from types import ModuleType
 
 from vibeserve_tui.errors import EnvironmentFault, WorkspaceError
-from vibeserve_tui.state import durable
+from vibeserve_tui.safe_text import clean
+from vibeserve_tui.state import durable, redaction
 
 MAX_FILES = 5000
 MAX_FILE_BYTES = 10 * 2**20
 MAX_TREE_BYTES = 100 * 2**20
 ZERO = "0" * 40
+LONGEST_S = 300
+"""A git that takes longer is killed; an ordinary one takes milliseconds."""
 
 _OPTIONS = tuple(
     word
@@ -30,7 +34,7 @@ _OPTIONS = tuple(
         "core.excludesFile=/dev/null", "core.autocrlf=false", "core.symlinks=true",
         "core.fsync=committed,loose-object,index,reference", "gc.auto=0", "maintenance.auto=false",
         "commit.gpgSign=false", "tag.gpgSign=false", "protocol.allow=never", "submodule.recurse=false",
-        "core.quotePath=false",
+        "core.quotePath=false", "core.protectHFS=true", "core.protectNTFS=true",
     )
     for word in ("-c", setting)
 )  # fmt: skip
@@ -61,9 +65,14 @@ class DiffSize:
 class Store:
     """`RUN/store.git`. Opening it creates it; every method raises WorkspaceError when git refuses."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, lock: int | None = None) -> None:
+        """`lock`: descriptor of the run's lock. Git's processes inherit it, so that one which outlives a killed engine
+        is waited for by the next.
+        """
         self._path = path
+        self._lock = lock
         self._index = path / "scratch.index"
+        self._settled: dict[Path, int] = {}
         if not (path / "HEAD").exists():
             self._create()
 
@@ -75,12 +84,15 @@ class Store:
         _execute(fresh.parent, ["init", "-q", "--bare", "--template=", str(fresh)], {})
         (fresh / "info").mkdir(exist_ok=True)
         durable.write_atomic(fresh / "info" / "attributes", _ATTRIBUTES)
+        durable.sync_tree(fresh)
         durable.rename(fresh, self._path)
 
-    def remove_stale_locks(self) -> None:
-        """A killed git leaves `*.lock` behind; safe to remove because only the run's owner calls this."""
-        for lock in self._path.rglob("*.lock"):
+    def remove_stale_locks(self) -> int:
+        """A killed git leaves `*.lock` behind; safe to remove because only the run's owner calls this. Returns how many."""
+        locks = list(self._path.rglob("*.lock"))
+        for lock in [*locks, *self._path.glob("*.index")]:
             lock.unlink(missing_ok=True)
+        return len(locks)
 
     # ---- writing ------------------------------------------------------------------------------------------------
 
@@ -90,7 +102,7 @@ class Store:
         tree = self._write_tree(folder)
         dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
         parents = ["-p", parent] if parent else []
-        sha = self._git(["commit-tree", tree, *parents, "-m", message], extra=dates)
+        sha = self._git(["commit-tree", tree, *parents, "-F", self._scratch(message)], extra=dates)
         self.set_ref(ref, sha)
         return Commit(sha, tree)
 
@@ -104,13 +116,30 @@ class Store:
         """Point `refs/…` at a commit; pointing it where it already points is no change."""
         old = self.ref(ref)
         if old != sha:
+            self._settle("objects")
             durable.failpoint("ref.before")
             self._git(["update-ref", f"refs/{ref}", sha, old or ZERO])
             durable.failpoint("ref.after")
+        self._settle("refs")
+
+    def _settle(self, part: str) -> None:
+        """Make names durable where they changed: git syncs the files that it writes, not the folders they are in."""
+        root = self._path / part
+        for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+            changed = folder.stat().st_mtime_ns
+            if self._settled.get(folder) != changed:
+                durable.sync_directory(folder)
+                self._settled[folder] = changed
 
     def note(self, sha: str, text: str) -> None:
         """Attach the round's figures to its commit (`git notes --ref=metrics show`)."""
-        self._git(["notes", "--ref=metrics", "add", "-f", "-m", text, sha])
+        self._git(["notes", "--ref=metrics", "add", "-f", "-F", self._scratch(text), sha])
+
+    def _scratch(self, text: str) -> str:
+        """A file with the text, which may be larger than an argument and hold what an argument cannot."""
+        file = self._path / "message"
+        file.write_text(clean(text), "utf-8")
+        return str(file)
 
     # ---- reading ------------------------------------------------------------------------------------------------
 
@@ -132,8 +161,8 @@ class Store:
         finally:
             Path(index["GIT_INDEX_FILE"]).unlink(missing_ok=True)
 
-    def diff(self, older: str, newer: str) -> str:
-        """Unified diff between two commits, as git prints it."""
+    def diff(self, older: str, newer: str, *, beside: Path | None = None) -> str:
+        """Unified diff between two commits, as git prints it; commits of the store `beside` count as our own."""
         options = [
             "-r",
             "-p",
@@ -144,7 +173,8 @@ class Store:
             "--src-prefix=a/",
             "--dst-prefix=b/",
         ]
-        return self._git(["diff-tree", *options, older, newer], strip=False)
+        extra = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(beside / "objects")} if beside else None
+        return self._git(["diff-tree", *options, older, newer], strip=False, extra=extra)
 
     def diff_size(self, older: str, newer: str) -> DiffSize:
         rows = [row.split("\t") for row in self._git(["diff-tree", "-r", "--numstat", older, newer]).splitlines()]
@@ -156,6 +186,10 @@ class Store:
 
     def files(self, sha: str) -> list[str]:
         return self._git(["ls-tree", "-r", "--name-only", sha]).splitlines()
+
+    def verify(self) -> None:
+        """Raises WorkspaceError when a commit, tree or file of the history is missing or damaged."""
+        self._git(["fsck", "--no-dangling", "--no-progress"])
 
     def clone_to(self, destination: Path) -> None:
         """A plain copy of the history, for people: `git log` works in it."""
@@ -172,7 +206,7 @@ class Store:
         environment = {"GIT_DIR": str(self._path), "GIT_INDEX_FILE": str(self._index), **(extra or {})}
         if work_tree is not None:
             environment["GIT_WORK_TREE"] = str(work_tree)
-        return _execute(work_tree or self._path, arguments, environment, strip=strip)
+        return _execute(work_tree or self._path, arguments, environment, strip=strip, lock=self._lock)
 
 
 def check_tree(folder: Path) -> None:
@@ -206,25 +240,46 @@ def forget_git_variables() -> None:
         del os.environ[name]
 
 
-def _execute(folder: Path, arguments: list[str], environment: dict[str, str], *, strip: bool = True) -> str:
+def _execute(
+    folder: Path, arguments: list[str], environment: dict[str, str], *, strip: bool = True, lock: int | None = None
+) -> str:
     git = _load_git()
     command = git.Git(str(folder))
-    command.update_environment(**_ENVIRONMENT, **environment)
+    # GitPython hands all of its process's variables to git and cannot leave one out, but it can empty it.
+    emptied = dict.fromkeys(redaction.secret_names(os.environ), "")
+    command.update_environment(**{**emptied, **_ENVIRONMENT, **environment})
+    inherited = (lock,) if lock is not None else ()
     try:
-        out = command.execute(["git", *_OPTIONS, *arguments], strip_newline_in_stdout=strip, stdout_as_string=False)
+        out = command.execute(
+            [str(_program()), *_OPTIONS, *arguments],
+            strip_newline_in_stdout=strip,
+            stdout_as_string=False,
+            kill_after_timeout=LONGEST_S,
+            pass_fds=inherited,
+        )
     except git.exc.GitCommandNotFound as error:
         raise EnvironmentFault("git is missing", fix="install git 2.30 or newer") from error
     except git.exc.GitCommandError as error:
         lines = str(error.stderr).strip(" '\n").splitlines() or ["no message"]
+        if any("No space left on device" in line or "Disk quota exceeded" in line for line in lines):
+            raise OSError(errno.ENOSPC, "git found no room on the disk", str(folder)) from error
         raise WorkspaceError(f"git {arguments[0]} failed: {lines[-1]}", where=str(folder)) from error
     text = bytes(out).decode("utf-8", "replace")
     return text.strip("\n") if strip else text
 
 
+def _program() -> Path:
+    """The git of this machine, by its full name: a PATH with "." in it must not find one in a candidate's tree."""
+    places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(place).is_absolute()]
+    found = shutil.which("git", path=os.pathsep.join(places))
+    if found is None:
+        raise EnvironmentFault("git is missing", fix="install git 2.30 or newer")
+    return Path(found)
+
+
 def _load_git() -> ModuleType:
     """GitPython, loaded on first use: clients that never look at a diff do not pay for it."""
-    if shutil.which("git") is None:
-        raise EnvironmentFault("git is missing", fix="install git 2.30 or newer")
+    _program()
     forget_git_variables()
     import git
     import git.exc

@@ -1,0 +1,254 @@
+"""A whole run that takes half a second: the real loop, policy, desk, journal and store around a scripted crew.
+
+Only what would start programs is replaced: implementer, judge, evaluator, sandbox. Each of their calls is logged in a
+file beside the run, so that a test can count what was done twice after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+from tests.fakes import measured, plan, started
+from vibeserve_tui import commands as cmd
+from vibeserve_tui import engine
+from vibeserve_tui import events as ev
+from vibeserve_tui.execution.ladder import SandboxReport, Tier
+from vibeserve_tui.policies.agent import Policy
+from vibeserve_tui.recipes.ablation import Variant
+from vibeserve_tui.recipes.situation import Choice
+from vibeserve_tui.round import Crew, Operator, Work
+from vibeserve_tui.run_state import RoundInFlight
+from vibeserve_tui.state import durable, place
+from vibeserve_tui.state.run import Run
+from vibeserve_tui.state.run_dir import RunDir
+from vibeserve_tui.steering import Desk
+
+ROUNDS = 3
+START = 1_700_000_000
+OUTCOMES = {1: "accepted", 2: "rejected", 3: "accepted"}
+ACKNOWLEDGED = "acknowledged"
+CALLS = "calls"
+
+
+def prepare(folder: Path, *, rounds: int = ROUNDS, approval: str = "each-round") -> RunDir:
+    """A run as a client leaves it for the engine: directory, order, and three commands that wait."""
+    directory = RunDir(folder / "run")
+    directory.create()
+    order = plan(max_rounds=rounds, max_minutes=600, approval=approval)
+    durable.write_atomic(directory.order, order.model_dump_json().encode())
+    (folder / "seed").mkdir()
+    (folder / "seed" / "server.py").write_text("speed = 1\n")
+    for command in (
+        cmd.Steer(id="steer", note="mind the tail"),
+        cmd.NewIssue(id="issue", title="lower the tail"),
+        cmd.Pin(id="pin", round=99),
+    ):
+        directory.post(command)
+    (directory.inbox / "broken.json").write_text("{")
+    return directory
+
+
+def work_on(folder: Path) -> int:
+    """What the engine process does with a run, from its lock to its exit code."""
+    directory = RunDir(folder / "run")
+    engine.open_workshop = _open_workshop(folder)
+    engine.variants = lambda book, situation: book
+    engine.Desk = PromptDesk
+    engine.Launcher = NoLauncher
+    place.RESERVE = 1 << 16
+    _log_acknowledgements(folder)
+    try:
+        return engine.own(directory, engine.read_order(directory))
+    except OSError as error:
+        return exit_code(durable.fault_of(error, folder))
+    except engine.VibeServeError as error:
+        return exit_code(error)
+
+
+def exit_code(error: engine.VibeServeError | None) -> int:
+    return 70 if error is None else error.exit_code
+
+
+def _log_acknowledgements(folder: Path) -> None:
+    """Every record that `emit` returned for is noted, outside of what the run itself writes."""
+    emit = Run.__dict__.get("_emit", Run.emit)
+
+    def logged(run: Run, *events: ev.Event) -> None:
+        emit(run, *events)
+        _append(folder / ACKNOWLEDGED, str(run.state.seq))
+
+    Run._emit, Run.emit = emit, logged
+
+
+def _append(file: Path, line: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+class PromptDesk(Desk):
+    """Looks into the inbox at each boundary and never on a clock, so that two runs do the same in the same order."""
+
+    async def boundary(self) -> None:
+        self.scan()
+        await super().boundary()
+
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
+
+
+class NoLauncher:
+    report = SandboxReport(Tier.NONE, ())
+
+    @classmethod
+    def start(cls, run_id: str, *, tiers: tuple[Tier, ...]) -> NoLauncher:
+        return cls()
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class Shop:
+    """As much of a workshop as the outer loop asks for."""
+
+    run: Run
+    folder: Path
+    profile: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(attempts=2, plateau=0))
+    target: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(spec=SimpleNamespace(goal_speedup=None)))
+    approval_timeout_s: float = 0.0
+
+    @property
+    def seed(self) -> Path:
+        return self.folder / "seed"
+
+    @property
+    def judge(self) -> Judge:
+        return Judge(self)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self)
+
+    @property
+    def book(self) -> list[Variant]:
+        """One simpler tree to try, once something was kept."""
+        return [Variant("idea-1", (Choice("idea-3", {}),))] if self.run.state.champion else []
+
+    def situation(self) -> None:
+        return None
+
+    def policy(self) -> Policy:
+        return Policy(self.run, Orchestrator(self))
+
+    def crew(self, operator: Operator) -> Crew:
+        return Crew(Implementer(self), self.judge, self.evaluator, operator)
+
+    def rounds_left(self) -> int:
+        played = [record for n, record in self.run.state.rounds.items() if n and record.task.kind != "ablation"]
+        return self.run.state.max_rounds - len(played)
+
+    def seconds_left(self) -> float:
+        return 1000.0
+
+    def speedup_so_far(self) -> float:
+        return 1.0
+
+    def remember(self, record: ev.RoundRecord) -> None:
+        pass
+
+    def cancelled(self, here: RoundInFlight) -> ev.RoundRecord:
+        return ev.RoundRecord(number=here.number, task=here.task, outcome="reverted", reason="operator")
+
+    def ablation_event(self, record: ev.RoundRecord, skill: str) -> ev.AblationFinished:
+        return ev.AblationFinished(skill=skill, round=record.number, dropped=False, reason=record.reason)
+
+    def called(self, *what: object) -> None:
+        _append(self.folder / CALLS, " ".join(map(str, what)))
+
+
+@dataclass
+class Orchestrator:
+    shop: Shop
+
+    async def plan(self, *, rounds_left: int, seconds_left: float) -> SimpleNamespace:
+        number = max(self.shop.run.state.rounds) + 1
+        self.shop.called("plan", number)
+        later = SimpleNamespace(
+            type="perf", title=f"idea {number + 1}", body="", priority=2, skill=f"idea-{number + 1}", blocked_because=""
+        )
+        task = ev.TaskPlan(title=f"idea {number}", skill=f"idea-{number}", parent=self.shop.run.state.champion)
+        task = task.model_copy(update={"skill": "" if number == 1 else task.skill})  # free-form: has two attempts
+        return SimpleNamespace(backlog=[later], task=task, stop_reason="", notes=())
+
+    def spares(self, record: ev.RoundRecord) -> bool:
+        return False
+
+
+@dataclass
+class Implementer:
+    shop: Shop
+
+    async def implement(self, work: Work) -> ev.AttemptCommitted:
+        self.shop.called("implement", work.round, work.attempt)
+        run = self.shop.run
+        run.store.checkout(work.parent, run.dir.workspace)
+        with (run.dir.workspace / "server.py").open("a") as out:
+            out.write(f"speed = {work.round}.{work.attempt}  # {work.feedback}\n")
+        ref = f"attempts/{work.round:03d}/{work.attempt}"
+        done = run.store.snapshot(run.dir.workspace, ref=ref, parent=work.parent, message="try", when=START)
+        return ev.AttemptCommitted(
+            round=work.round, attempt=work.attempt, commit=done.sha, tree=done.tree, parent=work.parent, ref=ref
+        )
+
+
+@dataclass
+class Judge:
+    """Turns down the first attempt of the first round."""
+
+    shop: Shop
+
+    async def judge(self, work: Work, commit: str) -> ev.Verdict:
+        self.shop.called("judge", work.round, work.attempt)
+        wrong = (work.round, work.attempt) == (1, 1)
+        return ev.Verdict(outcome="fail" if wrong else "pass", reason="3 of 64 answers differ" if wrong else "")
+
+
+@dataclass
+class Evaluator:
+    shop: Shop
+
+    async def baseline(self, commit: str) -> ev.Measured:
+        self.shop.called("baseline")
+        return measured(ratio=1.0)
+
+    async def evaluate(self, number: int, champion: str, candidate: str) -> ev.Measured:
+        self.shop.called("evaluate", number)
+        evidence = self.shop.run.dir.put_blob(f"the windows of round {number}".encode() * 20)
+        return measured(OUTCOMES.get(number, "rejected"), ratio=1.5, evidence=evidence)
+
+    async def profile(self, number: int, commit: str) -> None:
+        self.shop.called("profile", number)
+        self.shop.run.emit(ev.ProfileTaken(round=number, tool="none", quality="none"))
+
+    async def confirm(self, champion: str, baseline: str, *, certain: float = 1.0) -> ev.Confirmed:
+        self.shop.called("confirm")
+        return ev.Confirmed(
+            champion=self.shop.run.state.champion, baseline=0, figures=measured(ratio=2.0).figures, blocks=4
+        )
+
+
+def _open_workshop(folder: Path):
+    @asynccontextmanager
+    async def open_workshop(run: Run, order: ev.RunPlan, launcher: NoLauncher) -> AsyncIterator[Shop]:
+        if run.state.status == "new":
+            run.emit(started(**order.model_dump()))
+        yield Shop(run, folder)
+
+    return open_workshop
