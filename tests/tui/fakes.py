@@ -13,7 +13,7 @@ from vibeserve_tui.client import Liveness, RunClient, RunSummary
 from vibeserve_tui.commands import Command
 from vibeserve_tui.events import Record
 from vibeserve_tui.run_state import RunState, Status
-from vibeserve_tui.tui.services import Finding, NewTarget, PlanForm, SkillEntry, TargetCheck, TargetEntry
+from vibeserve_tui.tui.services import Finding, NewTarget, PlanForm, RunPair, SkillEntry, TargetCheck, TargetEntry
 
 DIFF = """\
 diff --git a/server/config.py b/server/config.py
@@ -116,6 +116,9 @@ class FakeServices:
         raise NotImplementedError
 
     def delete(self, run: str) -> None:
+        raise NotImplementedError
+
+    def compare_runs(self, a: str, b: str) -> RunPair:
         raise NotImplementedError
 
     def ask(self, run: str, question: str) -> str:

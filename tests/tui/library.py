@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.tui import journals
-from tests.tui.fakes import ScriptClient
+from tests.tui.fakes import DIFF, ScriptClient
 from vibeserve_tui.client import Liveness, RunClient, RunSummary
 from vibeserve_tui.errors import EnvironmentFault, TargetError
-from vibeserve_tui.tui.services import Choice, Finding, NewTarget, PlanForm, SkillEntry, TargetCheck, TargetEntry
+from vibeserve_tui.run_state import RunState
+from vibeserve_tui.tui.services import (
+    Choice,
+    Finding,
+    NewTarget,
+    PlanForm,
+    RunPair,
+    SkillEntry,
+    TargetCheck,
+    TargetEntry,
+)
 
 TARGETS = (
     TargetEntry(
@@ -144,6 +154,15 @@ class Library:
 
     def delete(self, run: str) -> None:
         self.past = tuple(summary for summary in self.past if summary.run != run)
+
+    def compare_runs(self, a: str, b: str) -> RunPair:
+        states = []
+        for script in (journals.finished(), journals.running()):
+            state = RunState()
+            for record in journals.records(script):
+                state.apply(record)
+            states.append(state)
+        return RunPair(states[0], states[1], DIFF)
 
     def ask(self, run: str, question: str) -> str:
         return f"# {question}\n\nRound 4 failed: 3 of 64 prompts differ from the reference (r4)."

@@ -110,6 +110,21 @@ async def test_a_past_run_is_deleted_once_that_is_confirmed() -> None:
         assert [run.run for run in library.past] == ["r1", "r2", "r3"]
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_two_past_runs_are_compared(size: tuple[int, int]) -> None:
+    async with start_screen(Library(), size) as (app, pilot):
+        await until(app, pilot, "2 days ago")
+        await pilot.press("c")
+        await until(app, pilot, "mark a past run with m")
+        await pilot.press("4", "m")
+        await until(app, pilot, "r1 marked")
+        await pilot.press("end", "c")
+        await until(app, pilot, "champion against champion")
+        assert_snapshot(f"compare-runs-{size[0]}x{size[1]}", screen_text(app))
+        await pilot.press("escape")
+        assert isinstance(app.screen, StartScreen)
+
+
 async def test_without_runs_the_screen_says_what_enter_does() -> None:
     async with start_screen(Library(past=())) as (app, pilot):
         await until(app, pilot, "No runs yet")

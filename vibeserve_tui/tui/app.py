@@ -28,6 +28,7 @@ from vibeserve_tui.tui.hints import Hints
 from vibeserve_tui.tui.keymap import SCREENS, bindings, shown_keys, with_user_keys
 from vibeserve_tui.tui.outside import Outside
 from vibeserve_tui.tui.screens.compare import CompareScreen
+from vibeserve_tui.tui.screens.compare_runs import CompareRunsScreen
 from vibeserve_tui.tui.screens.help import HelpScreen
 from vibeserve_tui.tui.screens.review import ReviewScreen
 from vibeserve_tui.tui.screens.run import RunScreen
@@ -154,6 +155,8 @@ def screen_name(screen: Screen[object]) -> str:
             return "start"
         case CompareScreen():
             return "compare"
+        case CompareRunsScreen():
+            return "compare-runs"
         case ReviewScreen():
             return "review"
         case SkillsScreen():

@@ -115,6 +115,8 @@ TABLE: KeyTable = {
         Key("start.change", "right,e", "change(1)", "change", "the next value", 5),
         Key("start.change-back", "left", "change(-1)", "change", "the value before"),
         Key("start.doctor", "d", "doctor", "doctor", "this machine, with fixes", 4),
+        Key("start.mark", "m", "mark", "mark", "mark a run to compare with"),
+        Key("start.compare", "c", "compare", "compare", "compare with the marked run"),
         Key("start.delete", "X,delete", "delete", "delete", "delete the chosen run (asks)"),
         Key("start.skills", "s", "skills", "skills", "browse the skill library", 7),
         Key("start.copy", "y", "copy", "copy", "copy the start command", 8),
@@ -138,6 +140,14 @@ TABLE: KeyTable = {
         Key("compare.previous-pane", "shift+tab", "app.focus_previous", "pane", "the pane before"),
         Key("compare.close", "escape,q", "close", "back", "back", 1),
         Key("compare.help", "question_mark,f1", "app.help", "help", "help", 8),
+    ),
+    "compare-runs": (
+        Key("compare-runs.find", "slash", "find", "find", "find in the diff", 2),
+        Key("compare-runs.copy", "y", "copy", "copy", "copy the diff", 3),
+        Key("compare-runs.next-pane", "tab", "app.focus_next", "pane", "next pane"),
+        Key("compare-runs.previous-pane", "shift+tab", "app.focus_previous", "pane", "the pane before"),
+        Key("compare-runs.close", "escape,q", "close", "back", "back", 1),
+        Key("compare-runs.help", "question_mark,f1", "app.help", "help", "help", 4),
     ),
     "skills": (
         Key("skills.read", "enter", "read", "read", "read the skill", 2),
@@ -198,6 +208,7 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "run": ("run", "replay", "lines", "diff", "app"),
     "start": ("start", "lines", "app"),
     "compare": ("compare", "lines", "diff"),
+    "compare-runs": ("compare-runs", "lines", "diff"),
     "skills": ("skills", "lines"),
     "settings": ("settings", "lines"),
     "budget": ("budget", "lines"),
@@ -217,6 +228,7 @@ TITLES = {
     "review": "Review",
     "start": "Start",
     "compare": "Compare",
+    "compare-runs": "Compare runs",
     "skills": "Skills",
 }
 

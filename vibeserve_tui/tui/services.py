@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from vibeserve_tui.client import RunClient, RunSummary
+from vibeserve_tui.run_state import RunState
 
 FindingState = Literal["ok", "attention", "missing", "absent"]
 """ok; works but look; stops what needs it; does not apply to this machine."""
@@ -102,6 +103,16 @@ class PlanForm:
     facts: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class RunPair:
+    """Two runs as their journals tell them, and what distinguishes their champions."""
+
+    a: RunState
+    b: RunState
+    diff: str = ""
+    why_no_diff: str = ""
+
+
 class Services(Protocol):
     version: str
     crash_dir: Path
@@ -127,6 +138,8 @@ class Services(Protocol):
 
     def delete(self, run: str) -> None:
         """Remove a run and all it recorded; one that an engine works on is refused."""
+
+    def compare_runs(self, a: str, b: str) -> RunPair: ...
 
     def ask(self, run: str, question: str) -> str:
         """An answer from the run's records, as Markdown."""

@@ -22,11 +22,12 @@ from vibeserve_tui.tui.ink import BLANK, Ink, Line, line
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes import start as draw
 from vibeserve_tui.tui.panes.bars import Footer
+from vibeserve_tui.tui.screens.compare_runs import CompareRunsScreen
 from vibeserve_tui.tui.screens.dialogs import Confirm, Page
 from vibeserve_tui.tui.screens.new_target import NewTargetScreen
 from vibeserve_tui.tui.screens.run import RunScreen
 from vibeserve_tui.tui.screens.skills import SkillsScreen
-from vibeserve_tui.tui.services import Finding, PlanForm, Services, SkillEntry, TargetEntry
+from vibeserve_tui.tui.services import Finding, PlanForm, RunPair, Services, SkillEntry, TargetEntry
 from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
 
@@ -60,6 +61,7 @@ class StartScreen(Screen[None]):
         self._at = {"targets": 0, "plan": 0, "runs": 0}
         self._fault = ""
         self._busy = ""
+        self._marked = ""
         self._wanted_target = ""
         """A target that was just made, to be chosen once it is listed."""
 
@@ -183,10 +185,17 @@ class StartScreen(Screen[None]):
             "targets": "n new target",
             "plan": self._busy or ("←→ change · y copy the command" if changes else ""),
             "machine": "d details and fixes",
-            "runs": "⏎ attach, review, open or resume" if self.runs else "",
+            "runs": self._runs_foot(),
         }
         for name, foot in feet.items():
             boxes[name].border_subtitle = content(foot, self)
+
+    def _runs_foot(self) -> str:
+        if not self.runs:
+            return ""
+        if self._marked:
+            return f"{self._marked} marked · c compares with the chosen one"
+        return "⏎ opens · r resumes · m c compare two · X deletes"
 
     def on_line_view_moved(self, event: LineView.Moved) -> None:
         name, cursor = event.view.id or "", event.view.cursor
@@ -293,6 +302,25 @@ class StartScreen(Screen[None]):
 
         text = f"Delete {run.run} with its history, servers and measurements? This cannot be undone."
         self.app.push_screen(Confirm("Delete a run", text, "delete it"), answer)
+
+    def action_mark(self) -> None:
+        """Remember the chosen run, or forget it again."""
+        run = self.run_chosen
+        if run is not None:
+            self._marked = "" if self._marked == run.run else run.run
+            self.draw_all()
+
+    def action_compare(self) -> None:
+        """The marked run beside the chosen one."""
+        run = self.run_chosen
+        if run is None or not self._marked or run.run == self._marked:
+            self.notify("mark a past run with m, choose another, then c compares", markup=False)
+            return
+
+        def show(pair: RunPair) -> None:
+            self.app.push_screen(CompareRunsScreen(pair))
+
+        self._ask(partial(self._services.compare_runs, self._marked, run.run), show)
 
     def action_doctor(self) -> None:
         self.app.push_screen(Page("This machine", lambda width: draw.draw_doctor(self.findings, width)))

@@ -1,0 +1,69 @@
+"""Two past runs: their gains, their recipes, and the difference between the two champions' code."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.events import Resize
+from textual.screen import Screen
+
+from vibeserve_tui.tui.content import content
+from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.panes.bars import Footer
+from vibeserve_tui.tui.panes.diff import DiffPane
+from vibeserve_tui.tui.panes.runs import draw_runs
+from vibeserve_tui.tui.screens.dialogs import ask_find
+from vibeserve_tui.tui.services import RunPair
+from vibeserve_tui.tui.shell import shell_of, stands
+from vibeserve_tui.tui.view import RunView
+from vibeserve_tui.tui.widgets.line_view import LineView
+
+
+class CompareRunsScreen(Screen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = bindings("compare-runs")
+
+    def __init__(self, pair: RunPair) -> None:
+        super().__init__()
+        self._pair = pair
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box", id="figures-box"):
+            yield LineView(id="figures")
+        yield DiffPane(id="diff")
+        yield Footer(id="footer")
+
+    def on_mount(self) -> None:
+        self.query_one("#figures-box").border_title = content("Compare two runs", self)
+        foot = "each gain was measured beside its own seed; between the runs nothing was measured"
+        self.query_one("#figures-box").border_subtitle = content(foot, self)
+        diff = self.query_one(DiffPane)
+        diff.view = RunView(compact=True)
+        diff.focus()
+
+    def on_resize(self, event: Resize) -> None:
+        del event
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        if not stands(self, ("figures", "diff", "footer")):
+            return
+        table = self.query_one("#figures", LineView)
+        lines = draw_runs(self._pair.a, self._pair.b, table.text_width)
+        table.styles.height = min(len(lines), max(6, self.size.height - 10))
+        table.set_lines(lines)
+        why = self._pair.why_no_diff or "The two champions are the same code."
+        self.query_one(DiffPane).set_diff(self._pair.diff, "Diff A..B, champion against champion", why)
+        self.query_one(Footer).show(shell_of(self).keys_of("compare-runs"))
+
+    def action_find(self) -> None:
+        ask_find(self.query_one(DiffPane))
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self._pair.diff)
+        self.notify("the diff is copied", markup=False)
+
+    def action_close(self) -> None:
+        self.dismiss(None)

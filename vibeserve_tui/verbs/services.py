@@ -1,0 +1,282 @@
+"""What the app asks of the rest of the program, answered: targets, machine, runs, skills, starting, checking.
+
+Each answer may take a while and is asked for from a thread; what computes is a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import platformdirs
+
+from vibeserve_tui import __version__
+from vibeserve_tui import events as ev
+from vibeserve_tui.agents.protocol import providers
+from vibeserve_tui.backend import Requirement, discover
+from vibeserve_tui.client import AttachedClient, Liveness, RunClient, RunSummary, list_runs, open_state, start_engine
+from vibeserve_tui.doctor import examine
+from vibeserve_tui.errors import EnvironmentFault, InputError, VibeServeError, WorkspaceError
+from vibeserve_tui.inputs.config import load_config
+from vibeserve_tui.inputs.model_folder import has_chat_template, read_model_shape
+from vibeserve_tui.inputs.own_targets import make_target, own_targets, weights_of
+from vibeserve_tui.inputs.scaffold import Traffic
+from vibeserve_tui.inputs.skills import SkillLibrary
+from vibeserve_tui.inputs.target import read_definition
+from vibeserve_tui.recipes.experience import ExperienceStore
+from vibeserve_tui.recipes.recipe import RecipeBook
+from vibeserve_tui.resources import Shipped, shipped_folder, shipped_profiles, shipped_targets
+from vibeserve_tui.starting import Wanted, create_run, launch, plan_run
+from vibeserve_tui.state.run_dir import find_run, lock_holder
+from vibeserve_tui.state.workspace import Store
+from vibeserve_tui.tui.services import (
+    Choice,
+    Finding,
+    NewTarget,
+    PlanForm,
+    RunPair,
+    SkillEntry,
+    TargetCheck,
+    TargetEntry,
+)
+
+DISK_MIB = 120
+"""What a default run leaves behind, measured with du."""
+_SELF = [sys.executable, "-m", "vibeserve_tui"]
+
+
+class AppServices:
+    """The app's questions, answered; each may take a while and is asked from a thread."""
+
+    version = __version__
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.crash_dir = platformdirs.user_state_path("vibeserve")
+
+    def targets(self) -> Sequence[TargetEntry]:
+        return [self._target(name, folder) for name, folder in (shipped_targets() | own_targets()).items()]
+
+    def _target(self, name: str, folder: Path) -> TargetEntry:
+        try:
+            spec = read_definition(folder)
+        except VibeServeError as error:
+            return TargetEntry(name, folder, "cannot be read", blocked=str(error))
+        usable = {n for n, f in discover().items() if f.backend and f.backend.availability(None).usable}
+        blocked = "" if usable & set(spec.backends) else f"needs {' or '.join(spec.backends)}"
+        if not blocked and spec.model.source == "local" and weights_of(folder) is None:
+            blocked = "its weights are not here"
+        levels = ", ".join(level.id for level in spec.levels)
+        return TargetEntry(
+            name,
+            folder,
+            spec.title,
+            description=(folder / "OBJECTIVE.md").read_text("utf-8", "replace"),
+            workload=f"{spec.workload.kind.value} at {levels}",
+            backend=" ".join(spec.backends),
+            blocked=blocked,
+        )
+
+    def doctor(self) -> Sequence[Finding]:
+        return [_finding(requirement) for requirement in examine(self._root)]
+
+    def runs(self) -> Sequence[RunSummary]:
+        return list_runs(self._root)
+
+    def skills(self) -> Sequence[SkillEntry]:
+        library = SkillLibrary.load([shipped_folder(Shipped.SKILLS)])
+        book, records = RecipeBook.load(library), ExperienceStore.of_this_user().read().records
+        entries = []
+        for skill in library.values():
+            recipe = book.get(skill.name)
+            own = [record for record in records if record.recipe == skill.name]
+            kept = sum(record.outcome == "kept" for record in own)
+            entries.append(
+                SkillEntry(
+                    name=skill.name,
+                    title=recipe.spec.title if recipe else skill.description,
+                    backends=tuple(skill.tags.backends),
+                    has_recipe=recipe is not None,
+                    applies=", ".join(str(c) for c in recipe.spec.requires.conditions()) if recipe else "",
+                    expected=recipe.spec.prior.source if recipe else "",
+                    history=f"tried {len(own)} times here, kept {kept}" if own else "never tried on this machine",
+                    source="shipped",
+                    path=skill.path,
+                    text=skill.path.read_text("utf-8", "replace"),
+                )
+            )
+        return entries
+
+    def plan(self, target: str, changes: dict[str, str]) -> PlanForm:
+        try:
+            plan = plan_run(_wanted(target, changes))
+        except VibeServeError as error:
+            return PlanForm(target, self._choices(changes), blocked=str(error))
+        command = " ".join(["vibeserve run", target, *_flags(changes)])
+        return PlanForm(
+            target,
+            self._choices(
+                {"backend": plan.backend, "profile": plan.profile, "agent": plan.agents["orchestrator"],
+                 "policy": plan.policy, "approve": plan.approval, "rounds": str(plan.max_rounds),
+                 "minutes": f"{plan.max_minutes:g}"} | changes
+            ),
+            estimate=_estimate(plan, self.runs()),
+            command=command,
+            ready="ready, ⏎ starts",
+        )  # fmt: skip
+
+    def _choices(self, values: dict[str, str]) -> tuple[Choice, ...]:
+        options = {
+            "backend": tuple(sorted(discover())),
+            "profile": tuple(shipped_profiles()),
+            "agent": providers(),
+            "policy": ("agent",),
+            "approve": ("each-round", "on-regression", "auto"),
+            "rounds": ("4", "8", "12", "24"),
+            "minutes": ("5", "15", "60"),
+        }
+        notes = {"agent": {"playbook": "offline, no key, $0"}, "policy": {"agent": "issue board"}}
+        return tuple(
+            Choice(name, values.get(name, ""), known, notes.get(name, {}).get(values.get(name, ""), ""))
+            for name, known in options.items()
+        )
+
+    def start(self, form: PlanForm) -> RunClient:
+        changes = {choice.name: choice.value for choice in form.choices if choice.value}
+        directory = create_run(plan_run(_wanted(form.target, changes)), self._root)
+        launch(directory)
+        return AttachedClient(directory)
+
+    def attach(self, run: str) -> RunClient:
+        return AttachedClient(find_run(run, self._root))
+
+    def resume(self, run: str) -> None:
+        start_engine(find_run(run, self._root))
+
+    def delete(self, run: str) -> None:
+        directory = find_run(run, self._root)
+        if lock_holder(directory) is not None:
+            raise InputError("an engine works on this run", where=directory.name, fix="stop it first")
+        try:
+            shutil.rmtree(directory.path)
+        except OSError as error:
+            raise EnvironmentFault(f"cannot be removed: {error.strerror}", where=str(directory.path)) from error
+
+    def compare_runs(self, a: str, b: str) -> RunPair:
+        first, second = (find_run(name, self._root) for name in (a, b))
+        mine, theirs = open_state(first), open_state(second)
+        try:
+            older, newer = mine.champion_commit, theirs.champion_commit
+            diff = Store(first.store).diff(older, newer, beside=second.store) if older and newer else ""
+        except WorkspaceError as error:
+            return RunPair(mine, theirs, why_no_diff=str(error))
+        return RunPair(mine, theirs, diff)
+
+    def ask(self, run: str, question: str) -> str:
+        return _told([*_SELF, "ask", find_run(run, self._root).name, question, "--runs-dir", str(self._root)])
+
+    def look_at_model(self, folder: Path) -> str:
+        shape = read_model_shape(folder)
+        size = f"{shape.parameters / 1e9:.1f} G" if shape.parameters >= 1e9 else f"{shape.parameters / 1e6:.1f} M"
+        kind = "with a chat template" if has_chat_template(folder) else "no chat template: plain text"
+        return (
+            f"{shape.architecture} · {size} parameters · {shape.layers} layers of {shape.hidden} · "
+            f"context {shape.max_context} · {kind}"
+        )
+
+    def new_target(self, wanted: NewTarget) -> TargetEntry:
+        traffic = Traffic(wanted.clients, wanted.longest_prompt, wanted.answers)
+        target = make_target(wanted.name, wanted.model, traffic=traffic)
+        return self._target(target.spec.name, target.root)
+
+    def check_target(self, entry: TargetEntry) -> TargetCheck:
+        weights = weights_of(entry.path)
+        model = ["--model", str(weights)] if weights else []
+        return CheckProcess([*_SELF, "target", "check", str(entry.path), *model])
+
+
+def _estimate(plan: ev.RunPlan, past: Sequence[RunSummary]) -> str:
+    """Time from earlier runs of the same target on this machine, else only its limit; then disk and money."""
+    alike = [run for run in past if run.target == plan.target and run.rounds and run.liveness is Liveness.FINISHED]
+    time = f"at most {plan.max_minutes:g} min"
+    if alike:
+        minutes = fmean(run.active_s / run.rounds for run in alike) * plan.max_rounds / 60
+        time = f"≈ {min(minutes, plan.max_minutes):.0f} min, {time}"
+    if set(plan.agents.values()) == {"playbook"}:
+        money = "no key, $0"
+    elif plan.allowance.usd is not None:
+        money = f"at most ${plan.allowance.usd:.2f}"
+    else:
+        money = "no limit in money"
+    return f"{time}, {DISK_MIB} MiB, {money}"
+
+
+class CheckProcess:
+    """`target check` in a process of its own: it starts servers and computes, which the app must never do."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.passed = False
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def lines(self) -> Iterator[str]:
+        assert self._process.stdout is not None
+        with self._process.stdout as words:
+            for row in words:
+                yield row.rstrip()
+        self.passed = self._process.wait() == 0
+
+    def stop(self) -> None:
+        """Ctrl-c for the whole check; its launcher takes the servers down with it."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGINT)
+
+
+def _told(command: list[str]) -> str:
+    """What a verb prints; raises its own last line when it fails."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it failed without a word"]
+        raise VibeServeError(lines[-1].removeprefix("vibeserve: "))
+    return done.stdout
+
+
+def _wanted(target: str, changes: dict[str, str]) -> Wanted:
+    try:
+        return Wanted(
+            target=target,
+            profile=changes.get("profile", ""),
+            backend=changes.get("backend", ""),
+            agent=changes.get("agent", ""),
+            approval=changes.get("approve", ""),
+            max_rounds=int(changes["rounds"]) if changes.get("rounds") else None,
+            max_minutes=float(changes["minutes"]) if changes.get("minutes") else None,
+            asks=True,
+            config=load_config(os.environ, project=Path.cwd()),
+        )
+    except ValueError as error:
+        raise InputError(f"rounds and minutes are numbers: {error}") from error
+
+
+def _flags(changes: dict[str, str]) -> list[str]:
+    names = {"rounds": "max-rounds", "minutes": "max-minutes"}
+    return [f"--{names.get(name, name)} {value}" for name, value in changes.items() if name != "policy"]
+
+
+def _finding(requirement: Requirement) -> Finding:
+    if requirement.ok:
+        return Finding(requirement.id, "ok", requirement.observed)
+    state = {"required": "missing", "recommended": "attention", "info": "absent"}[requirement.severity]
+    return Finding(requirement.id, state, requirement.observed, requirement.fix)  # type: ignore[arg-type]
