@@ -20,7 +20,15 @@ from pydantic import ValidationError
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.assembly import Workshop, open_workshop
-from vibeserve_tui.errors import AgentsHalted, InputError, MeasurementError, RunPaused, StateDamaged, VibeServeError
+from vibeserve_tui.errors import (
+    AgentsHalted,
+    EnvironmentFault,
+    InputError,
+    MeasurementError,
+    RunPaused,
+    StateDamaged,
+    VibeServeError,
+)
 from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.inputs.keys import find_key
@@ -284,6 +292,12 @@ async def work(run: Run, order: ev.RunPlan, launcher: Launcher) -> int:
         run.pause(str(pause))
         print(f"vibeserve: {pause}", file=sys.stderr)
         return pause.exit_code
+    except EnvironmentFault as fault:
+        if run.state.plan is None:
+            run.emit(ev.RunFailed(reason=str(fault)))
+        run.pause(str(fault))  # what this machine lacks today it may have tomorrow
+        print(f"vibeserve: {fault}", file=sys.stderr)
+        return fault.exit_code
     except StateDamaged:
         raise
     except VibeServeError as error:

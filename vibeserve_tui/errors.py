@@ -16,7 +16,8 @@ VibeServeError                exit code
 ├── MeasurementError  1       a measurement cannot be believed or compared
 ├── RunPaused         4       the run stopped on purpose and can be resumed
 │   ├── AgentsHalted          … no agent can go on until somebody acts: a budget, a key, a server
-│   └── DiskFull              … there is no room left; what is recorded is intact
+│   ├── DiskFull              … there is no room left; what is recorded is intact
+│   └── LauncherLost          … the process that starts the others was killed (also a SandboxError)
 └── StateDamaged      5       recorded state is corrupt; nothing was written
 """
 
@@ -104,6 +105,10 @@ class AgentsHalted(RunPaused):
 
 class DiskFull(RunPaused):
     pass
+
+
+class LauncherLost(SandboxError, RunPaused):
+    exit_code = 4
 
 
 class StateDamaged(VibeServeError):

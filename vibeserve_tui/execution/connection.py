@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import vibeserve_tui
-from vibeserve_tui.errors import SandboxError
+from vibeserve_tui.errors import LauncherLost, SandboxError
 from vibeserve_tui.execution.box import Killed
 from vibeserve_tui.execution.ladder import SandboxReport, Tier, TierResult
 from vibeserve_tui.execution.wire import Act, Channel, Exit, Hello, Reply, Request, Setup
@@ -170,7 +170,7 @@ class Connection:
 
     def _lose(self) -> None:
         if self._lost is None:
-            self._detach(SandboxError("the launcher ended unexpectedly; its boxes were killed", fix="resume the run"))
+            self._detach(LauncherLost("the launcher ended unexpectedly; its boxes were killed", fix="resume the run"))
             _kill_marked(self._run_id)
 
     def _detach(self, reason: SandboxError) -> None:

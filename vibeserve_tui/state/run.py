@@ -61,8 +61,8 @@ class Run:
 
     def pause(self, reason: str, *, by: str = "engine") -> None:
         """Record that work stops here, if it can still be recorded: the journal is sound without it."""
-        if self.state.is_over:
-            return
+        if self.state.is_over or self.state.plan is None:
+            return  # one that has not begun begins anew
         give_up_reserve(self.dir)
         with contextlib.suppress(VibeServeError, OSError):
             self.emit(ev.RunPausedEvent(reason=reason, by=by))

@@ -11,6 +11,7 @@ from pathlib import Path
 from vibeserve_tui.client import AttachedClient, Liveness
 from vibeserve_tui.commands import Command
 from vibeserve_tui.errors import InputError, RunError
+from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.state.run_dir import RunDir, find_run, runs_root
 
 ANSWER_S = 10.0
@@ -36,7 +37,9 @@ def add_limits(parser: argparse.ArgumentParser, *, more: str = "") -> None:
     parser.add_argument(
         "--max-usd", type=positive, default=None, metavar="USD", help=f"pause before agents cost more{more}"
     )
-    parser.add_argument("--max-tokens", type=whole, default=None, metavar="N", help="pause before they take more tokens")
+    parser.add_argument(
+        "--max-tokens", type=whole, default=None, metavar="N", help="pause before they take more tokens"
+    )
 
 
 def positive(text: str) -> float:
@@ -91,7 +94,8 @@ def _engine_is_gone(run: RunDir) -> bool:
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Columns padded to their widest cell; those in `right` are aligned to the right."""
+    """Columns padded to their widest cell; those in `right` are aligned to the right. Whatever a cell quotes is cleaned."""
+    rows = [[clean_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:

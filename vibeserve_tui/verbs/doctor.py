@@ -7,6 +7,7 @@ import json
 
 from vibeserve_tui.backend import Requirement
 from vibeserve_tui.doctor import examine, examine_run
+from vibeserve_tui.safe_text import clean
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 
 MARKS = {True: "✓", False: "✗"}
@@ -48,4 +49,4 @@ def _line(finding: Requirement) -> str:
         else "!"
     )
     fix = f"\n    fix: {finding.fix}" if not finding.ok and finding.fix else ""
-    return f"{mark} {finding.id:<22} {finding.observed}{fix}"
+    return clean(f"{mark} {finding.id:<22} {finding.observed}{fix}")

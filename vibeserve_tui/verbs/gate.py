@@ -7,6 +7,7 @@ import argparse
 from vibeserve_tui.client import open_state
 from vibeserve_tui.errors import RunError
 from vibeserve_tui.evaluation.evidence import Evidence, explain
+from vibeserve_tui.safe_text import clean
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 
 
@@ -27,5 +28,5 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     if record.measured is None or not record.measured.evidence:
         raise RunError(f"round {options.round} was never measured: {record.reason}", where=directory.name)
     evidence = Evidence.model_validate_json(directory.get_blob(record.measured.evidence))
-    print("\n".join(explain(evidence)))
+    print(clean("\n".join(explain(evidence))))
     return 0
