@@ -230,8 +230,8 @@ def _voice(settings: AgentSettings, config: Config) -> ev.VoiceSettings:
         )
     known = settings.model_dump(include=set(ev.VoiceSettings.model_fields) - {"provider"})
     voice = prepared(meant.model_copy(update=known))
-    models = (voice.model, *voice.fallback_models)
-    prices = {model: own_rates(config.prices[model]) for model in models if model in config.prices}
+    own_prices = {model: own_rates(price) for model, price in config.prices.items()}
+    prices = {model: own_prices[model] for model in (voice.model, *voice.fallback_models) if model in own_prices}
     return voice.model_copy(update={"prices": voice.prices | prices})
 
 
@@ -240,7 +240,11 @@ def plan_allowance(wanted: Wanted, profile: RunProfile, voices: Mapping[str, ev.
     budget = profile.budget
     usd = wanted.max_usd if wanted.max_usd is not None else budget.usd
     tokens = wanted.max_tokens if wanted.max_tokens is not None else budget.tokens
-    models = {(voice.model or voice.name, voice.prices.get(model)) for voice in voices.values() for model in _models(voice)}
+    models = {
+        (model or voice.name, voice.prices.get(model))
+        for voice in voices.values()
+        for model in (voice.model, *voice.fallback_models)
+    }
     unpriced = sorted(model for model, rates in models if rates is None)
     if unpriced and not wanted.allow_unknown_cost and (usd is not None or budget.round_usd is not None):
         raise ProfileError(
@@ -255,6 +259,3 @@ def plan_allowance(wanted: Wanted, profile: RunProfile, voices: Mapping[str, ev.
         round_tokens=budget.round_tokens,
     )
 
-
-def _models(voice: ev.VoiceSettings) -> tuple[str, ...]:
-    return (voice.model, *voice.fallback_models)

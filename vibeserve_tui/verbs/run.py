@@ -35,7 +35,9 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
         metavar="NAME",
         help="who plays all roles: playbook (no key, no network), anthropic, openai, claude, codex, …, or a name in [providers]",
     )
-    parser.add_argument("--model-name", default="", metavar="NAME", help="the agents' model; the agent's own default else")
+    parser.add_argument(
+        "--model-name", default="", metavar="NAME", help="the agents' model; the agent's own default else"
+    )
     add_limits(parser, more="; 10 unless given, where they cost money")
     parser.add_argument(
         "--allow-unknown-cost", action="store_true", help="go on where a model's price is not known and USD are limited"
