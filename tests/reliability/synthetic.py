@@ -7,18 +7,22 @@ file beside the run, so that a test can count what was done twice after a crash.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+from tests.execution.conftest import DAEMONS, python, spec
 from tests.fakes import measured, plan, started
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import engine
 from vibeserve_tui import events as ev
 from vibeserve_tui.execution.ladder import SandboxReport, Tier
+from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.policies.agent import Policy
 from vibeserve_tui.recipes.ablation import Variant
 from vibeserve_tui.recipes.situation import Choice
@@ -54,13 +58,13 @@ def prepare(folder: Path, *, rounds: int = ROUNDS, approval: str = "each-round")
     return directory
 
 
-def work_on(folder: Path) -> int:
-    """What the engine process does with a run, from its lock to its exit code."""
+def work_on(folder: Path, step: Step | None = None) -> int:
+    """What the engine process does with a run, from its lock to its exit code; `step` takes the place of a measurement."""
     directory = RunDir(folder / "run")
-    engine.open_workshop = _open_workshop(folder)
+    engine.open_workshop = _open_workshop(folder, step)
     engine.variants = lambda book, situation: book
-    engine.Desk = PromptDesk
-    engine.Launcher = NoLauncher
+    engine.Desk = PromptDesk if step is None else Desk
+    engine.Launcher = NoLauncher if step is None else _marked_launcher(folder.name, step.tier)
     place.RESERVE = 1 << 16
     _log_acknowledgements(folder)
     try:
@@ -103,6 +107,49 @@ class PromptDesk(Desk):
         await asyncio.Event().wait()
 
 
+@dataclass(frozen=True)
+class Step:
+    """A measurement that does not end: in round 1 it opens a pod with a server and daemons, if there is a tier for it."""
+
+    tier: Tier | None
+
+    async def __call__(self, folder: Path, launcher: Launcher) -> None:
+        up: dict[str, object] = {}
+        if self.tier is not None:
+            pod = await launcher.open_pod()
+            server = await pod.start("server", spec(python(SERVER, pod.port), folder, log=folder / "server"))
+            helper = await pod.start("helper", spec(python(DAEMONS, 60), folder, log=folder / "helper"))
+            while not all("ready" in (folder / name).read_text() for name in ("server", "helper")):
+                await asyncio.sleep(0.01)
+            up = {"port": pod.port, "boxes": [server.pid, helper.pid], "scratch": launcher._connection._scratch}
+            up["launcher"] = launcher._connection._process.pid
+        (folder / "up.new").write_text(json.dumps(up))
+        (folder / "up.new").rename(folder / "up")
+        await asyncio.Event().wait()
+
+
+SERVER = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    server.accept()
+"""
+
+
+def _marked_launcher(run_id: str, tier: Tier | None):
+    """The real launcher under a name of the test's own, by which its processes are found."""
+    if tier is None:
+        return NoLauncher
+
+    class Marked(Launcher):
+        @classmethod
+        def start(cls, _run_id: str, *, tiers: Sequence[Tier]) -> Launcher:
+            return Launcher.start(run_id, tiers=(tier,))
+
+    return Marked
+
+
 class NoLauncher:
     report = SandboxReport(Tier.NONE, ())
 
@@ -120,6 +167,8 @@ class Shop:
 
     run: Run
     folder: Path
+    launcher: Launcher | NoLauncher
+    step: Step | None = None
     profile: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(attempts=2, plateau=0))
     target: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(spec=SimpleNamespace(goal_speedup=None)))
     approval_timeout_s: float = 0.0
@@ -230,6 +279,8 @@ class Evaluator:
 
     async def evaluate(self, number: int, champion: str, candidate: str) -> ev.Measured:
         self.shop.called("evaluate", number)
+        if self.shop.step is not None:
+            await self.shop.step(self.shop.folder, self.shop.launcher)
         evidence = self.shop.run.dir.put_blob(f"the windows of round {number}".encode() * 20)
         return measured(OUTCOMES.get(number, "rejected"), ratio=1.5, evidence=evidence)
 
@@ -244,11 +295,22 @@ class Evaluator:
         )
 
 
-def _open_workshop(folder: Path):
+def _open_workshop(folder: Path, step: Step | None):
     @asynccontextmanager
-    async def open_workshop(run: Run, order: ev.RunPlan, launcher: NoLauncher) -> AsyncIterator[Shop]:
+    async def open_workshop(run: Run, order: ev.RunPlan, launcher: Launcher | NoLauncher) -> AsyncIterator[Shop]:
         if run.state.status == "new":
             run.emit(started(**order.model_dump()))
-        yield Shop(run, folder)
+        yield Shop(run, folder, launcher, step)
 
     return open_workshop
+
+
+def main() -> int:
+    """`python -m tests.reliability.synthetic FOLDER [waits|TIER]`: an engine process."""
+    folder, *how = sys.argv[1:]
+    step = Step(None if how == ["waits"] else Tier(how[0])) if how else None
+    return work_on(Path(folder), step)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

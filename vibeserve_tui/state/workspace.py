@@ -227,11 +227,21 @@ def check_tree(folder: Path) -> None:
                 raise WorkspaceError(
                     f"{details.st_size >> 20} MiB is more than a file may have (10 MiB)", where=str(path)
                 )
+            _refuse_keys(path)
             files, total = files + 1, total + details.st_size
     if files > MAX_FILES or total > MAX_TREE_BYTES:
         raise WorkspaceError(f"{files} files, {total >> 20} MiB: more than a tree may hold", where=str(folder))
     if not files:
         raise WorkspaceError("the tree is empty", where=str(folder))
+
+
+def _refuse_keys(path: Path) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WorkspaceError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if redaction.holds_secret(content):
+        raise WorkspaceError("holds one of your keys", where=str(path))
 
 
 def forget_git_variables() -> None:

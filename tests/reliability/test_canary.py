@@ -1,0 +1,147 @@
+"""A key planted wherever keys lie about, and an agent that prints all it can read: it is in nothing that is written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.execution.conftest import new_run_id, python
+from tests.fakes import open_run
+from tests.reliability.test_orphans import ROOT
+from vibeserve_tui import commands as cmd
+from vibeserve_tui import events as ev
+from vibeserve_tui.errors import WorkspaceError
+from vibeserve_tui.execution.box import BoxSpec
+from vibeserve_tui.execution.ladder import LADDER, Tier
+from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.state import redaction
+from vibeserve_tui.state.run import Run
+from vibeserve_tui.steering import Desk
+
+CANARY = "canary-7f3a9c5e1b"
+"""Looks like no key at all: only its exact value can be known."""
+
+EVERYTHING = """
+import glob, os
+print(dict(os.environ))
+places = glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline") + [
+    os.path.join(folder, name)
+    for top in (os.sys.argv[1], os.path.expanduser("~"), "/root", "/home", "/run/user", "/etc/vibeserve")
+    for folder, _, names in os.walk(top) for name in names
+]
+for place in places:
+    try:
+        print(place, open(place, "rb").read(100_000))
+    except OSError as error:
+        print(place, error)
+try:
+    print(os.popen("keyctl show 2>&1; secret-tool search --all vibeserve key 2>&1; env").read())
+except OSError as error:
+    print(error)
+"""
+
+PLANTED = """
+import asyncio, os, sys
+from pathlib import Path
+from tests.reliability.test_canary import let_an_agent_look
+asyncio.run(let_an_agent_look(Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+async def let_an_agent_look(folder: Path, tier: str) -> None:
+    """As an engine does it: the tool runs in a box, and what it prints goes to journal, blob and tree."""
+    launcher = Launcher.start(new_run_id(), tiers=(Tier(tier),))
+    redaction.protect_environment()
+    run = open_run(folder / "run")
+    box = BoxSpec(python(EVERYTHING, folder / "home"), cwd=run.dir.path, writable=(run.dir.path,))
+    printed = (await launcher.run(box, timeout_s=30)).stdout
+    await launcher.close()
+    assert b"PATH" in printed, "the agent saw nothing at all"
+    assert CANARY.encode() not in printed
+    run.emit(ev.ToolUsed(role="implementer", call=ev.ToolCall(name="bash", output=printed.decode(errors="replace"))))
+    run.dir.put_blob(printed)
+    run.dir.workspace.mkdir()
+    (run.dir.workspace / "found.txt").write_bytes(printed)
+    run.store.snapshot(run.dir.workspace, ref="attempts/001/1", parent=None, message=printed.decode("latin-1"), when=0)
+    run.close()
+
+
+def home_with_keys(folder: Path) -> dict[str, str]:
+    """Environment, `.env`, and the file that a keyring without a desktop uses."""
+    home = folder / "home"
+    (home / ".config" / "vibeserve").mkdir(parents=True)
+    (home / ".local" / "share" / "python_keyring").mkdir(parents=True)
+    for place in (home / ".env", home / ".config" / "vibeserve" / ".env"):
+        place.write_text(f"ANTHROPIC_API_KEY={CANARY}\n")
+    (home / ".local" / "share" / "python_keyring" / "keyring_pass.cfg").write_text(f"[vibeserve]\nkey = {CANARY}\n")
+    return {"HOME": str(home), "ANTHROPIC_API_KEY": CANARY, "PYTHONPATH": f"{ROOT}:{ROOT / 'backends'}"}
+
+
+def hits(folder: Path) -> list[str]:
+    """Files that hold the canary, git's objects unpacked."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            if "objects" in path.parts and content[:1] == b"\x78":
+                content = zlib.decompress(content)
+            if CANARY.encode() in content or CANARY[3:-3].encode() in content:
+                found.append(str(path))
+    return found
+
+
+@pytest.mark.parametrize("tier", LADDER, ids=str)
+def test_an_agent_that_prints_everything_finds_no_key(tmp_path: Path, tier: Tier) -> None:
+    environment = {**os.environ, **home_with_keys(tmp_path)}
+    (tmp_path / "run").mkdir()
+    argv = [sys.executable, "-c", PLANTED, tmp_path, tier]
+    done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert hits(tmp_path / "run") == []
+    assert hits(tmp_path / "home") != [], "the search itself finds it where it was planted"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    redaction.protect(CANARY)
+    yield open_run(tmp_path)
+    redaction.forget()
+
+
+def test_a_key_that_gets_into_a_text_stays_out_of_everything_written(run: Run, tmp_path: Path) -> None:
+    run.dir.post(cmd.Steer(id="x", note=f"my key is {CANARY}"))
+    Desk(run, approval_timeout_s=None).scan()
+    run.emit(
+        ev.AgentSaid(role="implementer", text=f"I found {CANARY}"),
+        ev.RunFailed(reason=f"401: {CANARY} is no key", detail=f"Traceback … {CANARY}"),
+    )
+    run.dir.put_blob(f'{{"authorization": "{CANARY}"}}'.encode())
+    run.close()
+    assert hits(tmp_path) == []
+    assert CANARY not in run.state.status_reason, "what the engine goes on with is what it wrote"
+
+
+def test_a_tree_that_holds_the_key_is_not_committed(run: Run, tmp_path: Path) -> None:
+    run.dir.workspace.mkdir()
+    (run.dir.workspace / "server.py").write_text(f"key = '{CANARY}'\n")
+    with pytest.raises(WorkspaceError, match=r"server\.py: holds one of your keys"):
+        run.store.snapshot(run.dir.workspace, ref="attempts/001/1", parent=None, message="x", when=0)
+    assert hits(run.dir.store) == []
+
+
+def test_git_does_not_get_the_keys_of_the_engines_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = tmp_path / "bin" / "git"
+    spy.parent.mkdir()
+    spy.write_text(f'#!/bin/sh\nenv >> {tmp_path}/seen\nexec /usr/bin/git "$@"\n')
+    spy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+    open_run(tmp_path / "run")
+    assert "GIT_DIR=" in (tmp_path / "seen").read_text()
+    assert CANARY not in (tmp_path / "seen").read_text()
