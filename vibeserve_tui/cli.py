@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Results": {
         "report": "what a run found, as Markdown, HTML or JSON",
         "export": "write the champion as a project that runs without VibeServe",
+        "ask": "ask about a run: why a round was rejected, what is left to try",
         "gate": "explain a measurement's decision from its evidence",
         "bench": "measure any OpenAI-compatible server with the load generator",
     },
@@ -44,6 +45,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "doctor": "what this machine can do, and how to fix what is missing",
         "target": "list, check or make targets",
         "skills": "list and read the skills library",
+        "mcp": "show a run to a coding assistant, as an MCP server on stdin and stdout",
     },
 }
 VERBS = {verb: summary for group in GROUPS.values() for verb, summary in group.items()}

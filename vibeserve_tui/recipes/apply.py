@@ -226,7 +226,7 @@ class _Editor:
     def _settle(self, part: str, ours: str, operation: ReplaceRegion | AddFile) -> str | None:
         """The text that belongs into a part that holds `ours`, or None after noting a conflict."""
         theirs = asset_text(self.recipe, operation.asset, self.scope)
-        expected = operation.expects if isinstance(operation, ReplaceRegion) else ()
+        expected = operation.expects or ()
         own = (self.previous.parts.get(part),) if self.previous else ()
         if ours == theirs or digest(ours) in (*expected, *own):
             self.parts[part] = digest(theirs)

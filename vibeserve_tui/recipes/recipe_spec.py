@@ -229,6 +229,8 @@ class AddFile(Section):
     op: Literal["add_file"]
     target: FileTarget
     asset: SkillPath
+    expects: Digests | None = None
+    """Digest of the whole file that the asset takes the place of; without it there must be no such file yet."""
     when: Expr | None = None
 
 

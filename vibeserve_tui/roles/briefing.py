@@ -6,6 +6,7 @@ Everything here is read from the journal's state, so a resumed engine briefs exa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.backend import Device
@@ -25,10 +26,18 @@ from vibeserve_tui.recipes.situation import Composition, Situation
 from vibeserve_tui.recipes.tree_record import RECORD_PATH, TreeRecord
 from vibeserve_tui.recipes.trials import Step, Trial
 from vibeserve_tui.run_state import RunState
-from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.workspace import Store
 
 MIB = 1 << 20
+
+
+class Recorded(Protocol):
+    """A run as far as it is recorded: an engine's own, or one that a client reads."""
+
+    @property
+    def state(self) -> RunState: ...
+    @property
+    def store(self) -> Store: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class Briefing:
     def facts(self, state: RunState) -> Facts:
         return replace(self._constant(), profile=_profile(state), metrics=_metrics(state))
 
-    def situation(self, run: Run, *, rounds_left: int, seconds_left: float) -> Situation:
+    def situation(self, run: Recorded, *, rounds_left: int, seconds_left: float) -> Situation:
         """What the planner plans on."""
         state, spared = run.state, _spared(run.state)
         return Situation(
@@ -159,6 +168,11 @@ def composition(store: Store, commit: str, number: int) -> Composition:
     if RECORD_PATH not in store.files(commit):
         return Composition.of(TreeRecord(), number)
     return Composition.of(TreeRecord.model_validate_json(store.read_file(commit, RECORD_PATH)), number)
+
+
+def made_of_recipes(state: RunState) -> bool:
+    """Whether the champion can be built anew from the seed: a tree in which an agent wrote cannot."""
+    return all(state.rounds[number].task.kind != "agent" for number in state.lineage(state.champion))
 
 
 def _spared(state: RunState) -> ev.RoundRecord | None:

@@ -1,27 +1,38 @@
 """The implementer: a fresh copy of the parent's tree goes to the agent, and what comes back is committed as an attempt.
 
-The commit is the truth about what was changed; the agent's own account of it is only shown beside it.
+The commit is the truth about what was changed; the agent's own account of it is only shown beside it. Recipes are
+applied by the playbook whoever plans: that needs no model.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.protocol import AgentRequest, BuildFacts, Role, Voice
-from vibeserve_tui.agents.replies import ImplReport
-from vibeserve_tui.errors import WorkspaceError
+from vibeserve_tui.agents.protocol import AgentRequest, Brief, BuildFacts, Role, Voice, load_voice
+from vibeserve_tui.agents.replies import ImplReport, LocalCheck
+from vibeserve_tui.agents.toolbox.leftovers import remove_caches
+from vibeserve_tui.errors import AgentError, WorkspaceError
+from vibeserve_tui.execution.box import BoxSpec
 from vibeserve_tui.roles.briefing import Briefing, composition
 from vibeserve_tui.roles.conversation import ask
+from vibeserve_tui.roles.diff_lines import changed_lines
+from vibeserve_tui.roles.filing import file_drafts
+from vibeserve_tui.roles.prompting import render
+from vibeserve_tui.roles.standing import hypothesis_in_words, standing, tree_in_words
+from vibeserve_tui.roles.workplace import Commission, Workplace
 from vibeserve_tui.round import Work
 from vibeserve_tui.state.run import Run
 
 
 class Implementer:
-    def __init__(self, run: Run, voice: Voice, briefing: Briefing) -> None:
+    def __init__(self, run: Run, voice: Voice, briefing: Briefing, workplace: Workplace | None = None) -> None:
         self._run = run
         self._voice = voice
         self._briefing = briefing
+        self._workplace = workplace
+        self._playbook = load_voice("playbook")
 
     async def implement(self, work: Work) -> ev.AttemptCommitted:
         run, task = self._run, work.task
@@ -37,9 +48,72 @@ class Implementer:
             seed=seed,
             feedback=work.feedback,
         )
-        request = AgentRequest(Role.IMPLEMENTER, facts, ImplReport)
-        report = await ask(run, self._voice, request, ImplReport, task=task.title)
-        return await asyncio.to_thread(self._commit, work, report)
+        writes = task.kind == "agent"
+        brief = self._brief(self._workplace, work) if self._workplace and writes else None
+        voice = self._voice if writes or not self._workplace else self._playbook
+        request = AgentRequest(Role.IMPLEMENTER, facts, ImplReport, brief)
+        report = await ask(run, voice, request, ImplReport, task=task.title)
+        if report.gave_up:
+            raise AgentError(f"the implementer gave up: {report.gave_up}")
+        await asyncio.to_thread(remove_caches, run.dir.workspace)
+        if self._workplace and writes:
+            await self._check(self._workplace, report.local_checks)
+        committed = await asyncio.to_thread(self._commit, work, report)
+        file_drafts(run, report.follow_ups, by="implementer")
+        return committed
+
+    def _brief(self, workplace: Workplace, work: Work) -> Brief:
+        run, record = self._run, self._run.state.rounds[work.task.parent]
+        left = run.state.max_rounds - max(run.state.rounds, default=0)
+        seconds = 60 * run.state.max_minutes - run.active_s
+        words = render(
+            "implementer",
+            task=work.task,
+            hypothesis=hypothesis_in_words(work.task.hypothesis),
+            feedback=work.feedback,
+            parent={
+                "number": record.number,
+                "title": record.task.title,
+                "recipes": ", ".join(record.skills) or "none",
+                "files": tree_in_words(run.store, work.parent),
+            },
+            standing=standing(run.state, rounds_left=left, seconds_left=seconds),
+        )
+        commission = Commission(
+            Role.IMPLEMENTER,
+            self._voice,
+            words,
+            run.dir.workspace,
+            reads=work.task.reads,
+            recipes=workplace.recipes(rounds_left=left, seconds_left=seconds),
+            rehearsal=workplace.rehearsal(run.dir.workspace, f"{work.round:03d}/{work.attempt}"),
+        )
+        return workplace.brief(commission)
+
+    async def _check(self, workplace: Workplace, checks: tuple[LocalCheck, ...]) -> None:
+        """The implementer's own checks, before the judge is troubled. Raises WorkspaceError for the first that fails."""
+        for check in checks:
+            spec = BoxSpec(
+                argv=tuple(sys.executable if word == "{python}" else word for word in check.argv),
+                cwd=self._run.dir.workspace,
+                env={
+                    **workplace.testbed.env,
+                    "MODEL_DIR": str(self._briefing.target.model_dir),
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
+                read_only=(self._run.dir.workspace, self._briefing.target.model_dir),
+            )
+            result = await workplace.testbed.launcher.run(spec, timeout_s=check.timeout_s)
+            output = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
+            ok = result.returncode == 0 and result.killed is None
+            call = ev.ToolCall(
+                name="local_check", arguments=check.name, ok=ok, output=output[-4000:], took_s=round(result.wall_s, 2)
+            )
+            self._run.emit(ev.ToolUsed(role="implementer", call=call))
+            if not ok:
+                raise WorkspaceError(
+                    f"its own check {check.name!r} fails: {(output.splitlines() or ['it says nothing'])[-1]}"
+                )
 
     def _commit(self, work: Work, report: ImplReport) -> ev.AttemptCommitted:
         run, ref = self._run, f"attempts/{work.round:03d}/{work.attempt}"
@@ -60,9 +134,17 @@ class Implementer:
             files_changed=size.files,
             lines_added=size.added,
             lines_removed=size.removed,
-            summary=report.summary,
+            summary="\n".join(
+                filter(None, (report.summary, report.deviations, self._unfounded(work, commit.sha, report)))
+            ),
             skills=tuple(choice.recipe for choice in present),
         )
+
+    def _unfounded(self, work: Work, commit: str, report: ImplReport) -> str:
+        """Where the account differs from the commit."""
+        changed = changed_lines(self._run.store.diff(work.parent, commit))
+        claimed = [note.path for note in report.changes if note.path not in changed]
+        return f"(says that it changed {', '.join(claimed)}: it did not)" if claimed else ""
 
 
 def _trailers(work: Work) -> str:

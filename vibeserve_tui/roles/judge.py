@@ -19,6 +19,7 @@ from vibeserve_tui.evaluation.testbed import Testbed
 from vibeserve_tui.evaluation.weight_swap import swap_weights
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.inputs.profiles import JudgeSizes
+from vibeserve_tui.roles.review import Reviewer
 from vibeserve_tui.round import Work
 from vibeserve_tui.state.run import Run
 
@@ -27,14 +28,21 @@ SWAP_PROMPTS = 6
 
 
 class Judge:
-    def __init__(
-        self, run: Run, testbed: Testbed, workload: Workload, reference: ReferenceService, sizes: JudgeSizes
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a court
+        self,
+        run: Run,
+        testbed: Testbed,
+        workload: Workload,
+        reference: ReferenceService,
+        sizes: JudgeSizes,
+        reviewer: Reviewer | None = None,
     ) -> None:
         self._run = run
         self._testbed = testbed
         self._workload = workload
         self._reference = reference
         self._sizes = sizes
+        self._reviewer = reviewer
         self._swapped: Path | None = None
 
     async def judge(self, work: Work, commit: str) -> ev.Verdict:
@@ -61,7 +69,7 @@ class Judge:
         run.emit(
             ev.AgentFinished(role="judge", status="ok" if verdict.passed else verdict.outcome, reason=verdict.reason)
         )
-        return verdict
+        return verdict if self._reviewer is None else await self._reviewer.reviewed(work, verdict)
 
     def _report(self, step: ev.JudgeStep) -> None:
         call = ev.ToolCall(

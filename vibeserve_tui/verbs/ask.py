@@ -1,0 +1,80 @@
+"""ask: a question about a run, answered by a model from the records, or looked up in them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from vibeserve_tui.client import open_state
+from vibeserve_tui.errors import InputError, VibeServeError
+from vibeserve_tui.events import VoiceSettings
+from vibeserve_tui.run_state import RunState, Spend
+from vibeserve_tui.safe_text import clean, clean_line
+from vibeserve_tui.verbs.common import add_run, run_of
+
+EXAMPLES = """
+examples:
+  vibeserve ask latest "why was round 4 rejected?"
+  vibeserve ask latest "what is left to try?" --agent anthropic
+"""
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
+    parser.epilog = EXAMPLES
+    add_run(parser, optional=False)
+    parser.add_argument("question", help="in your own words")
+    parser.add_argument(
+        "--agent", default="", help="who answers; the run's own orchestrator unless given, playbook for a plain lookup"
+    )
+    parser.add_argument("--model-name", default="", metavar="NAME", help="the model that answers")
+
+
+def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
+    from vibeserve_tui.agents.protocol import load_voice
+    from vibeserve_tui.roles.asking import answer
+    from vibeserve_tui.roles.lookup import lookup
+    from vibeserve_tui.roles.workplace import needs_words
+
+    if not options.question.strip():
+        raise InputError("there is no question", fix='vibeserve ask latest "what is left to try?"')
+    directory = run_of(options)
+    state = open_state(directory)
+    settings = _settings(options, state)
+    voice = load_voice(settings) if settings else None
+    if voice is None or not needs_words(voice):
+        print(clean(lookup(state, options.question)))
+        return 0
+    told = asyncio.run(
+        answer(directory, state, voice, options.question, lambda call: _look(f"{call.name} {call.arguments}"))
+    )
+    print(clean(told.text))
+    if told.rounds:
+        print(f"rests on round{'s' if len(told.rounds) > 1 else ''} {', '.join(map(str, told.rounds))}")
+    _look(f"{told.spent.tokens:,} tokens, {_price(told.spent)}")
+    return 0
+
+
+def _settings(options: argparse.Namespace, state: RunState) -> VoiceSettings | None:
+    """Who was asked for; else who planned this run, if that still can be had here."""
+    from vibeserve_tui.agents.protocol import named, prepared
+
+    if options.agent:
+        asked = named(options.agent)
+        return prepared(asked.model_copy(update={"model": options.model_name} if options.model_name else {}))
+    own = state.plan.voices.get("orchestrator") if state.plan else None
+    if own is None:
+        return None
+    try:
+        return prepared(own)
+    except VibeServeError as error:
+        _look(f"{own.provider} cannot answer: {error}")
+        return None
+
+
+def _look(text: str) -> None:
+    print(clean_line(text)[:200], file=sys.stderr)
+
+
+def _price(spent: Spend) -> str:
+    return "price unknown" if spent.unpriced else f"${spent.usd:.4f}"
