@@ -154,6 +154,7 @@ class Conversation:
         refusing, self._model = self._model, next(self._models, "")
         if not self._model:
             raise _Ended("refused", f"{refusing} refused: {why}")
+        self._gauge = Gauge(self._gauge.per_token)  # it has nothing in its cache yet
         return Waiting(f"{refusing} refused ({without_key(why, self._key)}); asking {self._model}", 0.0)
 
     # ---- one turn -----------------------------------------------------------------------------------------------
@@ -185,8 +186,8 @@ class Conversation:
 
     def _wait(self, fault: Fault, attempt: int) -> float:
         """Seconds until the next try. Raises how it ends when there is none."""
-        if fault.remedy == "none":
-            raise _Ended("error", fault.why, halts=True)
+        if fault.remedy != "again":
+            raise _Ended("error", fault.why, halts=fault.remedy == "operator")
         if fault.after_s is not None and fault.after_s > self._patience.longest_wait_s:
             raise _Ended("rate_limited", f"{fault.why}: try again in {fault.after_s / 60:.0f} minutes", halts=True)
         if attempt == self._limits.retries:

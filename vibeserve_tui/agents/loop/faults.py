@@ -1,4 +1,4 @@
-"""What can go wrong with a turn, sorted by what helps: trying again, making room, or nothing.
+"""What can go wrong with a turn, sorted by what helps: trying again, making room, somebody's help, or nothing.
 
 Both SDKs report the same trouble in different ways (an overloaded server in mid-stream is a status of 200 to one and no
 exception at all to the other); wires translate with the functions here, so that the loop sees one kind of fault.
@@ -12,9 +12,11 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
-Remedy = Literal["again", "room", "none"]
+Remedy = Literal["again", "room", "operator", "none"]
+"""The operator helps where every other request would fail as well: with a key, a quota, a model's name."""
 
 AGAIN = frozenset({408, 409, 425, 429})
+NOT_WELCOME = frozenset({401, 402, 403, 404})
 LASTING = frozenset(
     {
         "invalid_request_error",
@@ -49,8 +51,8 @@ class Fault(Exception):
 def of_status(status: int, kind: str, message: str, headers: Mapping[str, str], *, begun: bool) -> Fault:
     """The fault behind an error that a server sent; `kind` is its own word for it, or ""."""
     why = " ".join(filter(None, (str(status) if status != 200 else "", kind, message))).strip()[:500]
-    if kind in UNPAID or status == 402:
-        return Fault(why, "none")
+    if kind in UNPAID or status in NOT_WELCOME:
+        return Fault(why, "operator")
     if status == 413 or (status in (200, 400, 422) and _NO_ROOM.search(f"{kind} {message}".lower())):
         return Fault(why, "room", begun=begun)
     if status in AGAIN or status >= 500 or (status == 200 and kind not in LASTING):
