@@ -13,7 +13,7 @@ from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.situation import Choice, Situation
 
 NOT_SLOWER = 0.98
-"""Lower bound of the ratio from which on a tree counts as not slower."""
+"""Ratio from which on a tree counts as not slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ def variants(book: RecipeBook, situation: Situation) -> tuple[Variant, ...]:
     return tuple(sorted(found, key=lambda variant: (gains.get(variant.dropped, 1.0), variant.dropped)))
 
 
-def still_good(ci_low: float, ci_high: float) -> bool:
-    """Whether a variant may replace the champion: ratio over the champion, > 1 = the simpler tree is faster."""
-    return ci_low >= NOT_SLOWER and ci_high >= 1.0
+def still_good(ratio: float, ci_high: float) -> bool:
+    """Whether a variant may replace the champion: ratio over the champion, > 1 = the simpler tree is faster.
+
+    What it leaves out has proved its gain once, so being unsure is no reason to leave it out: the estimate itself has
+    to say that nothing is lost, and the interval must not rule it out.
+    """
+    return ratio >= NOT_SLOWER and ci_high >= 1.0

@@ -34,6 +34,7 @@ from vibeserve_tui.evaluation.workload import Workload, calls_of
 from vibeserve_tui.metrics import Comparison, Figure
 from vibeserve_tui.metrics import Role as MetricRole
 from vibeserve_tui.profile_report import ProfileReport, Quality
+from vibeserve_tui.recipes.ablation import still_good
 from vibeserve_tui.recipes.expressions import Scope
 from vibeserve_tui.recipes.recipe_spec import Layer
 from vibeserve_tui.roles.briefing import Briefing
@@ -185,15 +186,17 @@ class Evaluator:
         return self._measured(done.evidence, done.comparison).model_copy(update={"checked_twice": True})
 
     async def _is_as_good(self, number: int, champion: str, simpler: str, label: str) -> ev.Measured:
-        """The gate the other way round: only a recipe that is measurably faster than its absence stays."""
+        """The gate the other way round: does the recipe, which has won before, still win over its absence?"""
         without = self._side(f"r{number}", simpler, prove=True)
         done = await self._compare(without, self._side(label, champion), self._told(number, swap=True))
         measured = self._measured(done.evidence, done.comparison, swap=True)
         match done.comparison.outcome:
             case "accepted":
                 update = {"outcome": "rejected", "reason": f"the recipe still pays: {_ratio(done.comparison)} with it"}
-            case "rejected" | "indecisive":
+            case "rejected" | "indecisive" if _still_good(measured.headline):
                 update = {"outcome": "accepted", "reason": f"not measurably faster with it: {_ratio(done.comparison)}"}
+            case "rejected" | "indecisive":
+                update = {"outcome": "rejected", "reason": f"slower without it: {_ratio(done.comparison)} with it"}
             case _:
                 update = {}
         return measured.model_copy(update=update)
@@ -390,6 +393,10 @@ def _figure(figure: Figure, *, swap: bool) -> ev.Figure:
         headline=figure.spec.role is MetricRole.HEADLINE,
         guard=figure.spec.role is MetricRole.GUARD,
     )
+
+
+def _still_good(simpler: ev.Figure | None) -> bool:
+    return bool(simpler and simpler.ratio and simpler.ci_high and still_good(simpler.ratio, simpler.ci_high))
 
 
 def _inverse(ratio: float | None) -> float | None:
