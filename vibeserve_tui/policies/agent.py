@@ -75,10 +75,7 @@ class Policy:
         if issue is not None:
             found.append(_settled(issue, record))
         line = f"r{record.number} {record.task.title}: {_in_words(record)}"
-        text = memory.add_note(state.memory, _HEADINGS[record.outcome], line)
-        if text != state.memory:
-            found.append(ev.MemoryChanged(text=text, by="engine"))
-        return found
+        return [*found, *self._run.noted(_HEADINGS[record.outcome], line)]
 
     def _file_all(self, drafts: Iterable[IssueDraft]) -> None:
         for draft in drafts:
