@@ -4,15 +4,19 @@ A step never takes longer than its token budget allows, so running sequences kee
 worked off; and short prompts that wait together share one pass.
 """
 
+from typing import TYPE_CHECKING
+
 from server import counters
 from server.config import Config
-from server.model import Model
 from server.sampling import pick
 from server.sequence import Sequence
 
+if TYPE_CHECKING:
+    from server.model import Model
+
 
 class Prefill:
-    def __init__(self, model: Model, config: Config) -> None:
+    def __init__(self, model: "Model", config: Config) -> None:
         self._model = model
         self._budget = config.integer("prefill_tokens")
 

@@ -1,14 +1,18 @@
 # region: decode
 """How running sequences get their next tokens: one token each per step."""
 
+from typing import TYPE_CHECKING
+
 from server.config import Config
-from server.model import Model
 from server.sampling import pick
 from server.sequence import Sequence
 
+if TYPE_CHECKING:
+    from server.model import Model
+
 
 class Decode:
-    def __init__(self, model: Model, config: Config) -> None:
+    def __init__(self, model: "Model", config: Config) -> None:
         self._model = model
 
     def step(self, sequences: list[Sequence]) -> None:

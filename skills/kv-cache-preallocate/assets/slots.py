@@ -1,14 +1,18 @@
 # region: slots
 """Which slot of the KV cache a request gets."""
 
+from typing import TYPE_CHECKING
+
 from server.config import Config
-from server.model import Model
 from server.sequence import Sequence
 from server.ticket import Ticket
 
+if TYPE_CHECKING:
+    from server.model import Model
+
 
 class Slots:
-    def __init__(self, model: Model, config: Config) -> None:
+    def __init__(self, model: "Model", config: Config) -> None:
         self._eos = model.eos
         self._free = list(range(config.integer("max_batch")))
 

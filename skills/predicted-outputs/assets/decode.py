@@ -2,14 +2,17 @@
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from server import counters
 from server.config import Config
 from server.draft import Draft
-from server.model import Model
 from server.sampling import pick
 from server.sequence import Sequence
+
+if TYPE_CHECKING:
+    from server.model import Model
 
 TRIALS = 3
 """Verifications of a draft before its speed is compared with plain decoding."""
@@ -26,7 +29,7 @@ class Trial:
 
 
 class Decode:
-    def __init__(self, model: Model, config: Config) -> None:
+    def __init__(self, model: "Model", config: Config) -> None:
         self._model = model
         self._max_window = config.integer("draft_window")
         # A finished sequence takes its draft along.

@@ -7,17 +7,21 @@ the last prompt token is always computed.
 With a few dozen slots, comparing the prompt with each of them takes microseconds; a radix tree pays from hundreds on.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from server import counters
 from server.config import Config
-from server.model import Model
 from server.sequence import Sequence
 from server.ticket import Ticket
 
+if TYPE_CHECKING:
+    from server.model import Model
+
 
 class Slots:
-    def __init__(self, model: Model, config: Config) -> None:
+    def __init__(self, model: "Model", config: Config) -> None:
         self._model = model
         self._eos = model.eos
         self._least = config.integer("prefix_min_tokens")

@@ -7,11 +7,14 @@ import os
 import queue
 import threading
 import traceback
+from typing import TYPE_CHECKING
 
 from server.config import Config
-from server.model import Model
 from server.protocol import GenerationRequest
 from server.ticket import Sink, Ticket
+
+if TYPE_CHECKING:
+    from server.model import Model
 
 # region: schedule.imports
 from server import counters
@@ -20,7 +23,7 @@ from server import counters
 
 
 class Engine:
-    def __init__(self, model: Model, config: Config) -> None:
+    def __init__(self, model: "Model", config: Config) -> None:
         self.model = model
         self.dtype = model.dtype
         self.max_len = config.integer("max_len")
