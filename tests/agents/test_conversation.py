@@ -96,11 +96,11 @@ async def test_a_huge_and_broken_tool_output_reaches_the_model_cut_and_as_valid_
 
 
 async def test_old_results_and_then_a_summary_make_room(wire: str) -> None:
-    """The server counts a token for every four characters, as our gauge expects, and takes no more than 4,000."""
+    """The server counts a token for every four characters, as our gauge expects, and takes no more than 8,000."""
 
     def brain(request: Request) -> Turn:
         size = len(sent(request)) // 4
-        if size > 4000:
+        if size > 8000:
             return Turn(status=400, error={"type": "invalid_request_error", "message": "maximum context length"})
         usage = {"input": size, "output": 20}
         if "Write a summary" in request.prompt:
@@ -112,7 +112,7 @@ async def test_old_results_and_then_a_summary_make_room(wire: str) -> None:
     def prepare(scene: Scene) -> None:
         scene.files["a"] = "x" * 1200
 
-    scene, server = await play(brain, wire, limits=Limits(turns=40), context=4000, prepare=prepare)
+    scene, server = await play(brain, wire, limits=Limits(turns=40), context=8000, prepare=prepare)
     assert scene.result.status == "ok"
     rooms = [call for call in scene.used if call.name == "make_room"]
     assert len(rooms) >= 2 and all("became" in room.output for room in rooms)
@@ -123,7 +123,7 @@ async def test_old_results_and_then_a_summary_make_room(wire: str) -> None:
 
 async def test_an_overflow_that_the_server_notices_first_makes_room(wire: str) -> None:
     def brain(request: Request) -> Turn:
-        if len(request.results) > 12 and len(sent(request)) > 30_000:
+        if len(request.results) > 12 and len(sent(request)) > 34_000:
             return Turn(status=400, error={"type": "invalid_request_error", "message": "prompt is too long"})
         return SUBMIT if len(request.results) > 12 else Turn(calls=[read()])
 

@@ -111,7 +111,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("name", "wire"), itertools.product(CASES, WIRES), ids=lambda value: value.replace(" ", "-"))
+@pytest.mark.parametrize(("name", "wire"), list(itertools.product(CASES, WIRES)), ids=lambda value: value.replace(" ", "-"))
 async def test_fault(name: str, wire: str) -> None:
     case = CASES[name]
     scene, server = await play(case.turns, wire, limits=Limits(turns=8, retries=4), **case.settings)

@@ -38,15 +38,14 @@ def connect(settings: VoiceSettings, key: str, patience: Patience) -> Wire:
 
     from vibeserve_tui.agents.loop.messages_wire import MessagesWire
 
-    headers = {"x-api-key": key} if settings.auth == "x-api-key" else {}
+    headers: dict[str, str | anthropic.Omit] = {"x-api-key": key} if settings.auth == "x-api-key" else {}
     if settings.auth != "bearer" or not key:
-        headers["Authorization"] = anthropic.omit  # type: ignore[assignment]  # the SDK's way to send none
+        headers["Authorization"] = anthropic.omit
     client = anthropic.AsyncAnthropic(
         # Never None: the SDK would go looking for credentials in places that the operator did not name.
         api_key=key or "none",
         base_url=settings.base_url or BASE_URL,
-        default_headers=headers,
         max_retries=0,
         timeout=patience.timeout,
     )
-    return MessagesWire(client, settings.effort)
+    return MessagesWire(client, headers, settings.effort)

@@ -39,16 +39,15 @@ def connect(settings: VoiceSettings, key: str, patience: Patience) -> Wire:
     from vibeserve_tui.agents.loop.chat_wire import ChatWire
     from vibeserve_tui.agents.loop.responses_wire import ResponsesWire
 
-    headers = {"x-api-key": key} if settings.auth == "x-api-key" else {}
+    headers: dict[str, str | openai.Omit] = {"x-api-key": key} if settings.auth == "x-api-key" else {}
     if settings.auth != "bearer" or not key:
-        headers["Authorization"] = openai.omit  # type: ignore[assignment]  # the SDK's way to send none
+        headers["Authorization"] = openai.omit
     client = openai.AsyncOpenAI(
         api_key=key or "none",
         base_url=settings.base_url or BASE_URL,
-        default_headers=headers,
         max_retries=0,
         timeout=patience.timeout,
     )
     if settings.api == "responses":
-        return ResponsesWire(client, settings.effort)
-    return ChatWire(client, settings.effort, own_server=bool(settings.base_url))
+        return ResponsesWire(client, headers, settings.effort)
+    return ChatWire(client, headers, settings.effort, own_server=bool(settings.base_url))

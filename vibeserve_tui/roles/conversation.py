@@ -35,13 +35,17 @@ async def ask(run: Run, voice: Voice, request: AgentRequest, reply: type[Reply],
     role = request.role.value
     purse = RunPurse(run, role, voice.settings)
     run.emit(ev.AgentStarted(role=role, provider=voice.provider, round=round_of(run.state), task=task))
-    result = await _listen(run, voice, _equipped(run, voice, request, purse))
-    if result.halts or purse.run_is_spent:
+    result = await _listen(run, voice, _equipped(run, voice, request, purse), purse)
+    if _halts(result, purse):
         fix = f"vibeserve resume {run.dir.name}{' --max-usd USD' if purse.run_is_spent else ''}"
         raise AgentsHalted(f"the {role} cannot go on: {result.reason}", fix=fix)
     if result.status != "ok" or not isinstance(result.value, reply):
         raise AgentError(result.reason or f"the {role} ended with status {result.status}")
     return result.value
+
+
+def _halts(result: Result, purse: RunPurse) -> bool:
+    return result.halts or (result.status == "budget" and purse.run_is_spent)
 
 
 def _equipped(run: Run, voice: Voice, request: AgentRequest, purse: RunPurse) -> AgentRequest:
@@ -55,7 +59,7 @@ def _equipped(run: Run, voice: Voice, request: AgentRequest, purse: RunPurse) ->
     )
 
 
-async def _listen(run: Run, voice: Voice, request: AgentRequest) -> Result:
+async def _listen(run: Run, voice: Voice, request: AgentRequest, purse: RunPurse) -> Result:
     """The agent's last event, with all before it in the journal."""
     role, brief = request.role.value, request.brief
     recorder = None
@@ -78,7 +82,7 @@ async def _listen(run: Run, voice: Voice, request: AgentRequest) -> Result:
         if isinstance(events, AsyncGenerator):
             await events.aclose()
     transcript = ""
-    if recorder:
+    if recorder and not _halts(result, purse):  # such a call is made again, and only that one is to be replayed
         await asyncio.to_thread(recorder.hear, result)
         transcript = await asyncio.to_thread(run.dir.put_blob, recorder.data())
     run.emit(

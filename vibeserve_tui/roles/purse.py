@@ -7,7 +7,7 @@ settled it counts at that estimate, also in the process that goes on with the ru
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.loop.prices import cost
@@ -76,7 +76,7 @@ class RunPurse:
         return turn
 
     def paid(self, turn: str, model: str, tokens: Tokens, *, exact: bool = True) -> float | None:
-        before = dict(self._run_limit().shares())
+        before = dict(self._settled().shares())
         usd = cost(self._settings.prices, model, tokens)
         spent = ev.AgentSpent(
             id=turn,
@@ -92,7 +92,7 @@ class RunPurse:
         )
         self._run.emit(spent)
         self._call = self._call.plus(tokens.total, usd)
-        for limit, share in self._run_limit().shares():
+        for limit, share in self._settled().shares():
             for mark in TOLD_AT:
                 if before.get(limit, 0.0) < mark <= share:
                     self._run.emit(ev.Warned(text=f"agents took {mark:.0%} of the run's budget of {limit}"))
@@ -109,6 +109,10 @@ class RunPurse:
     def _run_limit(self) -> _Limit:
         state = self._run.state
         return _Limit("the run", state.spend, state.max_usd, state.max_tokens)
+
+    def _settled(self) -> _Limit:
+        """Without the estimate of the turn that is being settled."""
+        return replace(self._run_limit(), spent=sum(self._run.state.spent.values(), Spend()))
 
 
 def round_of(state: RunState) -> int:

@@ -6,7 +6,7 @@ Some count no usage, some end a turn of tool calls with "stop", some leave ids o
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,11 @@ from vibeserve_tui.agents.loop.turns import Answers, Asked, Call, Entry, Prefix,
 
 
 class ChatWire:
-    def __init__(self, client: openai.AsyncOpenAI, effort: str = "", *, own_server: bool = True) -> None:
+    def __init__(
+        self, client: openai.AsyncOpenAI, headers: Mapping[str, str | openai.Omit], effort: str, *, own_server: bool
+    ) -> None:
         self._client = client
+        self._headers = headers
         self._effort = effort
         # OpenAI refuses the old name for its newer models; other servers often know no other.
         self._length_name = "max_tokens" if own_server else "max_completion_tokens"
@@ -39,6 +42,7 @@ class ChatWire:
                 stream=True,
                 stream_options={"include_usage": True},
                 extra_body=more,
+                extra_headers=self._headers,
             )
         async with stream:
             with translated(begun=True):

@@ -245,7 +245,8 @@ class Conversation:
     async def _make_room(self, *, must: bool) -> AsyncGenerator[AgentEvent]:
         """Old tool results go first; then the model itself says what matters. If it must, raises when nothing helps."""
         before = self._size(self._history)
-        goal = FULL * min(self._context or before, before)
+        # A server that refuses knows its size better than our settings do.
+        goal = FULL * (before if must or self._context is None else self._context)
         self._history = shortened(self._history)
         if self._size(self._history) > goal:
             await self._summarise(min(KEPT_TOKENS, goal / 4) * self._gauge.per_token)
@@ -262,8 +263,8 @@ class Conversation:
             return
         try:
             reply = await self._paid_turn([*self._history, Asked(PLEASE_SUMMARISE)])
-        except Fault as fault:
-            raise _Ended("context", f"the conversation does not fit, nor a summary of it: {fault.why}") from fault
+        except Fault:
+            return  # then what was cut so far has to be enough
         if summary := without_thoughts(reply.text):
             self._history = summarised(self._history, summary, kept)
 

@@ -34,8 +34,11 @@ EXTRA_BREAKPOINTS = 2
 
 
 class MessagesWire:
-    def __init__(self, client: anthropic.AsyncAnthropic, effort: str = "") -> None:
+    def __init__(
+        self, client: anthropic.AsyncAnthropic, headers: Mapping[str, str | anthropic.Omit], effort: str
+    ) -> None:
         self._client = client
+        self._headers = headers
         self._effort = effort
 
     async def turn(self, model: str, prefix: Prefix, history: Sequence[Entry]) -> Reply:
@@ -48,6 +51,7 @@ class MessagesWire:
                 messages=messages(model, history),
                 cache_control={"type": "ephemeral"},
                 extra_body={"output_config": {"effort": self._effort}} if self._effort else None,
+                extra_headers=self._headers,
                 stream=True,
             )
         async with stream:

@@ -17,8 +17,9 @@ INCOMPLETE: Mapping[str, Stop] = {"max_output_tokens": "length", "content_filter
 
 
 class ResponsesWire:
-    def __init__(self, client: openai.AsyncOpenAI, effort: str = "") -> None:
+    def __init__(self, client: openai.AsyncOpenAI, headers: Mapping[str, str | openai.Omit], effort: str) -> None:
         self._client = client
+        self._headers = headers
         self._effort = effort
 
     async def turn(self, model: str, prefix: Prefix, history: Sequence[Entry]) -> Reply:
@@ -33,6 +34,7 @@ class ResponsesWire:
                 include=["reasoning.encrypted_content"],
                 prompt_cache_key=prefix.cache_key,
                 extra_body={"reasoning": {"effort": self._effort}} if self._effort else None,
+                extra_headers=self._headers,
                 stream=True,
             )
         async with stream:
