@@ -51,7 +51,7 @@ def test_rounds_are_data_and_the_rest_is_narration(tmp_path: Path) -> None:
     assert rounds[8].startswith("●  8  kept       388 tok/s ×1.81 [1.76, 1.86]")
     assert any("confirmed output_throughput c16: 68.3 → 391.2 tok/s  ×5.73" in row for row in data)
     assert not set(data) & set(done.stderr.splitlines())
-    assert "round 4: because share of the profile: 38 %" in done.stderr
+    assert "round 4:   because share of the profile: 38 %" in done.stderr
 
 
 def test_json_lines_are_the_journal_s_records_in_order(tmp_path: Path) -> None:

@@ -196,3 +196,33 @@ async def test_budgets_change_while_the_run_goes_on(run, desk):
     assert await answer(run, cmd.SetBudget(max_rounds=3)) == "accepted"
     assert run.state.max_rounds == 3
     assert "neither" in await answer(run, cmd.SetBudget())
+
+
+def judged(run: Run, number: int, outcome: str = "pass") -> None:
+    """A finished round with the judge's answer."""
+    task = ev.TaskPlan(title=f"round {number}")
+    run.emit(ev.RoundPlanned(number=number, task=task), ev.AttemptStarted(round=number, attempt=1))
+    record = ev.RoundRecord(
+        number=number, task=task, outcome=ev.Outcome.KEPT, reason="faster", verdict=ev.Verdict(outcome=outcome)
+    )
+    run.emit(ev.RoundFinished(record=record))
+
+
+async def test_two_judged_rounds_can_be_asked_to_be_measured_again_and_a_failed_one_not(run, desk):
+    judged(run, 1)
+    judged(run, 2)
+    judged(run, 3, "fail")
+    assert await answer(run, cmd.MeasureAgain(a=1, b=2)) == "accepted"
+    assert run.state.again_wished == [(1, 2)]
+    assert "did not pass the judge" in await answer(run, cmd.MeasureAgain(a=1, b=3))
+    assert "two different rounds" in await answer(run, cmd.MeasureAgain(a=2, b=2))
+    assert "no finished round 9" in await answer(run, cmd.MeasureAgain(a=9, b=2))
+    run.emit(ev.MeasuredAgain(a=1, b=2, measured=measured("accepted")))
+    assert run.state.again_wished == []
+    assert run.state.again[1, 2].outcome == "accepted"
+
+
+async def test_the_limit_in_money_can_be_changed_and_no_limit_is_not_a_change(run, desk):
+    assert await answer(run, cmd.SetBudget(max_usd=2.5, max_tokens=1000)) == "accepted"
+    assert (run.state.max_usd, run.state.max_tokens) == (2.5, 1000)
+    assert "neither rounds" in await answer(run, cmd.SetBudget())

@@ -94,8 +94,8 @@ class Interrupts:
         if not self.stop or self.count > 2:
             self.left = True
         elif self.count == 1:
-            print("pausing after this step; ctrl-c again interrupts it", file=sys.stderr)
             self.run.post(Pause(by="headless"))
+            print("pausing after this step; ctrl-c again interrupts it", file=sys.stderr)
         else:
             self.signal_engine()
 

@@ -60,7 +60,8 @@ async def test_a_model_folder_and_traffic_become_a_checked_target_that_is_chosen
         await until(app, pilot, "it can be run")
         assert [(made.name, made.clients, made.answers) for made in library.made] == [("my-llama", 8, (32, 48, 64))]
         await pilot.press("escape")
-        await until(app, pilot, "vibeserve run my-llama")
+        await until(app, pilot, "▌my-llama")
+        await until(app, pilot, "made here")
         assert isinstance(app.screen, StartScreen)
 
 

@@ -157,7 +157,7 @@ async def test_help_can_be_searched() -> None:
 async def test_the_palette_knows_every_key_of_the_screen() -> None:
     async with stage("running") as opened:
         titles = {command.title for command in opened.app.get_system_commands(opened.screen)}
-        assert {"pause or resume", "a note for all later plans", "next theme", "next hunk"} <= titles
+        assert {"pause or resume", "a note for all later plans", "next theme", "next hunk or hit"} <= titles
 
 
 async def test_settings_take_effect_at_once_and_only_changed_lines_are_written(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ LOOKS: Mapping[Ink, Look] = {
     Ink.NAME: Look("code-name", ansi="", instead="text-primary"),
     Ink.STRING: Look("code-string", ansi="", instead="text-secondary"),
     Ink.NUMBER: Look("code-number", ansi="", instead="text-secondary"),
-    Ink.COMMENT: Look(share=0.75, words="italic", mono="dim", ansi=""),
+    Ink.COMMENT: Look(share=0.86, words="italic", mono="dim", ansi=""),
 }
 
 

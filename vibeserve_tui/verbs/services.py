@@ -29,7 +29,7 @@ from vibeserve_tui.inputs.own_targets import make_target, own_targets, weights_o
 from vibeserve_tui.inputs.scaffold import Traffic
 from vibeserve_tui.inputs.skills import SkillLibrary
 from vibeserve_tui.inputs.target import read_definition
-from vibeserve_tui.recipes.experience import ExperienceStore
+from vibeserve_tui.recipes.experience import Experience, ExperienceStore
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.resources import Shipped, shipped_folder, shipped_profiles, shipped_targets
 from vibeserve_tui.starting import Wanted, create_run, launch, plan_run
@@ -48,6 +48,7 @@ from vibeserve_tui.tui.services import (
 
 DISK_MIB = 120
 """What a default run leaves behind, measured with du."""
+EFFECTS_SHOWN = 6
 _SELF = [sys.executable, "-m", "vibeserve_tui"]
 
 
@@ -96,7 +97,6 @@ class AppServices:
         for skill in library.values():
             recipe = book.get(skill.name)
             own = [record for record in records if record.recipe == skill.name]
-            kept = sum(record.outcome == "kept" for record in own)
             entries.append(
                 SkillEntry(
                     name=skill.name,
@@ -105,7 +105,7 @@ class AppServices:
                     has_recipe=recipe is not None,
                     applies=", ".join(str(c) for c in recipe.spec.requires.conditions()) if recipe else "",
                     expected=recipe.spec.prior.source if recipe else "",
-                    history=f"tried {len(own)} times here, kept {kept}" if own else "never tried on this machine",
+                    history=_history(own),
                     source="shipped",
                     path=skill.path,
                     text=skill.path.read_text("utf-8", "replace"),
@@ -199,6 +199,20 @@ class AppServices:
         weights = weights_of(entry.path)
         model = ["--model", str(weights)] if weights else []
         return CheckProcess([*_SELF, "target", "check", str(entry.path), *model])
+
+
+def _history(own: Sequence[Experience]) -> str:
+    """How often a recipe was tried here, and what it brought the last times."""
+    if not own:
+        return "never tried by you"
+    kept = sum(record.outcome == "kept" for record in own)
+    lines = [f"kept {kept} of {len(own)} times"]
+    for record in reversed(own[-EFFECTS_SHOWN:]):
+        effect = "not measured" if record.ratio is None else f"×{record.ratio:.2f}"
+        if record.ci_low is not None and record.ci_high is not None:
+            effect += f" [{record.ci_low:.2f}, {record.ci_high:.2f}]"
+        lines.append(f"- {effect} {record.outcome}, round {record.round} of {record.run}")
+    return "\n".join(lines)
 
 
 def _estimate(plan: ev.RunPlan, past: Sequence[RunSummary]) -> str:

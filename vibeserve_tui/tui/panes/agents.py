@@ -112,12 +112,12 @@ class AgentsPane(Pane):
         return Drawing(lines, self._title(view), foot, cursor=cursor, to_end=self.follow)
 
     def _title(self, view: RunView) -> str:
-        providers = set(view.state.plan.agents.values()) if view.state.plan else set()
-        if self.size.width >= 90 and providers == {"playbook"}:
-            return "Agents · playbook: deterministic recipes, no model is called"
         turns = [f"{role_name(turn.role)}: {turn.model}" for turn in view.state.unsettled.values()]
         if turns and self.size.width >= 60:
             return f"Agents · waiting for {', '.join(turns)}"
+        providers = set(view.state.plan.agents.values()) if view.state.plan else set()
+        if self.size.width >= 90 and providers == {"playbook"}:
+            return "Agents · playbook: deterministic recipes, no model is called"
         working = " ".join(role_name(role) for role in view.state.roles_working)
         return f"Agents · {working} at work" if working else "Agents"
 

@@ -189,3 +189,6 @@ class BoardPane(Pane):
         if self._issues:
             self._chosen = self._issues[min(max(0, at), len(self._issues) - 1)].id
             self.show(self.view)
+            marked = [y for y in range(self.line_count) if any(span.text == glyphs.CURSOR for span in self.line_at(y))]
+            for y in reversed(marked):  # the head of the card last, so that it is what surely shows
+                self.show_line(y)

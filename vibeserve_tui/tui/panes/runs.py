@@ -11,7 +11,7 @@ from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, fit, line, right
 
 LABEL = 10
-LEVEL, GAIN = 9, 20
+LEVEL, GAIN = 7, 18
 
 
 def draw_runs_facts(a: RunState, b: RunState, width: int) -> list[Line]:
@@ -90,7 +90,7 @@ def _cells(figure: ev.Figure | None, places: int) -> Line:
         return line(right(fig.UNKNOWN, LEVEL), " " * (GAIN + 2))
     interval = f" [{figure.ci_low:.2f}, {figure.ci_high:.2f}]" if figure.ci_low and figure.ci_high else ""
     reading = fig.reading_of(figure.ci_low, figure.ci_high)
-    gain = f"  {fig.factor(figure.ratio) or fig.UNKNOWN}{interval}"
+    gain = f"  ×{figure.ratio:.2f}{interval}" if figure.ratio else f"  {fig.UNKNOWN}"
     return line(right(fig.number(figure.b, places), LEVEL), (fit(gain, GAIN + 2), fig.READING_INKS[reading]))
 
 

@@ -27,6 +27,7 @@ STATUS = {
     Liveness.FAILED: (glyphs.FAILED, "failed", Ink.BAD),
     Liveness.REPLAY: (glyphs.RUNNING, "replay", Ink.ACCENT),
 }
+STATE_FROM = 52
 NEW_TARGET = line(("+ new target from a model folder …", Ink.MUTED))
 NO_RUNS = "No runs yet. ⏎ runs the target above: no key, no download. ? explains the screen."
 
@@ -135,7 +136,9 @@ def _run(run: RunSummary, name: int, width: int, now: float) -> Line:
         if run.waiting and run.liveness is Liveness.RUNNING
         else STATUS[run.liveness]
     )
-    left = line((f"{sign} ", ink), f"{fit(word, 8)} {fit(run.target, name)}{fit(f'r{run.rounds}/{run.max_rounds}', 7)}")
+    # The sign says what the word says; the word goes first.
+    state = f"{fit(word, 8)} " if width >= STATE_FROM else ""
+    left = line((f"{sign} ", ink), f"{state}{fit(run.target, name)}{fit(f'r{run.rounds}/{run.max_rounds}', 7)}")
     return spread((*left, *_result(run, width)), (Span(fig.age(now - run.started_wall), Ink.MUTED),), width)
 
 

@@ -37,7 +37,7 @@ class CompareRunsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#figures-box").border_title = content("Compare two runs", self)
-        foot = "each gain was measured beside its own seed; between the runs nothing was measured"
+        foot = "each gain is against its own seed; between the runs nothing was measured"
         self.query_one("#figures-box").border_subtitle = content(foot, self)
         diff = self.query_one(DiffPane)
         diff.view = RunView(compact=True)

@@ -29,7 +29,7 @@ from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 FIELDS = (
-    ("model", "model folder", "", "config.json, tokenizer and safetensors · → takes the suggestion"),
+    ("model", "model folder", "", "config.json and safetensors; → completes"),
     ("name", "name", "", "how you call it from now on"),
     ("clients", "clients at once", "16", "the level that counts"),
     ("prompt", "longest prompt", "199", "tokens"),
@@ -136,7 +136,7 @@ class NewTargetScreen(ModalScreen[TargetEntry | None]):
         if not stands(self, ("facts", "footer", "page")):
             return
         facts = self.query_one("#facts", LineView)
-        lines = [BLANK, self._found, BLANK]
+        lines = [BLANK, *([self._found, BLANK] if self._found else [])]
         lines += self._steps or [line((part[0].text, Ink.MUTED)) if part else BLANK
                                  for part in draw_markdown(INTRODUCTION, facts.text_width)]  # fmt: skip
         facts.set_lines(lines)

@@ -17,6 +17,7 @@ from textual.events import Resize
 from textual.screen import Screen
 
 from vibeserve_tui.client import Liveness, RunClient, RunSummary
+from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, line
 from vibeserve_tui.tui.keymap import bindings
@@ -33,6 +34,7 @@ from vibeserve_tui.tui.widgets.line_view import LineView
 
 BOXES = {"targets": "1 Target", "plan": "2 Plan", "machine": "3 This machine", "runs": "4 Past runs"}
 WIDE_FROM = 100
+SHORT_BELOW = 22
 SLOGAN = "one bespoke LLM server for one model, machine and workload"
 RELOAD_S = 5.0
 
@@ -80,6 +82,7 @@ class StartScreen(Screen[None]):
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width >= WIDE_FROM, "-wide")
+        self.set_class(event.size.height < SHORT_BELOW, "-short")
         self.call_after_refresh(self.draw_all)
 
     # ---- asking ------------------------------------------------------------------------------------------------
@@ -180,22 +183,36 @@ class StartScreen(Screen[None]):
         box.set_lines(lines or [line(("reading the targets …", Ink.MUTED)), BLANK], cursor=cursor)
 
     def _draw_feet(self, boxes: dict[str, Box]) -> None:
-        changes = self.form is not None and any(choice.options for choice in self.form.choices)
         feet = {
             "targets": "n new target",
-            "plan": self._busy or ("←→ change · y copy the command" if changes else ""),
+            "plan": self._plan_foot(boxes["plan"]),
             "machine": "d details and fixes",
             "runs": self._runs_foot(),
         }
         for name, foot in feet.items():
             boxes[name].border_subtitle = content(foot, self)
 
+    def _plan_foot(self, box: Box) -> str:
+        """Whether it can start, where the plan's own last line is out of sight; else the keys."""
+        form = self.form
+        if self._busy or form is None:
+            return self._busy
+        if box.size.height <= len(form.choices):
+            return f"{glyphs.OK} {form.ready}" if form.ready else f"{glyphs.FAILED} {form.blocked}"
+        return "←→ change · y copy the command" if any(choice.options for choice in form.choices) else ""
+
     def _runs_foot(self) -> str:
         if not self.runs:
             return ""
         if self._marked:
-            return f"{self._marked} marked · c compares with the chosen one"
-        return "⏎ opens · r resumes · m c compare two · X deletes"
+            return f"{self._marked} marked · c compares"
+        forms = (
+            "⏎ opens · r resumes · m c compare two · X deletes",
+            "⏎ opens · m c compare two · X deletes",
+            "⏎ opens",
+        )
+        room = self.query_one("#runs", Box).text_width
+        return next((form for form in forms if len(form) <= room), "")
 
     def on_line_view_moved(self, event: LineView.Moved) -> None:
         name, cursor = event.view.id or "", event.view.cursor

@@ -68,7 +68,8 @@ class Diff:
         for left_out in (Kind.ADDED, Kind.REMOVED):
             side = [entry for entry in lines[start:end] if entry.kind is not left_out]
             texts = [entry.text for entry in side]
-            self._runs.update((id(entry), runs) for entry, runs in zip(side, runs_of(texts, path), strict=True))
+            for entry, runs in zip(side, runs_of(texts, path), strict=True):
+                self._runs[id(entry)] = runs
 
     @property
     def files(self) -> list[DiffLine]:

@@ -65,6 +65,9 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
     def line_count(self) -> int:
         return len(self._lines)
 
+    def line_at(self, index: int) -> Line:
+        return self._lines[index]
+
     @property
     def current_line(self) -> Line:
         """The selected line, else the first visible one."""
