@@ -161,7 +161,7 @@ async def test_a_recipe_that_does_not_apply_costs_the_attempt_and_says_why(run, 
 
 
 def test_an_unknown_policy_or_provider_names_those_that_exist(run):
-    assert policy_names() == ("agent",)
+    assert "agent" in policy_names()
     with pytest.raises(ProfileError, match="pick one of: agent"):
         load_policy("telepathy", run, None)
     with pytest.raises(ProfileError, match="playbook"):

@@ -1,15 +1,20 @@
-"""Outer-loop search policies, one file each: a module exports `Policy`, found by its file name."""
+"""Outer-loop search policies, one file each: found by file name, exporting `Policy` and the role that it `ASKS`."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
-from vibeserve_tui.errors import ProfileError
-from vibeserve_tui.events import Event, RoundRecord, TaskPlan
-from vibeserve_tui.roles.orchestrator import Orchestrator
-from vibeserve_tui.state.run import Run
+from vibeserve_tui.errors import ProfileError, did_you_mean
+
+if TYPE_CHECKING:  # naming the policies costs a command line nothing
+    from vibeserve_tui.agents.protocol import Role
+    from vibeserve_tui.events import Event, RoundRecord, TaskPlan
+    from vibeserve_tui.roles.mutator import Mutator
+    from vibeserve_tui.roles.orchestrator import Orchestrator
+    from vibeserve_tui.state.run import Run
 
 
 class Policy(Protocol):
@@ -29,9 +34,26 @@ def policy_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"))
 
 
-def load_policy(name: str, run: Run, orchestrator: Orchestrator) -> Policy:
+def require_policy(name: str) -> None:
     """Raises ProfileError listing the policies that exist."""
-    if name not in policy_names():
-        raise ProfileError(f"no outer-loop policy named {name!r}", fix=f"pick one of: {', '.join(policy_names())}")
-    policy: Policy = import_module(f"vibeserve_tui.policies.{name}").Policy(run, orchestrator)
+    names = policy_names()
+    if name not in names:
+        what = f"no outer-loop policy named {name!r}{did_you_mean(name, names)}"
+        raise ProfileError(what, fix=f"pick one of: {', '.join(names)}")
+
+
+def asked_by(name: str) -> Role:
+    """The role that plans for this policy."""
+    role: Role = _module(name).ASKS
+    return role
+
+
+def load_policy(name: str, run: Run, planner: Orchestrator | Mutator) -> Policy:
+    """`planner` plays the role that the policy asks. Raises ProfileError listing the policies that exist."""
+    policy: Policy = _module(name).Policy(run, planner)
     return policy
+
+
+def _module(name: str) -> ModuleType:
+    require_policy(name)
+    return import_module(f"vibeserve_tui.policies.{name}")

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.agents.protocol import Role
 from vibeserve_tui.agents.replies import IssueDraft, PlanReply, RoundPlan
 from vibeserve_tui.errors import AgentError
-from vibeserve_tui.roles.filing import issue_of
+from vibeserve_tui.roles.filing import issue_for, issue_of
 from vibeserve_tui.roles.orchestrator import Orchestrator
 from vibeserve_tui.state import issues, memory
+from vibeserve_tui.state.lessons import remembered, settled
 from vibeserve_tui.state.run import Run
 
+ASKS = Role.ORCHESTRATOR
 PLANS = 3
 """Answers of an orchestrator that may be unusable before the search ends with what it has."""
 
@@ -59,7 +62,7 @@ class Policy:
         task = self._orchestrator.task_of(reply)
         if task is None:
             return reply.stop_reason or "the orchestrator has no further idea"
-        issue = self._issue_for(task, named)
+        issue = issue_for(self._run, task, named)
         number = max(self._run.state.rounds, default=0) + 1
         self._run.emit(issues.start(issue, number))
         return task.model_copy(update={"issue": issue.id})
@@ -73,9 +76,8 @@ class Policy:
         found: list[ev.Event] = []
         issue = state.issues.get(record.task.issue)
         if issue is not None:
-            found.append(_settled(issue, record))
-        line = f"r{record.number} {record.task.title}: {_in_words(record)}"
-        return [*found, *self._run.noted(_HEADINGS[record.outcome], line)]
+            found.append(settled(issue, record))
+        return [*found, *remembered(self._run, record)]
 
     def _file_all(self, drafts: Iterable[IssueDraft]) -> None:
         for draft in drafts:
@@ -97,58 +99,3 @@ class Policy:
             )
             if changed != known:
                 self._run.emit(ev.IssueChanged(issue=changed))
-
-    def _issue_for(self, task: ev.TaskPlan, named: str) -> ev.Issue:
-        """The issue that the task belongs to; filed now if there is none."""
-        board = self._run.state.issues
-        same = (i for i in board.values() if i.title == task.title and i.skill == task.skill)
-        found = board.get(named) or next(same, None)
-        if found is not None:
-            return found
-        filed = ev.IssueChanged(
-            issue=ev.Issue(
-                id=issues.next_id(board),
-                type=ev.IssueType.PERF,
-                title=task.title,
-                skill=task.skill,
-                body=task.instructions,
-            )
-        )
-        self._run.emit(filed)
-        return filed.issue
-
-
-_HEADINGS = {
-    ev.Outcome.KEPT: memory.WORKS,
-    ev.Outcome.REVERTED: memory.DEAD_ENDS,
-    ev.Outcome.FAILED: memory.DEAD_ENDS,
-    ev.Outcome.INDECISIVE: memory.UNCLEAR,
-    ev.Outcome.VOID: memory.UNCLEAR,
-}
-_STATUS = {
-    ev.Outcome.KEPT: ev.IssueStatus.DONE,
-    ev.Outcome.REVERTED: ev.IssueStatus.ABANDONED,
-    ev.Outcome.FAILED: ev.IssueStatus.ABANDONED,
-    ev.Outcome.INDECISIVE: ev.IssueStatus.PARKED,
-    ev.Outcome.VOID: ev.IssueStatus.PARKED,
-}
-
-
-def _settled(issue: ev.Issue, record: ev.RoundRecord) -> ev.IssueChanged:
-    status = _STATUS[record.outcome]
-    return issues.settle(issue, status, "" if status is ev.IssueStatus.DONE else _in_words(record))
-
-
-def _in_words(record: ev.RoundRecord) -> str:
-    """`+41.2 % [+39.0, +43.5], kept` or the reason why there is no figure."""
-    figure = record.measured.headline if record.measured else None
-    if figure is None or figure.ratio is None:
-        return f"{record.outcome.value}: {record.reason}"
-    gain = f"×{figure.ratio:.2f}"
-    if figure.ci_low is not None and figure.ci_high is not None:
-        gain += f" [{figure.ci_low:.2f}, {figure.ci_high:.2f}]"
-    spared = ", spared because it opens the way to more" if record.fate == "prerequisite" else ""
-    params = ", ".join(f"{name}={value}" for name, value in record.task.params.items())
-    return (
-        f"{gain} on {figure.metric} at {figure.level}, {record.outcome.value}{spared}{f' ({params})' if params else ''}"
-    )

@@ -30,3 +30,16 @@ def file_drafts(run: Run, drafts: Iterable[IssueDraft], *, by: str) -> None:
         filed = issues.file_issue(run.state.issues, issue_of(draft, by))
         if filed:
             run.emit(filed)
+
+
+def issue_for(run: Run, task: ev.TaskPlan, named: str = "") -> ev.Issue:
+    """The issue that the task belongs to; filed now if there is none."""
+    board = run.state.issues
+    same = (issue for issue in board.values() if issue.title == task.title and issue.skill == task.skill)
+    found = board.get(named) or next(same, None)
+    if found is not None:
+        return found
+    perf = ev.IssueType.PERF
+    issue = ev.Issue(id=issues.next_id(board), type=perf, title=task.title, skill=task.skill, body=task.instructions)
+    run.emit(ev.IssueChanged(issue=issue))
+    return issue
