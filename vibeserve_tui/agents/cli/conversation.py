@@ -1,0 +1,275 @@
+"""One question to a CLI: started, listened to, reminded if it stops without an answer, and paid for.
+
+Its folder is private and gone afterwards; in between it holds the configuration that switches off whatever would ask,
+update or read instructions from the workspace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vibeserve_tui.agents.cli import program
+from vibeserve_tui.agents.cli.answer import SUBMIT, Submission
+from vibeserve_tui.agents.cli.driver import (
+    Asked,
+    Began,
+    Call,
+    Driver,
+    Ended,
+    Failed,
+    Named,
+    Over,
+    Signal,
+    Spoke,
+    Total,
+    Turn,
+    failure,
+)
+from vibeserve_tui.agents.cli.process import COOKIE, Stalled, TimeIsUp, Watch, talk
+from vibeserve_tui.agents.cli.program import Program
+from vibeserve_tui.agents.cli.spending import Meter
+from vibeserve_tui.agents.cli.tool_server import Desk, serve_http
+from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Brief, Result, Said, Used
+from vibeserve_tui.errors import AgentError, BudgetSpent, SandboxError
+from vibeserve_tui.events import ToolCall, VoiceSettings
+from vibeserve_tui.execution.box import BoxSpec, Limits
+from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.inputs.keys import without_key
+
+BUILT_IN = frozenset({"write", "edit", "apply_patch", "bash", "grep", "glob"})
+"""Our tools that every CLI has itself; in its box they reach as far as ours."""
+BOX = Limits(memory_mib=12_288, tasks=1024, disk_mib=4096, scratch_mib=1024)
+LAST_ERRORS = 600
+"""Characters of what a program says on stderr that may become a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who is asked, and how it may reach its model."""
+
+    driver: Driver
+    program: Program
+    settings: VoiceSettings
+    key: str = field(default="", repr=False)
+
+
+@asynccontextmanager
+async def opened(terms: Terms, request: AgentRequest) -> AsyncIterator[Conversation]:
+    """A conversation with its private folder and its tools. Raises AgentError when the request is not for a CLI."""
+    brief, launcher = request.brief, request.launcher
+    if brief is None or launcher is None:
+        raise AgentError("a coding CLI needs a brief in words and a box to run in")
+    submission = Submission(request.schema)
+    offered = [tool for tool in brief.tools if tool.name not in BUILT_IN]
+    desk = Desk([*offered, submission.tool()], {SUBMIT: submission.refused})
+    folder = Path(tempfile.mkdtemp(prefix="vibeserve-cli-"))
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    login = () if terms.key or terms.settings.auth == "none" else terms.driver.login
+    lent = program.lend(login, home)
+    try:
+        async with serve_http(desk) as url:
+            yield Conversation(terms, request, brief, launcher, folder, desk, submission, url)
+    finally:
+        program.give_back(login, home, lent)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@dataclass(slots=True)
+class Conversation:
+    terms: Terms
+    request: AgentRequest
+    brief: Brief
+    launcher: Launcher
+    folder: Path
+    desk: Desk
+    submission: Submission
+    tools_url: str
+    meter: Meter = field(init=False)
+    failed: Failed | None = None
+    session: str = ""
+    _cookie: str = field(default_factory=lambda: secrets.token_hex(16))
+    _running: dict[str, tuple[Began, float]] = field(default_factory=dict)
+    _pieces: list[str] = field(default_factory=list)
+    _last_words: str = ""
+
+    def __post_init__(self) -> None:
+        limits = self.request.limits
+        self.meter = Meter(self.request.purse, self.terms.settings.model, limits.usd)
+
+    async def events(self) -> AsyncIterator[AgentEvent]:
+        """Until there is an answer, or there will be none."""
+        deadline = asyncio.get_running_loop().time() + self.request.limits.wall_s
+        prompt = "\n\n".join(filter(None, (self.brief.stable, self.brief.volatile, self.submission.instructions())))
+        for _ in range(1 + self.request.limits.nudges):
+            async for event in self._start(prompt, deadline):
+                yield event
+            if self._is_over or not self.session:
+                return
+            prompt = self.submission.reminder()
+
+    @property
+    def _is_over(self) -> bool:
+        return self.submission.value is not None or self.failed is not None or self._is_hopeless
+
+    @property
+    def _is_hopeless(self) -> bool:
+        return self.submission.faults >= self.request.limits.bad_arguments
+
+    def result(self) -> Result:
+        tokens, usd = self.meter.tokens.total, self.meter.usd
+        if self.submission.value is not None:
+            return Result("ok", self.submission.value, tokens=tokens, usd=usd)
+        if self.failed is not None:
+            reason = self._clean(f"{self.terms.driver.name}: {self.failed.reason}")
+            return Result(self.failed.status, reason=reason, tokens=tokens, usd=usd, halts=self.failed.halts)
+        if self._is_hopeless:
+            reason = f"{self.submission.faults} answers did not fit: {self.submission.last_fault}"
+            return Result("bad_arguments", reason=reason, tokens=tokens, usd=usd)
+        reason = f"{self.terms.driver.name} stopped without an answer"
+        return Result("no_submit", reason=reason, tokens=tokens, usd=usd)
+
+    # ---- one start of the program -----------------------------------------------------------------------------------
+
+    async def _start(self, prompt: str, deadline: float) -> AsyncIterator[AgentEvent]:
+        watch = Watch(self.terms.driver.silence_s, deadline, self._is_busy, lambda: self.submission.value is not None)
+        self._running.clear()
+        try:
+            self.meter.start(len(prompt) + len(self.brief.system))
+            async with aclosing(talk(self.launcher, self._spec(), prompt, watch)) as lines:
+                async for line in lines:
+                    signals = tuple(self.terms.driver.read(line))
+                    for signal in signals:
+                        for event in self._heard(signal):
+                            yield event
+                    watch.expects_exit = any(isinstance(signal, Over) for signal in signals)
+                    if self.failed is not None or self._is_hopeless or watch.expects_exit:
+                        break
+        except BudgetSpent as spent:
+            self.failed = Failed("budget", str(spent))
+        except Stalled:
+            self.failed = Failed("timeout", f"no sign of life for {watch.silence_s:.0f} s")
+        except TimeIsUp:
+            if self.submission.value is None:
+                self.failed = Failed("timeout", f"not done after {self.request.limits.wall_s:.0f} s")
+        except SandboxError as error:
+            self.failed = Failed("error", str(error), halts=True)
+        finally:
+            self.meter.close()
+        for event in self._flushed():
+            yield event
+        self._settle()
+
+    def _settle(self) -> None:
+        """What the program's last words are worth when it did not submit."""
+        if self.submission.value is not None:
+            self.failed = None
+        elif self.failed is None and not self._is_hopeless:
+            self.submission.take_words(self._last_words)
+            if not self.session and self.submission.value is None:
+                self.failed = failure(self._errors() or "it ended without saying anything")
+
+    def _is_busy(self) -> bool:
+        return bool(self._running) or self.desk.is_busy
+
+    def _heard(self, signal: Signal) -> Iterator[AgentEvent]:
+        if not isinstance(signal, Spoke) or signal.whole:
+            yield from self._flushed()
+        match signal:
+            case Named(session):
+                self.session = session
+            case Spoke(text, whole):
+                self._pieces.append(text)
+                if whole:
+                    yield from self._flushed()
+            case Began():
+                self._running[signal.id] = (signal, time.perf_counter())
+            case Ended():
+                yield Used(self._call(signal))
+            case Asked():
+                self.meter.expect()
+            case Turn(tokens):
+                self.meter.turn(tokens)
+            case Total(tokens, whole_session):
+                self.meter.total(tokens, whole_session=whole_session)
+            case Failed():
+                self.failed = signal
+            case Over():
+                pass
+
+    def _flushed(self) -> Iterator[AgentEvent]:
+        if self._pieces:
+            self._last_words = "".join(self._pieces)
+            self._pieces.clear()
+            yield Said(self._clean(self._last_words))
+
+    def _call(self, ended: Ended) -> ToolCall:
+        began, since = self._running.pop(ended.id, (None, time.perf_counter()))
+        return ToolCall(
+            name=began.name if began else ended.name or "tool",
+            arguments=self._clean(began.arguments if began else ended.arguments),
+            ok=ended.ok,
+            output=self._clean(ended.output),
+            took_s=round(time.perf_counter() - since, 3),
+        )
+
+    def _spec(self) -> BoxSpec:
+        call = self._asked()
+        command = self.terms.driver.command(call)
+        for name, text in command.files.items():
+            path = call.home / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        workspace = (self.brief.workspace,)
+        own = {"PATH": self.terms.program.search_path, COOKIE: self._cookie}
+        return BoxSpec(
+            argv=(str(self.terms.program.path), *command.argv),
+            cwd=self.brief.workspace,
+            env={**program.environment(), **command.env, **own},
+            read_only=(*self.terms.program.places, *self.brief.readable, *(() if self.brief.writable else workspace)),
+            writable=(call.home, *(workspace if self.brief.writable else ())),
+            limits=BOX,
+            log=self._log,
+            trusted_net=True,
+        )
+
+    def _asked(self) -> Call:
+        settings, limits = self.terms.settings, self.request.limits
+        return Call(
+            model=settings.model,
+            effort=settings.effort,
+            system=self.brief.system,
+            workspace=self.brief.workspace,
+            writable=self.brief.writable,
+            home=self.folder / "home",
+            tools_url=self.tools_url,
+            base_url=settings.base_url,
+            key=self.terms.key,
+            key_variable=settings.api_key_env,
+            turns=limits.turns,
+            usd=limits.usd,
+            session=self.session,
+        )
+
+    # ---- words ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "errors.log"
+
+    def _errors(self) -> str:
+        """The end of what the program said on stderr, in one line."""
+        if not self._log.exists():
+            return ""
+        return " ".join(self._log.read_text("utf-8", "replace").split())[-LAST_ERRORS:]
+
+    def _clean(self, text: str) -> str:
+        return without_key(text, self.terms.key)

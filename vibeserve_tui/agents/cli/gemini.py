@@ -1,0 +1,145 @@
+"""Gemini CLI: `gemini -o stream-json`, the prompt on its stdin.
+
+It reports usage once, at the end, for all its models together. Thoughts are in the total but not in the output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from pydantic import Field, JsonValue
+
+from vibeserve_tui.agents.cli.driver import (
+    SERVER,
+    SILENCE_S,
+    Began,
+    Call,
+    Command,
+    Ended,
+    Failed,
+    Lenient,
+    Login,
+    Named,
+    Over,
+    Signal,
+    Spoke,
+    Total,
+    failure,
+    parsed,
+    plain,
+)
+from vibeserve_tui.agents.protocol import Tokens
+
+READING = ("list_directory", "read_file", "read_many_files", "glob", "search_file_content", "grep_search")
+RUNNING = ("run_shell_command",)
+WRITING = ("write_file", "replace")
+
+
+class Gemini:
+    name = "gemini"
+    package = "@google/gemini-cli"
+    key_variable = "GEMINI_API_KEY"
+    login: tuple[Login, ...] = (
+        Login(".gemini/oauth_creds.json", ".gemini/oauth_creds.json"),
+        Login(".gemini/google_accounts.json", ".gemini/google_accounts.json"),
+    )
+    silence_s = SILENCE_S
+
+    def command(self, call: Call) -> Command:
+        argv = ["-o", "stream-json", "--approval-mode", "yolo", "--skip-trust"]
+        argv += ["-m", call.model] if call.model else []
+        argv += ["--resume", call.session] if call.session else []
+        env = {
+            "GEMINI_CLI_HOME": str(call.home),
+            "GEMINI_SYSTEM_MD": str(call.home / "system.md"),
+            "GEMINI_CLI_NO_RELAUNCH": "1",
+        }
+        env |= {"GEMINI_API_KEY": call.key} if call.key else {}
+        env |= {"GOOGLE_GEMINI_BASE_URL": call.base_url} if call.base_url else {}
+        files = {"system.md": call.system, ".gemini/settings.json": json.dumps(_settings(call))}
+        return Command(tuple(argv), env, files)
+
+    def read(self, line: str) -> Iterable[Signal]:
+        event = parsed(_Event, line)
+        if event is None:
+            return
+        match event.type:
+            case "init":
+                yield Named(event.session_id)
+            case "message" if event.role == "assistant" and event.content:
+                yield Spoke(event.content, whole=not event.delta)
+            case "tool_use":
+                yield Began(event.tool_id, plain(event.tool_name), json.dumps(event.parameters, ensure_ascii=False))
+            case "tool_result":
+                output = event.output or (event.error.message if event.error else "")
+                yield Ended(event.tool_id, event.status == "success", output)
+            case "result":
+                yield from _result(event)
+
+
+def _settings(call: Call) -> dict[str, JsonValue]:
+    """Everything that would ask, update, report home or read instructions from the workspace is off."""
+    tools = [*READING, *RUNNING, *(WRITING if call.writable else ())]
+    return {
+        "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
+        "security": {
+            "auth": {"selectedType": "gemini-api-key" if call.key else "oauth-personal"},
+            "environmentVariableRedaction": {"enabled": True},
+        },
+        "privacy": {"usageStatisticsEnabled": False},
+        "telemetry": {"enabled": False},
+        "model": {"maxSessionTurns": call.turns},
+        "tools": {"core": list[JsonValue](tools)},
+        "context": {"fileName": "no-such-file.md"},
+        "mcpServers": {SERVER: {"httpUrl": call.tools_url, "trust": True, "timeout": 900_000}},
+    }
+
+
+def _result(event: _Event) -> Iterator[Signal]:
+    if event.stats is not None:
+        yield Total(event.stats.tokens)
+    if event.status != "success":
+        reason = event.error.message if event.error else "the program gave no reason"
+        turns = event.error is not None and "Turn" in event.error.type
+        yield Failed("turns", reason) if turns else failure(reason)
+    yield Over()
+
+
+class _Error(Lenient):
+    type: str = ""
+    message: str = ""
+
+
+class _Stats(Lenient):
+    total_tokens: int = 0
+    input_tokens: int = 0
+    """All of them."""
+    output_tokens: int = 0
+    """Without thoughts."""
+    cached: int = 0
+
+    @property
+    def tokens(self) -> Tokens:
+        thoughts = max(0, self.total_tokens - self.input_tokens - self.output_tokens)
+        return Tokens(
+            input=max(0, self.input_tokens - self.cached),
+            cache_read=self.cached,
+            output=self.output_tokens + thoughts,
+            reasoning=thoughts,
+        )
+
+
+class _Event(Lenient):
+    type: str
+    session_id: str = ""
+    role: str = ""
+    content: str = ""
+    delta: bool = False
+    tool_name: str = ""
+    tool_id: str = ""
+    parameters: JsonValue = None
+    status: str = ""
+    output: str = ""
+    error: _Error | None = None
+    stats: _Stats | None = Field(default=None)

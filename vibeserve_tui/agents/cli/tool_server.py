@@ -1,0 +1,160 @@
+"""Our tools for programs that speak MCP: one server, over stdio or over HTTP on the loopback interface.
+
+It offers what it is given and nothing else; arguments are validated before a tool sees them, calls that change
+something run one after the other. Over HTTP the address itself is the secret: CLIs differ in which headers they send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from vibeserve_tui.agents.cli.answer import faults
+from vibeserve_tui.agents.cli.driver import SERVER
+from vibeserve_tui.agents.protocol import Tool, ToolError
+from vibeserve_tui.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
+
+Refusal = Callable[[ValidationError], str]
+START_S = 10.0
+
+
+class Desk:
+    """Where tool calls arrive."""
+
+    def __init__(self, tools: Sequence[Tool], refusals: dict[str, Refusal] | None = None) -> None:
+        self.tools = {tool.name: tool for tool in tools}
+        self._refusals = refusals or {}
+        """What is said instead of the usual when a tool's arguments do not fit."""
+        self._writing = asyncio.Lock()
+        self._running = 0
+
+    @property
+    def is_busy(self) -> bool:
+        return self._running > 0
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> tuple[str, bool]:
+        """What the tool says, and whether it could do what was asked."""
+        tool = self.tools.get(name)
+        if tool is None:
+            return f"there is no tool {name!r}; there are {', '.join(self.tools)}", False
+        try:
+            value = tool.arguments.model_validate(arguments)
+        except ValidationError as error:
+            refusal = self._refusals.get(name)
+            return refusal(error) if refusal else f"the arguments do not fit:\n{faults(error)}", False
+        self._running += 1
+        try:
+            if tool.read_only:
+                return await tool.call(value), True
+            async with self._writing:
+                return await tool.call(value), True
+        except ToolError as error:
+            return str(error), False
+        finally:
+            self._running -= 1
+
+
+def require() -> None:
+    """Raises EnvironmentFault when the protocol's package is missing."""
+    try:
+        import mcp.server.lowlevel  # noqa: F401
+    except ImportError as error:
+        raise EnvironmentFault("the package mcp is not installed", fix="pip install 'vibeserve-tui[mcp]'") from error
+
+
+def server_of(desk: Desk, instructions: str = "") -> Server:
+    from mcp import types
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.lowlevel import Server
+
+    async def list_tools(
+        _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return types.ListToolsResult(
+            tools=[
+                types.Tool(
+                    name=tool.name, description=tool.description, input_schema=tool.arguments.model_json_schema()
+                )
+                for tool in desk.tools.values()
+            ]
+        )
+
+    async def call_tool(_: ServerRequestContext[Any], asked: types.CallToolRequestParams) -> types.CallToolResult:
+        text, done = await desk.call(asked.name, asked.arguments or {})
+        return types.CallToolResult(content=[types.TextContent(text=text)], is_error=not done)
+
+    return Server(SERVER, instructions=instructions or None, on_list_tools=list_tools, on_call_tool=call_tool)
+
+
+async def serve_stdio(desk: Desk, instructions: str) -> None:
+    """Until stdin ends."""
+    from mcp.server.stdio import stdio_server
+
+    server = server_of(desk, instructions)
+    async with stdio_server() as (reading, writing):
+        await server.run(reading, writing, server.create_initialization_options())
+
+
+@asynccontextmanager
+async def serve_http(desk: Desk) -> AsyncIterator[str]:
+    """Yields the address under which the tools can be called, by whoever knows it, until the context ends."""
+    path = f"/{secrets.token_urlsafe(32)}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stop, ready = asyncio.Event(), asyncio.Event()
+        # In a task of its own: the server's task groups must be left by the task that entered them.
+        serving = asyncio.create_task(_serve(desk, path, listener, ready, stop))
+        waiting = asyncio.create_task(ready.wait())
+        try:
+            await asyncio.wait({serving, waiting}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}{path}"
+        finally:
+            waiting.cancel()
+            stop.set()
+            await asyncio.gather(serving, waiting, return_exceptions=True)
+
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+async def _serve(desk: Desk, path: str, listener: socket.socket, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    import uvicorn
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    class QuietServer(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """They are the engine's."""
+            yield
+
+    manager = StreamableHTTPSessionManager(server_of(desk), json_response=True, stateless=True)
+
+    async def only_here(scope: Scope, receive: Receive, send: Send) -> None:
+        if hmac.compare_digest(str(scope["path"]), path):
+            await manager.handle_request(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    settings = uvicorn.Config(only_here, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    server = QuietServer(settings)
+    async with manager.run():
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        ready.set()  # the socket listens already: whoever calls now is answered in a moment
+        await stop.wait()
+        server.should_exit = True
+        await serving

@@ -1,0 +1,86 @@
+"""Coding CLIs that the operator has installed play the roles that a model can play: claude, codex, gemini, opencode.
+
+The program runs in a box with the workspace, writable only for roles that may write, and with our tools over MCP. It is
+never asked to wait for a permission. An answer counts when it came through `submit` and fits the schema; exit codes and
+claims of success count for nothing, because the judge looks at the tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+from vibeserve_tui.agents.cli import program, tool_server
+from vibeserve_tui.agents.cli.claude import Claude
+from vibeserve_tui.agents.cli.codex import Codex
+from vibeserve_tui.agents.cli.conversation import Terms, opened
+from vibeserve_tui.agents.cli.driver import Driver
+from vibeserve_tui.agents.cli.gemini import Gemini
+from vibeserve_tui.agents.cli.opencode import OpenCode
+from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Result
+from vibeserve_tui.errors import AgentError, EnvironmentFault, InputError, did_you_mean
+from vibeserve_tui.events import VoiceSettings
+from vibeserve_tui.inputs.keys import find_key, require_key
+
+DRIVERS: Mapping[str, type[Driver]] = {driver.name: driver for driver in (Claude, Codex, Gemini, OpenCode)}
+NAMES = tuple(DRIVERS)
+
+
+class Agent:
+    def __init__(self, settings: VoiceSettings) -> None:
+        self._settings = settings
+
+    async def run(self, request: AgentRequest) -> AsyncIterator[AgentEvent]:
+        try:
+            async with opened(_terms(self._settings), request) as conversation:
+                async for event in conversation.events():
+                    yield event
+                yield conversation.result()
+        except (AgentError, EnvironmentFault, InputError) as error:
+            yield Result("error", reason=str(error), halts=True)
+
+
+def completed(settings: VoiceSettings) -> VoiceSettings:
+    """With the CLI's usual variable for its key, where that is set; else the user's own login is used."""
+    usual = _usual_variable(settings)
+    if settings.api_key_env or settings.auth == "none" or not usual or find_key(usual) is None:
+        return settings
+    return settings.model_copy(update={"api_key_env": usual})
+
+
+def missing(settings: VoiceSettings) -> None:
+    """Raises InputError or EnvironmentFault for what keeps the CLI from answering here."""
+    driver = _driver(settings)
+    program.find(driver.name, driver.package)
+    tool_server.require()
+    if settings.api_key_env:
+        require_key(settings.api_key_env)
+    elif settings.auth != "none" and not program.is_logged_in(driver.login):
+        usual = _usual_variable(settings) or "its provider's key"
+        raise InputError(
+            f"{driver.name} has neither a key nor a login", fix=f"export {usual}=…, or log in with {driver.name}"
+        )
+
+
+def _terms(settings: VoiceSettings) -> Terms:
+    driver = _driver(settings)
+    return Terms(
+        driver=driver,
+        program=program.find(driver.name, driver.package),
+        settings=settings,
+        key=require_key(settings.api_key_env) if settings.api_key_env else "",
+    )
+
+
+def _driver(settings: VoiceSettings) -> Driver:
+    if settings.api not in DRIVERS:
+        raise InputError(
+            f"no coding CLI {settings.api!r}{did_you_mean(settings.api, DRIVERS)}",
+            fix=f"api = one of {', '.join(NAMES)}",
+        )
+    return DRIVERS[settings.api]()
+
+
+def _usual_variable(settings: VoiceSettings) -> str:
+    """Of the CLI; where that serves many providers, of the one that the model's name begins with."""
+    provider, _, rest = settings.model.partition("/")
+    return _driver(settings).key_variable or (f"{provider.upper()}_API_KEY" if rest else "")
