@@ -1,0 +1,15 @@
+"""The fake servers speak plain HTTP, so that no client needs the hundreds of certificates it would load at its start."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_certificates() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *args, **kwargs: None)
+        yield
