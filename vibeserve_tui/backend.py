@@ -94,6 +94,16 @@ class Telemetry(Value):
     """Busy share of the device by processes that are not ours."""
     steal: float | None = None
     on_battery: bool | None = None
+    low_power_mode: bool | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    temp_c: float | None = None
+    thermal_level: int | None = None
+    """What the operating system says of heat; 0 is nominal."""
+    throttle: tuple[str, ...] | None = None
+    """Why the device slowed itself down since the sample before, in the backend's words."""
+    foreign_pids: tuple[int, ...] | None = None
+    """Processes that are not ours and hold the device in earnest."""
 
 
 class GateCheck(Value):
@@ -102,6 +112,25 @@ class GateCheck(Value):
     ok: bool
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class Ceiling(Value):
+    """The most that a device gives of something; only a measured one may bound a measurement."""
+
+    value: float
+    unit: Literal["B/s", "FLOP/s"]
+    provenance: Literal["measured", "datasheet", "estimate"]
+    conditions: str = ""
+    """Size, shape, threads."""
+
+
+class Ceilings(Value):
+    """What is not listed is unknown."""
+
+    bandwidth: Ceiling | None = None
+    """Reading weights of the asked size again and again: a small model lives in a cache, whatever the memory gives."""
+    compute: Mapping[str, Ceiling] = {}
+    """Matrix products by dtype, as torch names it."""
 
 
 class ProfilePlan(Value):
@@ -126,6 +155,48 @@ class Profiler(Protocol):
         """Files in, report out; ValueError when they are no usable profile."""
 
 
+class LaunchPlan(Value):
+    """How a server is started under a profiler, and what is run when the window is over."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = {}
+    """Added to the server's own environment."""
+    finish: tuple[tuple[str, ...], ...] = ()
+    """Commands that turn what was recorded into files which `parse` can read, in this order."""
+    finish_s: float = 120.0
+    max_bytes: int = 512 * 2**20
+
+
+class Window(Value):
+    """When to look: not before the server is warm, and not for long."""
+
+    delay_s: float
+    seconds: float
+
+
+@runtime_checkable
+class LaunchProfiler(Protocol):
+    """A tool that cannot attach: it must start the server itself, or set its environment (`vibeserve_tui.profiling`)."""
+
+    id: str
+    title: str
+
+    def availability(self) -> Availability: ...
+
+    def wrap(self, argv: Sequence[str], out: Path, window: Window) -> LaunchPlan:
+        """The server's command line inside the profiler's, writing into the folder `out`."""
+
+    def parse(self, out: Path) -> ProfileReport:
+        """Files in, report out; ValueError when they are no usable profile."""
+
+
+@runtime_checkable
+class ProfilesAtLaunch(Protocol):
+    """What a backend may offer besides: tools for a server that a person starts."""
+
+    def launch_profilers(self, device: Device) -> Sequence[LaunchProfiler]: ...
+
+
 @runtime_checkable
 class Backend(Protocol):
     name: str
@@ -145,6 +216,9 @@ class Backend(Protocol):
 
     def telemetry(self, device: Device, own: Pids) -> contextlib.AbstractContextManager[Iterator[Telemetry]]:
         """An endless iterator; each `next` takes one sample over the time since the one before."""
+
+    def ceilings(self, device: Device, weight_bytes: int) -> Ceilings:
+        """What the device gives at best, for weights of this size; takes seconds, and wants a quiet machine."""
 
     def ready(self, device: Device, recent: Sequence[Telemetry]) -> GateCheck: ...
 

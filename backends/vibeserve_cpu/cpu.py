@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -19,6 +20,8 @@ from vibeserve_tui.backend import (
     API_VERSION,
     Availability,
     CandidateEnv,
+    Ceiling,
+    Ceilings,
     Device,
     GateCheck,
     Pids,
@@ -34,6 +37,7 @@ PRESSURE_LIMIT = 0.20
 FOREIGN_LIMIT = 0.25
 STEAL_LIMIT = 0.05
 SWAP_LIMIT = 64 << 20
+CEILINGS_S = 60.0
 SHORTEST_SAMPLE_S = 0.05
 """Processor times tick every 10 ms: a shorter interval says nothing."""
 
@@ -120,6 +124,30 @@ class CpuBackend:
             return GateCheck(ok=False, reasons=("there is no telemetry of this time",))
         reasons = _reasons(during)
         return GateCheck(ok=not reasons, reasons=tuple(reasons))
+
+    def ceilings(self, device: Device, weight_bytes: int) -> Ceilings:
+        threads = device.compute_units or 1
+        argv = (sys.executable, "-P", "-B", "-m", "vibeserve_cpu.measure_ceilings", str(weight_bytes))
+        counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+        env = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **counts}
+        try:
+            done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=CEILINGS_S, check=True)
+            measured = json.loads(done.stdout)
+        except (OSError, subprocess.SubprocessError, ValueError):
+            return Ceilings()
+        conditions = f"best of several tries, {threads} threads"
+        return Ceilings(
+            bandwidth=Ceiling(
+                value=measured["bandwidth"],
+                unit="B/s",
+                provenance="measured",
+                conditions=f"{conditions}, {weight_bytes / 1e6:.1f} MB read again and again",
+            ),
+            compute={
+                dtype: Ceiling(value=value, unit="FLOP/s", provenance="measured", conditions=conditions)
+                for dtype, value in measured["compute"].items()
+            },
+        )
 
     def lease_key(self, device: Device) -> str:
         return device.id.replace(":", "-")
