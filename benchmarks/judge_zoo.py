@@ -16,7 +16,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,14 +31,14 @@ HONEST_STEPS = ("J0", "J1", "J2", "J3", "J4", "J5", "J6", "J8", "J7")
 async def ask_cheat(lab: Laboratory, cheat: Cheat, seeds: Sequence[int], folder: Path) -> dict[str, object]:
     tree = cheat.apply(lab.honest, folder)
     exam = lab.look(tree, seeds[0]) if cheat.step == "J0" else lab.exam(tree, seeds[0])
-    found = await lab.examine_all([replace(exam, seed=seed) for seed in seeds], cheat.step)
+    found = await lab.examine_all([exam.anew(seed) for seed in seeds], cheat.step)
     rejected = sum(cheat.says in findings.fault for findings in found)
     return {"name": cheat.name, "hacks": cheat.hacks, "step": cheat.step, "seeds": len(seeds), "rejected": rejected}
 
 
 async def ask_honest(lab: Laboratory, honest: Honest, seeds: Sequence[int], folder: Path) -> dict[str, object]:
     first = lab.exam(honest.tree(lab, folder), seeds[0], honest.accuracy)
-    exams = [replace(first, seed=seed) for seed in seeds]
+    exams = [first.anew(seed) for seed in seeds]
     faults = [
         (exam.seed, f"{step}: {findings.fault}")
         for step in HONEST_STEPS

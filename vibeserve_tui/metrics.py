@@ -76,8 +76,8 @@ class MetricSpec(Value):
     `max` is a guard, and `as_guard()` makes one of a row with none of them.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
-    """Key of the load generator (vLLM's names) or of the target's benchmark program; carries the unit."""
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$")
+    """Key of the load generator (vLLM's names), or a path in what the target's benchmark writes: `latency_ms.p50`."""
     unit: str = Field(min_length=1)
     direction: Direction
     level: str | None = None
@@ -121,7 +121,8 @@ class MetricSpec(Value):
 
     @property
     def stat(self) -> Stat:
-        return _STAT_BY_PREFIX.get(self.name.partition("_")[0], Stat.TOTAL)
+        path, _, last = self.name.rpartition(".")
+        return _STAT_BY_PREFIX.get(last if path else last.partition("_")[0], Stat.TOTAL)
 
     @property
     def quantity(self) -> str:

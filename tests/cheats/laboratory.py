@@ -125,7 +125,7 @@ class Laboratory:
         # The first start of a commit is always on the target's own weights; this is a later one.
         other = await exam.swap(exam.seed)
         async with ahead(exam.serve(other)) as serving:
-            return [await swapped_weights(one, serving, other) for one in exams]
+            return [await swapped_weights(one, serving(), other) for one in exams]
 
     async def _conduct(self, exam: Exam, server: Server, idle: bool) -> Findings:
         restart = Restart()

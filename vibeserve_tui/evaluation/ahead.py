@@ -6,7 +6,7 @@ A judgement hides the start of its next server behind the questions to the last 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
@@ -14,32 +14,38 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def ahead(context: AbstractAsyncContextManager[T]) -> AsyncIterator[Awaitable[T]]:
-    """Begins to open the context now and yields what to await for it; an error in opening it is raised there.
+async def ahead(context: AbstractAsyncContextManager[T]) -> AsyncIterator[Callable[[], Awaitable[T]]]:
+    """Begins to open the context now. What it yields is called for the value, and raises why it could not be opened.
 
     It is entered and left in a task of its own, because time limits inside it belong to one task.
     """
-    opened: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    release = asyncio.Event()
+    settled, release = asyncio.Event(), asyncio.Event()
+    values: list[T] = []
 
     async def hold() -> None:
-        async with context as value:
-            opened.set_result(value)
-            await release.wait()
-
-    def settle(task: asyncio.Task[None]) -> None:
-        if not opened.done():
-            error = None if task.cancelled() else task.exception()
-            opened.cancel() if error is None else opened.set_exception(error)
+        try:
+            async with context as value:
+                values.append(value)
+                settled.set()
+                await release.wait()
+        finally:
+            settled.set()
 
     task = asyncio.create_task(hold())
-    task.add_done_callback(settle)
+
+    async def opened() -> T:
+        await settled.wait()
+        if not values:
+            await task
+        return values[0]
+
     try:
         yield opened
     finally:
         release.set()
-        if not opened.done():
+        if not values:
             task.cancel()
         await asyncio.wait([task])
-        if opened.done() and not opened.cancelled():
-            opened.exception()  # nobody may have asked: then it is nobody's loss
+        failed = not task.cancelled() and task.exception() is not None  # looked at, so that asyncio need not complain
+    if failed and values:
+        task.result()  # a failure to close it; one to open it was for whoever asked

@@ -8,6 +8,7 @@ compared with the reference, position by position. Three processes of the commit
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -37,7 +38,7 @@ Progress = Callable[[JudgeStep], None]
 
 async def judge(exam: Exam, progress: Progress) -> Verdict:
     """The verdict on one commit. MeasurementError from the reference's side means void: nobody was judged."""
-    record = _Record(progress)
+    record, exam = _Record(progress), exam.anew(exam.seed)
     try:
         await _examine(exam, record)
     except _Failed:
@@ -87,9 +88,9 @@ async def _examine(exam: Exam, record: _Record) -> None:
             other = await exam.swap(exam.random("swap").getrandbits(32))
             third = await later.enter_async_context(ahead(exam.serve(other)))
         async with _blaming(record, "J6", "the same after a restart"):
-            await _restarted(exam, record, await second)
+            await _restarted(exam, record, await second())
         if swaps:
-            await record.step("J7", "other weights, another truth", swapped_weights(exam, third, other))
+            await record.step("J7", "other weights, another truth", swapped_weights(exam, third(), other))
 
 
 async def _restarted(exam: Exam, record: _Record, server: Server) -> None:
@@ -98,8 +99,8 @@ async def _restarted(exam: Exam, record: _Record, server: Server) -> None:
     await record.step("J6", "the same after a restart", restart.answers(exam, server))
     work = conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
     await record.step("J8", "conduct beside answering", work)
-    if program := exam.target.spec.programs.checker:
-        await record.step("checker", "the target's own checker", own_checker(exam, server, program))
+    if exam.target.spec.programs.checker is not None:
+        await record.step("checker", "the target's own checker", own_checker(exam, server))
 
 
 @asynccontextmanager
@@ -120,6 +121,10 @@ async def _died(reason: str) -> Findings:
 
 async def integrity(exam: Exam) -> Findings:
     """J0: the target is the one the run started with, and the tree holds nothing that a tree may not hold."""
+    return await asyncio.to_thread(_integrity, exam)
+
+
+def _integrity(exam: Exam) -> Findings:
     findings = Findings()
     seed = exam.target.file(exam.target.spec.seed)
     findings.check(

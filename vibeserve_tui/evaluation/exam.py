@@ -14,10 +14,10 @@ from random import Random
 from typing import Protocol
 
 from vibeserve_tui.evaluation.answers import AnswerRules, fault_of
-from vibeserve_tui.evaluation.gaps import GapStatistics
 from vibeserve_tui.evaluation.load_plan import Call
 from vibeserve_tui.evaluation.load_report import CallReport
 from vibeserve_tui.evaluation.reference import ReferenceService
+from vibeserve_tui.evaluation.told import Compared, Told, answer_rules
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload
 from vibeserve_tui.events import JudgeStep
 from vibeserve_tui.execution.box import BoxResult, BoxSpec, Listener, ProcessInfo, Usage
@@ -75,6 +75,12 @@ class Exam:
     seed: int
     trusted_digest: str
     """The target's digest when the run started."""
+    compared: Compared = field(default_factory=Compared)
+    """The answers of all steps so far."""
+
+    def anew(self, seed: int) -> Exam:
+        """The same judgement with other questions, of which nothing was asked yet."""
+        return replace(self, seed=seed, compared=Compared())
 
     @property
     def path(self) -> str:
@@ -88,11 +94,7 @@ class Exam:
 
     @property
     def rules(self) -> AnswerRules:
-        return AnswerRules(
-            max_tokens_per_chunk=self.target.spec.endpoints[0].max_tokens_per_chunk,
-            end_ids=frozenset(self.reference.end_ids),
-            decode=self.workload.corpus.tokenizer.decode,
-        )
+        return answer_rules(self.target, self.workload, self.reference)
 
     @property
     def full_batch(self) -> int:
@@ -149,34 +151,14 @@ async def compare(
         findings.check(not fault, fault)
     if findings.fault:
         return
-    # The same answer to the same question, from another batch or process, is right or wrong but once.
-    answers = {_told(request, report) for request, report in zip(requests, reports, strict=True)}
-    statistics = GapStatistics.of(await _gaps(exam, sorted(answers)))
-    beyond = statistics.beyond(exam.target.spec.accuracy.gap_limits)
+    told = [Told.of(request, report) for request, report in zip(requests, reports, strict=True)]
+    statistics = await exam.compared.gaps(exam.reference, told)
+    limits = exam.target.spec.accuracy.gap_limits
+    beyond = statistics.beyond(limits)
     findings.check(not beyond, beyond)
+    together = exam.compared.all.beyond(limits)
+    findings.check(not together, f"together with the answers of earlier steps: {together}")
     findings.numbers |= statistics.numbers()
-
-
-Answer = tuple[tuple[int, ...], tuple[int, ...], bool]
-"""Prompt, ids, and whether the answer ended by itself."""
-
-
-def _told(request: PlannedRequest, report: CallReport) -> Answer:
-    ids = tuple(report.token_ids)
-    return request.prompt_ids, ids, len(ids) < request.max_tokens
-
-
-async def _gaps(exam: Exam, answers: Sequence[Answer]) -> list[list[float]]:
-    """Of each answer's tokens, and of the end-of-text token where it stopped: an early end is a wrong token too."""
-    variants = [_variants(answer, exam.reference.end_ids) for answer in answers]
-    found = iter(await exam.reference.gaps_many([one for group in variants for one in group]))
-    return [min((next(found) for _ in group), key=lambda gaps: gaps[-1:]) for group in variants]
-
-
-def _variants(answer: Answer, end_ids: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """One that ended is as good as its best end: any of the model's end-of-text tokens will do."""
-    prompt, ids, ended = answer
-    return [(prompt, (*ids, end)) for end in end_ids] if ended and end_ids else [(prompt, ids)]
 
 
 def step_of(identifier: str, title: str, findings: Findings, took_ms: float) -> JudgeStep:

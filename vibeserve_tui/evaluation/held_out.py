@@ -5,7 +5,7 @@ Prompts are drawn in private for each judgement, and every position of every ans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -68,7 +68,7 @@ async def perturbed(exam: Exam, server: Server) -> Findings:
     findings = Findings()
     count = max(exam.sizes.perturb, exam.target.spec.accuracy.battery.perturb)
     originals = exam.draw("perturb", -(-count // len(Position)), tokens=PERTURBED_TOKENS)
-    vocabulary = _ordinary_ids(originals)
+    vocabulary = ordinary_ids(request.prompt_ids for request in originals)
     random = exam.random("perturb")
     requests = [
         variant
@@ -86,5 +86,5 @@ async def perturbed(exam: Exam, server: Server) -> Findings:
     return findings
 
 
-def _ordinary_ids(requests: Sequence[PlannedRequest]) -> list[int]:
-    return sorted({token for request in requests for token in request.prompt_ids if token > SPECIAL_IDS})
+def ordinary_ids(prompts: Iterable[Sequence[int]]) -> list[int]:
+    return sorted({token for prompt in prompts for token in prompt if token > SPECIAL_IDS})

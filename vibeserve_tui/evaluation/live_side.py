@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from random import SystemRandom
+from random import Random, SystemRandom
 
 from vibeserve_tui.errors import MeasurementError
+from vibeserve_tui.evaluation.answers import fault_of
 from vibeserve_tui.evaluation.blocks import Window
-from vibeserve_tui.evaluation.gaps import GapStatistics
 from vibeserve_tui.evaluation.load_level import Address, plan_of
 from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
 from vibeserve_tui.evaluation.load_summary import figures, samples_ms, summarise
 from vibeserve_tui.evaluation.load_validity import ValidityRules, violations
+from vibeserve_tui.evaluation.programs import benchmark_stream, run_program
+from vibeserve_tui.evaluation.records import Stream, StreamVoid
 from vibeserve_tui.evaluation.reference import ReferenceService
 from vibeserve_tui.evaluation.testbed import LiveServer, Testbed
+from vibeserve_tui.evaluation.told import Compared, Told, answer_rules
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload, calls_of
 from vibeserve_tui.execution.box import Usage
 from vibeserve_tui.inputs.workload_spec import ClosedLevel, Level
@@ -33,6 +37,9 @@ WARM_REQUESTS = 400
 AGREEMENT = 0.10
 LEAST_VERIFIED = 17
 """Answers checked per window: over an evaluation's six windows or more that is at least a hundred."""
+
+PROBES = 2
+"""Questions before a window, one after the other: about four per process and block, which only the engine counts."""
 
 
 class WrongAnswers(MeasurementError):
@@ -51,6 +58,8 @@ class LiveSide:
     """Level id to the passes over its request list that one window takes."""
     reference: ReferenceService | None = None
     verified: int = 0
+    """Answers of the timed run, and to probes between its windows, that were compared with the reference."""
+    compared: Compared = field(default_factory=Compared)
     counters: dict[str, int] = field(default_factory=dict)
     """What the server said about itself after its first window."""
 
@@ -97,6 +106,8 @@ class LiveRun:
 
     async def window(self, level: str | None, seed: int, index: int) -> Window:
         declared = self.side.level(level)
+        if self.side.testbed.target.spec.programs.benchmark is not None:
+            return await self._program_window(declared.id, seed, index)
         requests = self._requests(declared, seed, index)
         plan = plan_of(declared, requests, self._address, deadline_s=DEADLINE_S, seed=seed)
         before = await self.server.usage()
@@ -106,6 +117,30 @@ class LiveRun:
         if self.side.reference is not None and not self.side.counters:
             self.side.counters = await self.server.counters()
         return self._window(plan, report, before, after)
+
+    async def _program_window(self, level: str, seed: int, index: int) -> Window:
+        """The target's own benchmark, on a draw that is the same for both sides of a pair."""
+        draw = Random(f"{seed}:{index}").getrandbits(31)
+        before, started = await self.server.usage(), time.perf_counter()
+        ended = await run_program(self.side.testbed.target, self.server, "benchmark", draw=draw, level=level)
+        took_s, after = time.perf_counter() - started, await self.server.usage()
+        self.server.require_alive()
+        stream, faults = Stream(), ()
+        try:
+            stream = benchmark_stream(ended, self.side.testbed.target)
+        except StreamVoid as void:
+            faults = (str(void),)
+        tokens = sum(sample.output_tokens or 0 for sample in stream.samples)
+        ttfts = [sample.ttft_ms for sample in stream.samples if sample.level in ("", level)]
+        return Window(
+            values=dict(stream.values(level)),
+            cpu_ms_per_token=1000 * (after.cpu_s - before.cpu_s) / tokens if tokens else None,
+            peak_rss_mib=after.peak_rss_mib,
+            violations=faults,
+            samples={"ttft_ms": tuple(ttft for ttft in ttfts if ttft is not None)},
+            slice_sha256=hashlib.sha256(f"{draw}:{level}".encode()).hexdigest(),
+            took_s=took_s,
+        )
 
     def _requests(self, level: Level, seed: int, index: int) -> tuple[PlannedRequest, ...]:
         count = getattr(level, "requests", None) or 16
@@ -118,15 +153,23 @@ class LiveRun:
         share = self.side.testbed.target.spec.accuracy.timed_share
         count = min(len(requests), max(LEAST_VERIFIED, math.ceil(share * len(requests))))
         chosen = self._random.sample(range(len(requests)), count)
-        pairs = [(requests[i], report.calls[i]) for i in chosen if report.calls[i].ok]
-        for request, call in pairs:
-            if fault := _short_answer(request, call):
-                raise WrongAnswers(f"J9 answers of the timed run: {fault}")
-        gaps = await reference.gaps_many([(request.prompt_ids, call.token_ids) for request, call in pairs])
-        beyond = GapStatistics.of(gaps).beyond(self.side.testbed.target.spec.accuracy.gap_limits) if pairs else ""
-        if beyond:
-            raise WrongAnswers(f"J9 answers of the timed run: {beyond}")
-        self.side.verified += len(pairs)
+        await self._compare([(requests[i], report.calls[i]) for i in chosen if report.calls[i].ok])
+
+    async def _compare(self, answers: Sequence[tuple[PlannedRequest, CallReport]]) -> None:
+        """Raises WrongAnswers for one that is not in order, and for tokens that are further off than the class allows."""
+        side, reference = self.side, self.side.reference
+        if reference is None or not answers:
+            return
+        rules = answer_rules(side.testbed.target, side.workload, reference)
+        limits = side.testbed.target.spec.accuracy.gap_limits
+        faults = (fault_of(request, call, rules) for request, call in answers)
+        fault = next(filter(None, faults), "")
+        if not fault:
+            statistics = await side.compared.gaps(reference, [Told.of(request, call) for request, call in answers])
+            fault = statistics.beyond(limits) or side.compared.all.beyond(limits)
+        if fault:
+            raise WrongAnswers(f"J9 answers of the timed run: {fault}")
+        side.verified += len(answers)
 
     def _window(self, plan: LoadPlan, report: LoadReport, before: Usage, after: Usage) -> Window:
         spec = self.side.testbed.target.spec
@@ -157,8 +200,9 @@ class LiveRun:
 
     async def resume(self) -> None:
         await self.server.served.resume()
-        (request,) = self.side.workload.draw(self._random.getrandbits(48), 1)
-        await self.server.send(calls_of([request], self._path), concurrency=1)
+        probes = self.side.workload.draw(self._random.getrandbits(48), PROBES)
+        answers = await self.server.send(calls_of(probes, self._path), concurrency=1)
+        await self._compare([(probe, answer) for probe, answer in zip(probes, answers, strict=True) if answer.ok])
 
 
 def passes_for(level: Level, tokens_per_s: float | None, tokens_per_request: float, window_s: float) -> int:
@@ -171,15 +215,6 @@ def passes_for(level: Level, tokens_per_s: float | None, tokens_per_request: flo
 def mean_output_tokens(workload: Workload) -> float:
     requests = workload.draw(1, 64)
     return sum(request.max_tokens for request in requests) / len(requests)
-
-
-def _short_answer(request: PlannedRequest, call: CallReport) -> str:
-    n = len(call.token_ids)
-    return (
-        f"{n} tokens where {request.max_tokens} were asked for"
-        if request.ignore_eos and n != request.max_tokens
-        else ""
-    )
 
 
 def _halves_agree(report: LoadReport) -> bool:

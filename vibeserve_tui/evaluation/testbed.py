@@ -7,16 +7,16 @@ checkout lives exactly as long as its server.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import shutil
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vibeserve_tui.errors import MeasurementError
-from vibeserve_tui.evaluation.load_client import IMPORT_ROOT, report_of
+from vibeserve_tui.evaluation.load_client import COMMAND, IMPORT_ROOT, report_of
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
 from vibeserve_tui.evaluation.side import ServerDied
@@ -24,6 +24,7 @@ from vibeserve_tui.execution.box import BoxResult, BoxSpec, Limits, Listener, Pr
 from vibeserve_tui.execution.build_folder import BuildFolder
 from vibeserve_tui.execution.candidate import SERVER, Candidate, CandidateError, Served, Timeouts, build, serve
 from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.execution.process import Conversation
 from vibeserve_tui.inputs.target import LoadedTarget
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.workspace import Store
@@ -35,11 +36,15 @@ CALL_S = 120.0
 PROBE = b"#include <cmath>\nint main() { return std::sqrt(4.0) == 2.0 ? 0 : 1; }\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LiveServer:
     """A candidate that is up, and the ways to talk to it."""
 
     served: Served
+    client_log: Path
+    _spare: asyncio.Task[Conversation] | None = None
+    """A load generator that waits for its plan: starting one takes longer than most questions."""
+    _clients: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
     def health(self) -> Mapping[str, object]:
@@ -51,22 +56,53 @@ class LiveServer:
         return self.served.host, self.served.port
 
     async def run(self, plan: LoadPlan) -> LoadReport:
-        """One window of load. Raises ServerDied when the server is gone afterwards."""
+        """One window of load, by a client of its own. Raises ServerDied when the server is gone afterwards."""
+        client = await (self._spare or self._new_client())
+        self._spare = None
+        try:
+            async with asyncio.timeout(plan.deadline_s + GRACE_S):
+                client.requests.write(plan.to_bytes())
+                await client.requests.drain()
+                client.requests.write_eof()
+                said = await client.replies.read()
+                over = await client.process.exit()
+        except TimeoutError as error:
+            raise MeasurementError("the load generator did not end by its deadline") from error
+        finally:
+            await client.process.kill()
+            client.requests.close()
+        self.require_alive()
+        if over["killed"] is not None:
+            raise MeasurementError(f"the load generator was killed ({over['killed']})")
+        return report_of(over["returncode"], said, self.client_log.read_bytes())
+
+    async def _new_client(self) -> Conversation:
         pod = self.served.pod
         spec = BoxSpec(
-            argv=(sys.executable, "-m", "vibeserve_tui.evaluation.load"),
+            argv=COMMAND,
             cwd=Path("/"),
             env={"PYTHONPATH": str(IMPORT_ROOT)},
             read_only=(IMPORT_ROOT / "vibeserve_tui",),
             limits=CLIENT_LIMITS,
             cores=pod.client_cores,
+            log=self.client_log,
         )
-        result = await pod.run("load", spec, stdin=plan.to_bytes(), timeout_s=plan.deadline_s + GRACE_S)
+        return await pod.converse(f"load {next(self._clients)}", spec, longest_line=1 << 16)
+
+    async def aclose(self) -> None:
+        """The spare client ends with the pod; here only its start is given up."""
+        if self._spare is not None:
+            self._spare.cancel()
+            (spare,) = await asyncio.gather(self._spare, return_exceptions=True)
+            if isinstance(spare, Conversation):
+                spare.requests.close()
+        if self.client_log.exists() and not self.client_log.stat().st_size:
+            self.client_log.unlink()
+
+    def require_alive(self) -> None:
+        """Raises ServerDied when it is gone."""
         if self.served.process.returncode is not None:
             raise ServerDied(f"the server ended while it was under load: {_last_line(self.served.log_tail())}")
-        if result.killed is not None:
-            raise MeasurementError(f"the load generator was killed ({result.killed})")
-        return report_of(result.returncode, result.stdout, result.stderr)
 
     async def send(self, calls: Sequence[Call], *, concurrency: int) -> list[CallReport]:
         plan = LoadPlan(
@@ -78,7 +114,10 @@ class LiveServer:
             deadline_s=CALL_S,
             timeout_s=CALL_S,
         )
-        return list((await self.run(plan)).calls)
+        report = await self.run(plan)
+        # Most questions are followed by more. Not behind a timed window: its sibling's may begin at once.
+        self._spare = asyncio.create_task(self._new_client())
+        return list(report.calls)
 
     async def counters(self) -> dict[str, int]:
         """The candidate's own counters, as it states them now."""
@@ -112,27 +151,32 @@ class Testbed:
     devices: tuple[Path, ...] = ()
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _built: set[str] = field(default_factory=set)
+    _up: int = 0
+    """Servers that are up or starting."""
 
     @asynccontextmanager
     async def serve(self, commit: str, model_dir: Path | None = None) -> AsyncIterator[LiveServer]:
         """Start the commit from a fresh checkout. Raises ServerDied, with the last log line, when it does not get ready."""
-        number = next(self._numbers)
+        number, elsewhere = next(self._numbers), self._up > 0
         checkout = self.directory.checkouts / f"{commit[:12]}-{number}"
         log = self.directory.path / "logs" / f"{commit[:12]}-{number}.log"
         log.parent.mkdir(mode=0o700, exist_ok=True)
         builds = BuildFolder(self.directory.path / "builds" / commit)
         builds.open()
         closed_here = False
-        await asyncio.to_thread(self.store.checkout, commit, checkout)
+        self._up += 1
         try:
+            await asyncio.to_thread(self.store.checkout, commit, checkout)
             candidate = self._candidate(commit, checkout, model_dir or self.target.model_dir, builds, log)
             await self._build_once(candidate)
-            async with serve(self.launcher, candidate) as served:
+            async with serve(self.launcher, replace(candidate, start_elsewhere=elsewhere)) as served:
                 closed_here = await asyncio.to_thread(_close, builds)
-                yield LiveServer(served)
+                async with contextlib.aclosing(LiveServer(served, log.with_suffix(".client.log"))) as server:
+                    yield server
         except CandidateError as error:
             raise ServerDied(f"{error.what}: {_last_line(error.log_tail)}") from error
         finally:
+            self._up -= 1
             await asyncio.to_thread(shutil.rmtree, checkout, ignore_errors=True)
             if closed_here:
                 await asyncio.to_thread(builds.forget)

@@ -32,7 +32,7 @@ from vibeserve_tui.inputs.workload_spec import (
 CHAT_PATH = "/v1/chat/completions"
 TRIES = 64
 """Draws of one prompt before the corpus is called too small, or of one length before its range is."""
-DRAWN_KINDS = (WorkloadKind.CHAT, WorkloadKind.TEXT, WorkloadKind.SHARED_PREFIX)
+DRAWN_KINDS = (WorkloadKind.CHAT, WorkloadKind.TEXT, WorkloadKind.SHARED_PREFIX, WorkloadKind.PROGRAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +92,21 @@ class Workload:
     @classmethod
     def read(cls, spec: WorkloadSpec, root: Path, model_dir: Path) -> Workload:
         """`spec.corpus` is relative to `root`; `model_dir` has the tokenizer."""
+        if spec.kind is WorkloadKind.PROGRAM and None in (spec.corpus, spec.prompt_tokens, spec.output_tokens):
+            raise TargetError(
+                "the benchmark brings its own requests, but the judge has none to ask",
+                where=f"{root}: workload",
+                fix="give corpus, prompt_tokens and output_tokens too",
+            )
         if spec.kind not in DRAWN_KINDS or spec.corpus is None:
             raise TargetError(
                 f"no generator draws workloads of kind {spec.kind}",
                 where=str(root),
-                fix=f"one of {', '.join(DRAWN_KINDS)}, or kind program with an own benchmark",
+                fix=f"one of {', '.join(DRAWN_KINDS)}",
             )
         corpus = read_corpus(root / spec.corpus, model_dir)
         found = WorkloadKind.CHAT if corpus.questions else WorkloadKind.TEXT
-        if spec.kind not in (found, WorkloadKind.SHARED_PREFIX):
+        if spec.kind not in (found, WorkloadKind.SHARED_PREFIX, WorkloadKind.PROGRAM):
             raise TargetError(
                 f"the corpus is one for kind {found}, the workload says {spec.kind}",
                 where=str(root / spec.corpus),

@@ -82,6 +82,8 @@ class Candidate:
     devices: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = Timeouts()
+    start_elsewhere: bool = False
+    """The server's cores are in use: start on as many others, and move over once ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,11 @@ async def serve(launcher: Launcher, candidate: Candidate) -> AsyncIterator[Serve
             "PORT": str(pod.port),
             "VIBESERVE_CORES": str(len(pod.server_cores)),
         }
-        process = await pod.start(SERVER, _spec(candidate, candidate.command, place, pod.server_cores))
+        cores = pod.other_cores if candidate.start_elsewhere else pod.server_cores
+        process = await pod.start(SERVER, _spec(candidate, candidate.command, place, cores))
         health = await _health(pod, process, candidate)
+        if cores != pod.server_cores:
+            await pod.move(SERVER, pod.server_cores)
         yield Served(pod, process, candidate.log, time.perf_counter() - started_s, health)
     finally:
         await pod.close()

@@ -6,17 +6,21 @@ processes or files, no other process of the machine reaches their port, and neit
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Collection
+from pathlib import Path
 
 from vibeserve_tui.errors import SandboxError
 from vibeserve_tui.execution import process
 from vibeserve_tui.execution.box import BoxResult, BoxSpec, Listener, ProcessInfo, Usage
 from vibeserve_tui.execution.connection import Connection
-from vibeserve_tui.execution.process import Place, Process
+from vibeserve_tui.execution.process import Conversation, Place, Process
 from vibeserve_tui.execution.wire import Act, BoxOp, ClosePod, Reply
 
 HOST = "127.0.0.1"
+LOOKS = 20
 
 
 class Pod:
@@ -28,6 +32,8 @@ class Pod:
         self.port = port
         """8000 in a network of its own, else one of the host's that was free."""
         self.server_cores, self.client_cores = split_cores(os.sched_getaffinity(0))
+        self.other_cores = frozenset(sorted(os.sched_getaffinity(0))[-len(self.server_cores) :])
+        """As many as the server's, and as far from them as there are: for a server that starts beside another one."""
 
     async def start(self, name: str, spec: BoxSpec) -> Process:
         """A box that runs until it ends or the pod closes."""
@@ -36,6 +42,15 @@ class Pod:
     async def run(self, name: str, spec: BoxSpec, *, stdin: bytes = b"", timeout_s: float) -> BoxResult:
         """A box that is awaited, and killed when the caller is cancelled."""
         return await process.run(self._place(name), spec, stdin, timeout_s)
+
+    async def converse(self, name: str, spec: BoxSpec, *, longest_line: int) -> Conversation:
+        """A box that is talked to over its stdin and stdout."""
+        return await process.converse(self._place(name), spec, longest_line)
+
+    async def move(self, name: str, cores: frozenset[int]) -> None:
+        """All threads of the box to these cores."""
+        pids = [one.pid for one in await self.processes(name)]
+        await asyncio.to_thread(_move, pids, cores)
 
     async def suspend(self, name: str) -> None:
         """Stop every process of the box; it uses no CPU until resumed."""
@@ -75,6 +90,30 @@ class Pod:
         if reply.get("over"):
             raise SandboxError("has ended", where=f"box {name!r}")
         return reply
+
+
+def _move(pids: Collection[int], cores: frozenset[int]) -> None:
+    """A thread that is born meanwhile has the cores of its maker: look until all are where they belong."""
+    for _ in range(LOOKS):
+        strays = [tid for pid in pids for tid in _threads(pid) if _moved(tid, cores)]
+        if not strays:
+            return
+    raise SandboxError("its threads do not stay on the cores that they are put on", where=f"process {min(pids)}")
+
+
+def _threads(pid: int) -> list[int]:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    return []
+
+
+def _moved(tid: int, cores: frozenset[int]) -> bool:
+    """Whether it had to be moved; one that has ended need not."""
+    with contextlib.suppress(ProcessLookupError):
+        if os.sched_getaffinity(tid) != cores:
+            os.sched_setaffinity(tid, cores)
+            return True
+    return False
 
 
 def split_cores(available: Collection[int]) -> tuple[frozenset[int], frozenset[int]]:

@@ -41,9 +41,9 @@ def _word(value: str) -> str:
 
 
 def _metric_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,79}", value):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", value) or len(value) > 80:
         raise section_fault(
-            f"{value[:60]!r} is not a metric's name", fix="letters, digits and _, beginning with a letter"
+            f"{value[:60]!r} is not a metric's name", fix="letters, digits and _, beginning with a letter; paths with ."
         )
     return value
 

@@ -1,0 +1,130 @@
+"""What the timed run's own answers are held against, on a server in process and a real reference process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.evaluation.load_windows import report
+from tests.evaluation.toy_server import ToyServer
+from tests.evaluation.toy_target import toy_target
+from vibeserve_tui.evaluation.blocks import Window
+from vibeserve_tui.evaluation.live_side import PROBES, LiveRun, LiveSide, WrongAnswers
+from vibeserve_tui.evaluation.load_plan import Call, LoadPlan
+from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
+from vibeserve_tui.evaluation.load_report import Usage as Tokens
+from vibeserve_tui.evaluation.reference import ReferenceService, reference_command
+from vibeserve_tui.evaluation.workload import Workload
+from vibeserve_tui.execution.box import Usage
+from vibeserve_tui.inputs.target import LoadedTarget, load_target
+
+
+async def nothing() -> None:
+    pass
+
+
+@dataclass
+class Timed:
+    """The toy server behind the seam of a live one; `spoil` changes what the load generator sees."""
+
+    toy: ToyServer
+    spoil: Callable[[CallReport], None] = lambda report: None
+    spoils_probes: bool = False
+    served: object = field(default_factory=lambda: SimpleNamespace(host="127.0.0.1", port=1, resume=nothing))
+
+    async def run(self, plan: LoadPlan) -> LoadReport:
+        return report(*await self._answers(plan.calls, self.spoil), of=plan)
+
+    async def send(self, calls: Sequence[Call], *, concurrency: int) -> list[CallReport]:
+        return await self._answers(calls, self.spoil if self.spoils_probes else lambda report: None)
+
+    async def _answers(self, calls: Sequence[Call], spoil: Callable[[CallReport], None]) -> list[CallReport]:
+        answers = await self.toy.send(calls, concurrency=1)
+        for answer in answers:
+            answer.t_sent, answer.t_end = 0.0, 1.0
+            answer.chunk_t = [0.001 * number for number in range(1, len(answer.chunk_ids) + 1)]
+            spoil(answer)
+        return answers
+
+    async def usage(self) -> Usage:
+        return await self.toy.usage()
+
+    async def counters(self) -> dict[str, int]:
+        return {}
+
+
+@dataclass
+class Bench:
+    target: LoadedTarget
+    reference: ReferenceService
+
+    def run(self, server: Timed | None = None) -> tuple[LiveRun, LiveSide]:
+        workload = Workload.load(self.target)
+        server = server or self.server()
+        bed = SimpleNamespace(target=self.target)
+        side = LiveSide("r1", "c" * 40, bed, workload, {}, self.reference)  # type: ignore[arg-type]
+        return LiveRun(side, server), side  # type: ignore[arg-type]
+
+    def server(self, **how: object) -> Timed:
+        return Timed(ToyServer(Workload.load(self.target).corpus, self.target.model_dir), **how)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=[True, False], ids=["past the end", "to the end"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    target = toy_target(tmp_path)
+    path = target.root / "target.toml"
+    if not request.param:
+        path.write_text(path.read_text().replace("ignore_eos = true", "ignore_eos = false"))
+    target = load_target(target.root)
+    reference = await ReferenceService.start(
+        reference_command(target, swaps=tmp_path), target.model_dir, log=tmp_path / "log"
+    )
+    yield Bench(target, reference)
+    await reference.close()
+
+
+async def test_right_answers_are_a_window_and_are_counted(bench: Bench) -> None:
+    run, side = bench.run()
+    window: Window = await run.window("c1", 5, 0)
+    assert window.values["output_throughput"]
+    assert side.verified == 16
+    await run.resume()
+    assert side.verified == 16 + PROBES
+
+
+def cut(answer: CallReport) -> None:
+    """Half of the answer, with all the books in order."""
+    half = len(answer.chunk_ids) // 2
+    del answer.chunk_ids[half:], answer.chunk_t[half:]
+    answer.finish_reason = "stop"
+    answer.usage = Tokens(answer.usage.prompt_tokens if answer.usage else 0, half)
+
+
+def wrong(answer: CallReport) -> None:
+    answer.chunk_ids[-1] = [9 if answer.chunk_ids[-1] != [9] else 10]
+
+
+@pytest.mark.parametrize("spoil", [cut, wrong])
+async def test_an_answer_that_is_short_or_wrong_ends_the_measurement(
+    bench: Bench, spoil: Callable[[CallReport], None]
+) -> None:
+    decode = Workload.load(bench.target).corpus.tokenizer.decode
+
+    def changed(answer: CallReport) -> None:
+        spoil(answer)
+        whole = decode(answer.token_ids)
+        answer.chunk_text = [whole, *[""] * (len(answer.chunk_ids) - 1)]
+
+    run, _ = bench.run(bench.server(spoil=changed))
+    with pytest.raises(WrongAnswers, match="J9 answers of the timed run"):
+        await run.window("c1", 5, 0)
+
+
+async def test_a_server_that_is_honest_only_under_load_fails_a_probe(bench: Bench) -> None:
+    run, _ = bench.run(bench.server(spoil=wrong, spoils_probes=True))
+    with pytest.raises(WrongAnswers):
+        await run.resume()

@@ -1,0 +1,115 @@
+"""The target's own programs, run for real but for the box."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.evaluation.toy_target import toy_target
+from vibeserve_tui.evaluation.programs import Ended, benchmark_stream, run_program
+from vibeserve_tui.evaluation.records import StreamVoid
+from vibeserve_tui.execution.box import BoxResult, BoxSpec
+from vibeserve_tui.inputs.target import LoadedTarget, load_target
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+
+arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+print("for people:", arguments)
+Path(arguments["--out"]).write_text(json.dumps({"speed": float(arguments["--draw"]), "latency": {"p50": 3}}))
+"""
+DECLARED = """
+[programs]
+benchmark = { command = ["{python}", "{target}/own.py", "--out", "{out}", "--draw", "{draw}", "--at", "{url} {level}"] }
+"""
+
+
+@dataclass
+class Neighbour:
+    """Runs the program as a child of the test."""
+
+    ran: list[tuple[str, BoxSpec]] = field(default_factory=list)
+    address: tuple[str, int] = ("127.0.0.1", 8000)
+
+    async def beside(self, name: str, spec: BoxSpec, timeout_s: float) -> BoxResult:
+        self.ran.append((name, spec))
+        child = await asyncio.create_subprocess_exec(
+            *spec.argv, cwd=spec.cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await asyncio.wait_for(child.communicate(), timeout_s)
+        return BoxResult(child.returncode or 0, out, err, 0.1, 0.1, 1.0, None)
+
+
+def program_target(folder: Path, program: str = PROGRAM) -> LoadedTarget:
+    root = toy_target(folder).root
+    path = root / "target.toml"
+    text = path.read_text().replace('kind = "chat"', 'kind = "program"')
+    path.write_text(text.replace("output_throughput", "speed") + DECLARED)
+    (root / "own.py").write_text(dedent(program))
+    return load_target(root)
+
+
+async def test_a_program_is_told_where_the_server_is_and_what_to_draw(tmp_path: Path) -> None:
+    target, server = program_target(tmp_path), Neighbour()
+    ended = await run_program(target, server, "benchmark", draw=17, level="c1")
+    ((name, spec),) = server.ran
+    assert name == "benchmark"
+    assert spec.argv[0] == sys.executable
+    assert spec.argv[-1] == "http://127.0.0.1:8000 c1"
+    assert set(spec.read_only) == {target.root, target.model_dir}
+    assert ended.written is not None
+    assert benchmark_stream(ended, target).values("c1") == {"speed": 17.0, "latency.p50": 3.0}
+
+
+def ended(written: object, printed: str = "", returncode: int = 0, killed: str | None = None) -> Ended:
+    content = written if isinstance(written, bytes) else json.dumps(written).encode()
+    return Ended(BoxResult(returncode, printed.encode(), b"no data\n", 1.0, 1.0, 1.0, killed), content)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> LoadedTarget:
+    return program_target(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        (ended({"speed": 1.0}, killed="timeout"), "TIMEOUT"),
+        (ended({"speed": 1.0}, returncode=3), "CONTRADICTION"),
+        (ended({"speed": 1.0}, printed="Primary metric: speed = 1.5\n"), "CONTRADICTION"),
+        (ended({"speed": 1.0}, printed="speed=1.5"), "CONTRADICTION"),
+        (ended(b'{"speed": Infinity}'), "NON_FINITE_VALUE"),
+        (ended(b""), "MISSING_HELLO"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_benchmark_that_contradicts_itself_measured_nothing(target: LoadedTarget, how: Ended, code: str) -> None:
+    with pytest.raises(StreamVoid) as caught:
+        benchmark_stream(how, target)
+    assert caught.value.code == code
+
+
+def test_what_it_prints_is_never_a_figure(target: LoadedTarget) -> None:
+    told = ended({"speed": 1.0}, printed="Primary metric: other = 5\nPrimary metric: speed = 1.001\nspeed=n/a\n")
+    assert benchmark_stream(told, target).values("c1") == {"speed": 1.0}
+
+
+def test_without_a_file_of_its_own_its_output_is_the_record_stream(target: LoadedTarget) -> None:
+    hello = {
+        "kind": "hello",
+        "protocol": 3,
+        "role": "benchmark",
+        "metrics": {"speed": {"unit": "tok/s", "direction": "max"}},
+    }
+    records: Sequence[object] = (hello, {"kind": "result", "label": "c1", "values": {"speed": 2.5}})
+    printed = "\n".join(map(json.dumps, records)).encode()
+    told = Ended(BoxResult(0, printed, b"", 1.0, 1.0, 1.0, None), None)
+    assert benchmark_stream(told, target).values("c1") == {"speed": 2.5}
