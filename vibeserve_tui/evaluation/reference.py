@@ -58,8 +58,13 @@ Spawn = Callable[[WorkerCommand, Path], Awaitable[WorkerProcess]]
 """Starts a command whose stderr is appended to the given file."""
 
 
-def reference_command(target: LoadedTarget, *, swaps: Path, device: str = "cpu") -> WorkerCommand:
-    """The reference of a target on one thread; `swaps` is where other weights for it will be written."""
+def reference_command(
+    target: LoadedTarget, *, swaps: Path, device: str = "cpu", dtype: str = "", change: str = ""
+) -> WorkerCommand:
+    """The reference of a target on one thread; `swaps` is where other weights for it will be written.
+
+    `dtype` and `change` (a key of reference_worker.CHANGES) make it something else than the truth, for calibration.
+    """
     path = Path(reference_worker.__file__)
     file, _, name = target.spec.reference.rpartition(":")
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -70,7 +75,7 @@ def reference_command(target: LoadedTarget, *, swaps: Path, device: str = "cpu")
         argv=(
             *(sys.executable, "-P", "-B", "-u", str(path)),
             *("--reference", f"{target.file(file)}:{name}"),
-            *("--device", device, "--dtype", target.spec.model.dtype),
+            *("--device", device, "--dtype", dtype or target.spec.model.dtype, "--change", change),
         ),
         env=threads | offline,
         read_only=(path, target.root, target.model_dir, swaps),

@@ -39,16 +39,18 @@ MakeReference = Callable[[str, str, str], Reference]
 class Worker:
     """Holds at most one model: loading another one replaces it."""
 
-    def __init__(self, make: MakeReference, device: str, dtype: str) -> None:
+    def __init__(self, make: MakeReference, device: str, dtype: str, change: str = "") -> None:
         self._make = make
         self._device = device
         self._dtype = dtype
+        self._change = CHANGES[change]
         self._reference: Reference | None = None
 
     def answer(self, op: str, request: dict[str, Any]) -> object:
         if op == "load":
             self._reference = None  # first: two models need not fit into memory
             self._reference = self._make(request["model_dir"], self._device, self._dtype)
+            self._change(self._reference)
             return {"end_ids": list(self._reference.end_ids)}
         if self._reference is None:
             raise ValueError("no model is loaded")
@@ -60,6 +62,69 @@ class Worker:
             "next_logprobs": self._reference.next_logprobs,
         }
         return [methods[op](*item) for item in request["items"]]
+
+
+# ---- other arithmetic, for calibration: what engines that round would answer ----------------------------------------
+
+
+def _int8_weights(reference: Reference) -> None:
+    """Matrices in 8 bits, one scale per output; the arithmetic stays."""
+    torch: Any = sys.modules["torch"]
+    for layer in _linears(reference):
+        weight = layer.weight.detach()
+        scale = weight.abs().amax(1, keepdim=True).clamp_min(1e-8) / 127
+        # A new parameter: a matrix that is also the embedding is looked up unrounded.
+        layer.weight = torch.nn.Parameter((weight / scale).round().clamp(-127, 127) * scale, requires_grad=False)
+
+
+def _int8_activations(reference: Reference) -> None:
+    """Matrices in 8 bits, and what they are multiplied with too: one scale and zero point per call."""
+    torch: Any = sys.modules["torch"]
+
+    def rounded(_layer: object, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, *rest = inputs
+        low, high = x.amin().clamp_max(0), x.amax().clamp_min(0)
+        scale = ((high - low) / 255).clamp_min(1e-8)
+        zero = (-low / scale).round()
+        return ((torch.clamp((x / scale).round() + zero, 0, 255) - zero) * scale, *rest)
+
+    _int8_weights(reference)
+    for layer in _linears(reference):
+        layer.register_forward_pre_hook(rounded)
+
+
+def _skipped_layer(reference: Reference) -> None:
+    """The middle one of the model's layers adds nothing: what no limit may let pass."""
+    torch: Any = sys.modules["torch"]
+    stacks = [
+        part for model in _modules(reference) for part in model.modules() if isinstance(part, torch.nn.ModuleList)
+    ]
+    layers = max(stacks, key=len)
+    for part in layers[len(layers) // 2].modules():
+        if isinstance(part, torch.nn.Linear):
+            part.weight = torch.nn.Parameter(torch.zeros_like(part.weight), requires_grad=False)
+
+
+def _modules(reference: Reference) -> list[Any]:
+    torch: Any = sys.modules["torch"]
+    return [part for part in vars(reference).values() if isinstance(part, torch.nn.Module)]
+
+
+def _linears(reference: Reference) -> list[Any]:
+    torch: Any = sys.modules["torch"]
+    parts = [part for model in _modules(reference) for part in model.modules()]
+    found = [part for part in parts if isinstance(part, torch.nn.Linear)]
+    if not found:
+        raise ValueError("the reference holds no torch.nn.Linear whose weights could be rounded")
+    return found
+
+
+CHANGES: dict[str, Callable[[Reference], None]] = {
+    "": lambda _: None,
+    "int8-weights": _int8_weights,
+    "int8-activations": _int8_activations,
+    "skipped-layer": _skipped_layer,
+}
 
 
 def load_class(reference: str) -> MakeReference:
@@ -93,11 +158,12 @@ def main() -> None:
     parser.add_argument("--reference", required=True, metavar="FILE.py:CLASS")
     parser.add_argument("--device", required=True)
     parser.add_argument("--dtype", required=True)
+    parser.add_argument("--change", default="", choices=list(CHANGES), help="other arithmetic than the truth's")
     options = parser.parse_args()
     # Libraries print to stdout as they like; the replies go out on a descriptor that they do not know.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    worker = Worker(load_class(options.reference), options.device, options.dtype)
+    worker = Worker(load_class(options.reference), options.device, options.dtype, options.change)
     serve(worker, sys.stdin, replies)
 
 

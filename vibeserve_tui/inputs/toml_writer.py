@@ -1,17 +1,21 @@
 """A validated section written as TOML again, each field under its own docstring as a comment.
 
-Comments come from the schema itself, so a generated file never explains a field that is gone.
+Comments come from the schema itself, so a generated file never explains a field that is gone. A file that a person
+wrote is changed in one table only.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
 
 from vibeserve_tui.inputs.toml_files import Section
 
 _WIDTH = 100
+_HEADER = re.compile(r"\[+([^\[\]]+)\]+(?:\s*#.*)?")
+_LIMITS = re.compile(r"\s*limits\s*=")
 
 
 def commented(document: Section) -> str:
@@ -59,3 +63,19 @@ def _written(value: object) -> str:
 
 def _inline(table: Mapping[str, object]) -> str:
     return f"{{ {', '.join(f'{name} = {_written(value)}' for name, value in table.items())} }}" if table else "{}"
+
+
+def with_limits(text: str, limits: Section) -> str:
+    """A target.toml with these accuracy.limits in place of any that it has; everything else stays as it was written."""
+    kept: list[str] = []
+    table = ""
+    for line in text.splitlines():
+        if header := _HEADER.fullmatch(line.strip()):
+            table = header[1]
+        replaced = table == "accuracy.limits" or (table == "accuracy" and _LIMITS.match(line))
+        if not replaced:
+            kept.append(line)
+    while kept and not kept[-1].strip():
+        kept.pop()
+    rows = (f"{name} = {_written(value)}" for name, value in _fields(limits) if value is not None)
+    return "\n".join([*kept, "", "[accuracy.limits]", *rows, ""])

@@ -1,4 +1,4 @@
-"""target: list the shipped targets, check one to the last field, or make a new one around a model folder."""
+"""target: list the shipped targets, check or calibrate one, make one around a model folder, or import one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from vibeserve_tui.errors import InputError, TargetError
 from vibeserve_tui.events import JudgeStep
 from vibeserve_tui.inputs.scaffold import scaffold
-from vibeserve_tui.inputs.target import load_target, read_definition, target_faults
+from vibeserve_tui.inputs.target import FILE_NAME, load_target, read_definition, target_faults
 from vibeserve_tui.inputs.trust import require_trust
 from vibeserve_tui.resources import shipped_targets
 from vibeserve_tui.starting import find_target
@@ -23,18 +24,27 @@ examples:
   vibeserve target check tiny-llama-chat              everything, with the seed server started
   vibeserve target check ./my-target --static         files and fields only
   vibeserve target new ./my-target --model ./weights  a complete folder, every field explained
+  vibeserve target calibrate ./my-target              how far bf16 and int8 stray on these weights, and limits for them
+  vibeserve target import ./examples/Llama-3-8B --into ./my-llama    a folder of the original system, with its programs
 """
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
     parser.epilog = EXAMPLES
-    parser.add_argument("action", choices=["ls", "check", "new"], help="what to do")
+    parser.add_argument("action", choices=["ls", "check", "new", "calibrate", "import"], help="what to do")
     parser.add_argument("path", nargs="?", default="", metavar="TARGET", help="a shipped target's name or a folder")
     parser.add_argument("--model", type=Path, default=None, metavar="DIR", help="folder of weights")
     parser.add_argument("--static", action="store_true", help="check: files and fields only, start nothing")
-    parser.add_argument("--trust", default="", metavar="HASH", help="check: trust hash of a foreign target")
+    parser.add_argument("--trust", default="", metavar="HASH", help="check, calibrate: trust hash of a foreign target")
     parser.add_argument("--title", default="", help="new: one line for people")
     parser.add_argument("--backend", default="cpu", help="new: hardware backend; check: where the seed is started")
+    parser.add_argument("--positions", type=int, default=8192, help="calibrate: tokens per arithmetic")
+    parser.add_argument("--seed", type=int, default=None, help="calibrate: of the draw; a new one unless given")
+    parser.add_argument("--write", action="store_true", help="calibrate: put the class's limits into target.toml")
+    parser.add_argument("--into", type=Path, default=None, metavar="DIR", help="import: the new target's folder")
+    for name in ("metric", "revision", "architecture"):
+        parser.add_argument(f"--{name}", default="", help="import: where its files do not say")
+    parser.add_argument("--direction", default="", choices=["", "max", "min"], help="import: likewise")
 
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
@@ -42,7 +52,10 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         return _list()
     if not options.path:
         raise InputError(f"target {options.action}: which one?", fix=f"vibeserve target {options.action} TARGET")
-    return _new(options) if options.action == "new" else _check(options)
+    actions: dict[str, Callable[[argparse.Namespace], int]] = {
+        "new": _new, "check": _check, "calibrate": _calibrate, "import": _import,
+    }  # fmt: skip
+    return actions[options.action](options)
 
 
 def _list() -> int:
@@ -64,6 +77,25 @@ def _new(options: argparse.Namespace) -> int:
         f"{target.root} is complete; next: vibeserve target check {target.root} --model {options.model} --trust {target.digest}"
     )
     return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from vibeserve_tui.inputs.bundle import Answers, import_bundle
+
+    folder: Path = options.into or Path(Path(options.path).resolve().name.lower())
+    answers = Answers(options.metric, options.direction, options.revision, options.architecture)
+    spec, guesses = import_bundle(Path(options.path), folder, answers)
+    print(f"{folder}: {', '.join(metric.name for metric in spec.headlines)} of {spec.model.architecture}; guessed:")
+    for guess in guesses:
+        print(f"  - {guess}")
+    print(f"next: mend the guesses in {folder / FILE_NAME}, then vibeserve target check {folder} --static")
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from vibeserve_tui.verbs.calibrate import calibrate
+
+    return calibrate(options)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -1,0 +1,324 @@
+"""`target import`: a folder of the original VibeServe (now VibeSys) made into a target of ours.
+
+Its checker and benchmark are kept and run as they are; what its files do not say is guessed and marked as a guess, or
+asked for. The judge's battery comes on top: it needs a reference of our shape and a seed server, which are those of the
+shipped example.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vibeserve_tui.errors import TargetError
+from vibeserve_tui.inputs.scaffold import EXAMPLE
+from vibeserve_tui.inputs.target import FILE_NAME, Target
+from vibeserve_tui.inputs.toml_files import validate
+from vibeserve_tui.inputs.toml_writer import commented
+from vibeserve_tui.resources import shipped_targets
+
+MANIFESTS = ("vibesys.input.toml", "vibeserve.input.toml")
+OTHER_MODALITIES = ("/v1/images", "/v1/audio", "image generation", "speech")
+_HEADER = "# Imported from {source}. Guesses, to be checked before it is trusted:\n{guesses}\n\n"
+_UNITS = {
+    "tok_per_sec": "tok/s", "tok_s": "tok/s", "throughput": "tok/s", "req_per_sec": "req/s", "_ms": "ms", "_s": "s",
+    "latency": "s", "ttft": "ms", "tpot": "ms",
+}  # fmt: skip
+_PRINTED = re.compile(r"Primary metric:\s*([A-Za-z][\w.]*)")
+_DIRECTED = re.compile(r"\b(maximi[sz]e|minimi[sz]e)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a person was asked, or knew beforehand; "" = not given."""
+
+    metric: str = ""
+    direction: str = ""
+    revision: str = ""
+    architecture: str = ""
+
+
+@dataclass(slots=True)
+class _Bundle:
+    """The folder as it was found, and what had to be guessed about it."""
+
+    root: Path
+    home: Path
+    """Where manifest and objective lie: the root, or a task's folder below it."""
+    manifest: Mapping[str, object]
+    answers: Answers
+    guesses: list[str] = field(default_factory=list)
+
+    def guess(self, what: str) -> None:
+        self.guesses.append(what)
+
+    def table(self, *names: str) -> Mapping[str, object]:
+        found: object = self.manifest
+        for name in names:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found if isinstance(found, Mapping) else {}
+
+    def file(self, relative: str) -> Path | None:
+        """Below the task's folder or the root; the task's own comes first."""
+        return next((path for path in (self.home / relative, self.root / relative) if path.is_file()), None)
+
+    def json(self, relative: str) -> Mapping[str, object]:
+        path = self.file(relative)
+        try:
+            found = json.loads(path.read_text("utf-8")) if path else {}
+        except ValueError as error:
+            raise TargetError(f"not JSON: {error}", where=str(path)) from error
+        return found if isinstance(found, Mapping) else {}
+
+
+def import_bundle(source: Path, folder: Path, answers: Answers) -> tuple[Target, tuple[str, ...]]:
+    """Write the target `folder`, which must not exist; returns its definition and the guesses in it."""
+    if folder.exists():
+        raise TargetError("exists already", where=str(folder), fix="choose another name, or remove it")
+    bundle = _found(source, answers)
+    table = _declaration(bundle, folder.name)
+    spec, faults = validate(table, Target)
+    if spec is None:
+        raise TargetError(faults[0].what, where=f"{folder / FILE_NAME}: {faults[0].field}", fix=faults[0].fix)
+    _copy(bundle, folder)
+    guesses = "\n".join(f"#   - {guess}" for guess in bundle.guesses) or "#   - none"
+    (folder / FILE_NAME).write_text(_HEADER.format(source=source.name, guesses=guesses) + commented(spec), "utf-8")
+    return spec, tuple(bundle.guesses)
+
+
+def _found(source: Path, answers: Answers) -> _Bundle:
+    homes = [source, *sorted(source.glob(".vibesys/tasks/*"))]
+    for home in homes:
+        for name in MANIFESTS:
+            if (home / name).is_file():
+                try:
+                    manifest = tomllib.loads((home / name).read_text("utf-8"))
+                except ValueError as error:
+                    raise TargetError(f"not valid TOML: {error}", where=str(home / name)) from error
+                return _Bundle(source, home, manifest, answers)
+    if not (source / "OBJECTIVE.md").is_file():
+        raise TargetError(
+            "is no folder of the original", where=str(source), fix=f"it has OBJECTIVE.md, and usually {MANIFESTS[0]}"
+        )
+    return _Bundle(source, source, {}, answers)
+
+
+def _declaration(bundle: _Bundle, name: str) -> dict[str, object]:
+    objective = _objective(bundle)
+    bundle.guess("endpoints, levels, the judge's prompts and the seed server are those of the shipped example")
+    return {
+        "schema": 1,
+        "name": name,
+        "title": _title(objective, name),
+        "modality": "text_generation",
+        "backends": ["cuda"],
+        "license": "unknown",
+        "endpoints": [
+            {"path": "/v1/completions", "stream": "sse", "fields": ["temperature", "seed", "stop", "ignore_eos"]},
+            {"path": "/v1/chat/completions", "stream": "sse", "fields": ["temperature", "seed", "stop"]},
+        ],
+        "levels": [{"id": "own", "mode": "closed", "concurrency": 8, "requests": 16}],
+        **_metrics(bundle, objective),
+        "model": _model(bundle),
+        "serve": {"command": ["{python}", "-m", "server"]},
+        "workload": {
+            "kind": "program",
+            "corpus": "benchmark/corpus.jsonl",
+            "prompt_tokens": {"dist": "uniform", "min": 48, "max": 199},
+            "output_tokens": {"dist": "choice", "values": [32, 48, 64]},
+            "ignore_eos": True,
+        },
+        "accuracy": {"class": "numeric"},
+        "programs": _programs(bundle),
+    }
+
+
+def _objective(bundle: _Bundle) -> str:
+    path = bundle.file("OBJECTIVE.md")
+    if path is None:
+        raise TargetError("OBJECTIVE.md is missing", where=str(bundle.root))
+    text = path.read_text("utf-8")
+    if other := next((word for word in OTHER_MODALITIES if word in text.lower()), None):
+        raise TargetError(
+            f"its objective speaks of {other!r}: only text can be judged",
+            where=str(path),
+            fix="write a target by hand: the judge has no battery for this modality",
+        )
+    return text
+
+
+def _title(objective: str, name: str) -> str:
+    heading = next((line.lstrip("# ").strip() for line in objective.splitlines() if line.startswith("#")), name)
+    return heading[:120] or name
+
+
+# ---- what is measured -----------------------------------------------------------------------------------------------
+
+
+def _metrics(bundle: _Bundle, objective: str) -> dict[str, object]:
+    rows = _declared_objectives(bundle)
+    if not rows:
+        name = _metric_name(bundle)
+        rows = [(name, _direction(bundle, objective, name))]
+    noise = _number(bundle, "pareto", "relative_noise")
+    metrics = []
+    for name, direction in rows:
+        row: dict[str, object] = {"name": name, "unit": _unit(bundle, name), "direction": direction, "headline": True}
+        metrics.append(row | ({"min_effect": noise} if noise else {}))
+    return {"metrics": metrics, "pareto": len(rows) > 1}
+
+
+def _declared_objectives(bundle: _Bundle) -> list[tuple[str, str]]:
+    path = bundle.file("objectives.toml")
+    if path is None:
+        return []
+    table = _toml(path)
+    listed = table.get("objective", table.get("objectives", []))
+    rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
+    return [(str(row.get("name")), _short(str(row.get("direction")), path)) for row in rows]
+
+
+def _number(bundle: _Bundle, *names: str) -> float:
+    path = bundle.file("objectives.toml")
+    found: object = _toml(path) if path else {}
+    for name in names:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return float(found) if isinstance(found, int | float) else 0.0
+
+
+def _toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise TargetError(f"not valid TOML: {error}", where=str(path)) from error
+
+
+def _metric_name(bundle: _Bundle) -> str:
+    stated = bundle.answers.metric or bundle.table("benchmark", "result").get("metric")
+    if isinstance(stated, str) and stated:
+        return stated
+    script = _script(bundle, "benchmark")
+    if script is not None and (match := _PRINTED.search(script.read_text("utf-8", "replace"))):
+        bundle.guess(f"the headline is {match[1]}: the benchmark prints it as `Primary metric:`")
+        return match[1]
+    raise TargetError("its files do not name the metric", where=str(bundle.root), fix="add --metric NAME")
+
+
+def _direction(bundle: _Bundle, objective: str, name: str) -> str:
+    if bundle.answers.direction:
+        return bundle.answers.direction
+    lines = [line for line in objective.splitlines() if _DIRECTED.search(line)]
+    words = {match[0].lower()[:3] for line in lines for match in _DIRECTED.finditer(line)}
+    if len(words) != 1:
+        raise TargetError(
+            f"nothing says whether more {name} is better", where=str(bundle.root), fix="add --direction max or min"
+        )
+    direction = words.pop()
+    bundle.guess(f"direction {direction}: OBJECTIVE.md says {lines[0].strip()[:80]!r}")
+    return direction
+
+
+def _short(direction: str, path: Path) -> str:
+    if direction[:3] not in ("max", "min"):
+        raise TargetError(f"direction {direction!r} is neither maximize nor minimize", where=str(path))
+    return direction[:3]
+
+
+def _unit(bundle: _Bundle, name: str) -> str:
+    unit = next((unit for part, unit in _UNITS.items() if part in name), "units")
+    bundle.guess(f"{name} is in {unit}")
+    return unit
+
+
+# ---- what is served, and by what it is judged -----------------------------------------------------------------------
+
+
+def _model(bundle: _Bundle) -> dict[str, object]:
+    meta = bundle.json("reference/meta.json")
+    verifier = meta.get("verifier")
+    inner = verifier if isinstance(verifier, Mapping) else {}
+    identifier = str(meta.get("model_id") or inner.get("hf_id") or "")
+    revision = bundle.answers.revision or str(meta.get("revision") or "")
+    config = bundle.json("reference/config.json") or bundle.json("config.json")
+    architecture = bundle.answers.architecture or str(config.get("model_type") or "")
+    if not architecture:
+        raise TargetError(
+            "its files do not name the model's architecture", where=str(bundle.root), fix="add --architecture llama"
+        )
+    context = config.get("max_position_embeddings")
+    if not isinstance(context, int):
+        bundle.guess("the model's context is 4096 tokens")
+    model: dict[str, object] = {
+        "architecture": architecture,
+        "dtype": "float32",
+        "max_context": context if isinstance(context, int) else 4096,
+    }
+    if identifier and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return model | {"source": "hub", "hub": {"id": identifier, "revision": revision}}
+    bundle.guess(f"the weights are local (--model DIR): {identifier or 'no model id'} is not pinned to a revision")
+    return model | {"source": "local"}
+
+
+def _programs(bundle: _Bundle) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for ours, theirs in (("checker", "accuracy"), ("benchmark", "benchmark")):
+        script = _script(bundle, theirs)
+        if script is None:
+            continue
+        table = bundle.table(theirs)
+        seconds = table.get("timeout_seconds", 300)
+        found[ours] = {"command": _command(bundle, theirs, script), "timeout_s": seconds}
+    if "benchmark" not in found:
+        raise TargetError("it has no benchmark", where=str(bundle.root), fix="benchmark/benchmark.py")
+    return found
+
+
+def _script(bundle: _Bundle, table: str) -> Path | None:
+    """The Python file that a command names, or the customary one."""
+    command = bundle.table(table).get("command", bundle.table(table).get("args", []))
+    words = [word for word in command if isinstance(word, str)] if isinstance(command, list) else []
+    named = next((word for word in words if word.endswith(".py")), "")
+    customary = {"accuracy": "accuracy_checker/checker.py", "benchmark": "benchmark/benchmark.py"}[table]
+    return bundle.file(named) if named else bundle.file(customary)
+
+
+def _command(bundle: _Bundle, table: str, script: Path) -> list[str]:
+    declared = bundle.table(table).get("command")
+    words = [str(word) for word in declared] if isinstance(declared, list) else []
+    behind = next((words[i + 1 :] for i, word in enumerate(words) if word.endswith(".py")), [])
+    place = script.relative_to(bundle.root).as_posix()
+    command = ["{python}", f"{{target}}/bundle/{place}"]
+    command += [word.replace("${PROJECT_ROOT}", "{workspace}") for word in behind]
+    source = script.read_text("utf-8", "replace")
+    if '"--url"' in source:
+        command += ["--url", "{url}"]
+    elif '"--port"' in source:
+        command += ["--port", "{port}"]
+    else:
+        bundle.guess(f"{place} takes neither --url nor --port: it has to find the server at $PORT")
+    out = bundle.table(table, "result").get("json_argument") or ("--output-json" if "--output-json" in source else "")
+    if table == "benchmark" and out:
+        command += [str(out), "{out}"]
+    return command
+
+
+def _copy(bundle: _Bundle, folder: Path) -> None:
+    """The bundle whole, as it is; beside it what the judge needs."""
+    example = shipped_targets()[EXAMPLE]
+    folder.mkdir(parents=True)
+    ignored = shutil.ignore_patterns("__pycache__", ".git", "*.bin", "*.pt", "*.pth")
+    shutil.copytree(bundle.root, folder / "bundle", ignore=ignored)
+    shutil.copytree(example / "seed", folder / "seed", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "reference").mkdir()
+    shutil.copyfile(example / "reference" / "reference.py", folder / "reference" / "reference.py")
+    shutil.copyfile(example / "NOTICE", folder / "NOTICE")
+    (folder / "benchmark").mkdir()
+    shutil.copyfile(example / "benchmark" / "corpus.jsonl", folder / "benchmark" / "corpus.jsonl")
+    objective = bundle.file("OBJECTIVE.md")
+    assert objective is not None, "looked for before"
+    shutil.copyfile(objective, folder / "OBJECTIVE.md")
