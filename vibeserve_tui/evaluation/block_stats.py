@@ -39,6 +39,12 @@ def t_quantile(p: float, df: int) -> float:
     return math.tan(low) * math.sqrt(df)
 
 
+def t_upper_tail(t: float, df: int) -> float:
+    """P(T > t) for Student's distribution."""
+    beyond = 0.5 - _central_share(math.atan(abs(t) / math.sqrt(df)), df) / 2
+    return beyond if t >= 0 else 1 - beyond
+
+
 def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 

@@ -17,7 +17,7 @@ from vibeserve_tui.evaluation.block_stats import estimate, median
 from vibeserve_tui.evaluation.blocks import Arm, Block, BlockRecord, block_of, fault
 from vibeserve_tui.evaluation.gate import Closed, Decision, decide
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise, Spread, Terms
-from vibeserve_tui.metrics import Comparison, Figure, GuardResult, MetricSpec, Value
+from vibeserve_tui.metrics import Comparison, Direction, Figure, GuardResult, MetricSpec, Value
 
 
 class SideRecord(Value):
@@ -111,6 +111,7 @@ def explain(evidence: Evidence) -> list[str]:
         for look in again.looks
     ]
     lines += [_guard_line(guard) for guard in again.guards]
+    lines += [_bound_line(spec, evidence) for spec in evidence.terms.headlines if spec.key in evidence.terms.bounds]
     lines.append(_verdict_line(again))
     return lines
 
@@ -144,6 +145,15 @@ def _block_lines(record: BlockRecord, block: Block, terms: Terms) -> Iterator[st
     for timed in record.windows:
         if why := fault(timed, terms.headlines):
             yield f"  window {timed.arm} of pair {timed.pair + 1}, {timed.level}: void, {why}"
+
+
+def _bound_line(spec: MetricSpec, evidence: Evidence) -> str:
+    bound, unit = evidence.terms.bounds[spec.key], spec.unit
+    figure = _figure(spec, evidence.readings())
+    if not figure.b:
+        return f"floor {spec.key}: this device cannot pass {bound:.4g} {unit}"
+    left = bound / figure.b if spec.direction is Direction.MAX else figure.b / bound
+    return f"floor {spec.key}: this device cannot pass {bound:.4g} {unit}; B is at {figure.b:.4g}, ×{left:.2f} from it"
 
 
 def _guard_line(guard: GuardResult) -> str:

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vibeserve_tui.evaluation.block_stats import estimate, mean, standard_error, t_quantile
+from vibeserve_tui.evaluation.block_stats import estimate, mean, standard_error, t_quantile, t_upper_tail
 from vibeserve_tui.evaluation.blocks import Arm, Block
 from vibeserve_tui.evaluation.gate_config import ONE_SIDED, GateConfig, LookRule, Spread, Terms
 from vibeserve_tui.evaluation.gate_guards import beyond_bound, guard_result, looks_broken
@@ -38,6 +38,8 @@ NOISY_WALL = 0.05
 TOO_GOOD = 5.0
 UNEXPLAINED = 2.0
 """Speed-ups that are checked twice: with a declared mechanism, and without."""
+LEAST_FORESEEING = 3
+"""Blocks, from which on the next ones are foreseen."""
 MAX_VOID_SHARE = 0.25
 MAX_VOID_BLOCKS = 1
 
@@ -127,14 +129,14 @@ class _Case:
         if self._leaps(values) and not any(looks_broken(guard) for guard in self._guards(usable)):
             return self._accept("leap", usable, TimeBasis.WALL)
         rule = self._rule_at(len(values))
-        if rule is None:
-            return None
-        verdict = _verdict(_look(values, rule), self._delta(noise))
+        verdict = _verdict(_look(values, rule), self._delta(noise)) if rule else None
         if verdict is Outcome.ACCEPTED:
             return self._accept("bound", usable, TimeBasis.WALL)
         if verdict is Outcome.REJECTED:
             return self._end(Outcome.REJECTED, "futile", usable)
-        return self._last_word(usable, "last_look") if rule == self.config.looks[-1] else None
+        if rule is not None and rule == self.config.looks[-1]:
+            return self._last_word(usable, "last_look")
+        return self._last_word(usable, "hopeless") if self._is_hopeless(usable) else None
 
     def _on_cpu(self, usable: Sequence[Block]) -> Decision | None:
         """The machine is too busy to believe wall time; CPU time may accept and never reject."""
@@ -145,6 +147,19 @@ class _Case:
         if verdict is Outcome.REJECTED or rule == self.config.looks[-1]:
             return self._last_word(usable, Closed.ENVIRONMENT)
         return self._accept("bound", usable, TimeBasis.CPU_PROXY) if verdict is Outcome.ACCEPTED else None
+
+    def _is_hopeless(self, usable: Sequence[Block]) -> bool:
+        """Whether no series that may accept is likely to do so by the last look."""
+        noise, limit = self.terms.noise, self.config.hopeless
+        if limit is None or not self.config.looks:
+            return False
+        last = self.config.looks[-1]
+        walls = [block.d for block in usable if block.d is not None]
+        hopes = [_chance(walls, last, self._delta(noise.wall))]
+        if self.terms.cpu_proxy and noise.wall is not None and noise.wall.sd > NOISY_WALL:
+            cpus = [block.d_cpu for block in usable if block.d_cpu is not None and math.isfinite(block.d_cpu)]
+            hopes.append(_chance(cpus, last, self._delta(noise.cpu)))
+        return max(hopes) < limit
 
     def _last_word(self, usable: Sequence[Block], reason: str) -> Decision:
         """Wall time has not decided; on a noisy machine CPU time may."""
@@ -236,6 +251,22 @@ def _look(values: Sequence[float], rule: LookRule) -> Look:
         accept_bound=centre - t_quantile(rule.p_accept, df) * error,
         futile_bound=centre + t_quantile(rule.p_futile, df) * error,
     )
+
+
+def _chance(values: Sequence[float], last: LookRule, delta: float) -> float:
+    """Of acceptance at the last look, as these blocks foresee those to come: their mean and spread go on as they are.
+
+    The mean over all blocks must pass both δ and the accept bound; it is predicted by Student's distribution about the
+    present mean, with the spread of what is still to be averaged in.
+    """
+    seen, left = len(values), last.blocks - len(values)
+    if seen < LEAST_FORESEEING or left <= 0:
+        return 1.0
+    sd = math.sqrt(seen) * standard_error(values)
+    if sd <= 0:
+        return 1.0
+    wanted = max(delta, t_quantile(last.p_accept, last.blocks - 1) * sd / math.sqrt(last.blocks))
+    return t_upper_tail((wanted - mean(values)) / (sd * math.sqrt(left / (seen * last.blocks))), seen - 1)
 
 
 def _verdict(look: Look, delta: float) -> Outcome | None:

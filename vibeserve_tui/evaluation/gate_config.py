@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from vibeserve_tui.evaluation.block_stats import squares_about_mean
 from vibeserve_tui.metrics import MetricSpec, Value
 
+HOPELESS = 0.02
 ONE_SIDED = 0.95
 """Level of the bounds for futility, guards and the noise floor."""
 
@@ -39,6 +40,8 @@ class GateConfig(Value):
     leaps: tuple[LeapRule, ...] = ()
     screen: PositiveFloat | None = 0.10
     """Loss in the first block that ends it; None = no screen."""
+    hopeless: PositiveFloat | None = None
+    """Chance of acceptance by the last look, as foreseen from the blocks so far, below which measuring ends."""
     delta: NonNegativeFloat = 0.02
     """Smallest gain that counts."""
     window_s: PositiveFloat
@@ -63,6 +66,7 @@ class GateConfig(Value):
             pairs=2,
             looks=tuple(LookRule(blocks=blocks, p_accept=p) for blocks, p in levels),
             leaps=(LeapRule(blocks=2, ratio=2.0), LeapRule(blocks=3, ratio=1.5)),
+            hopeless=HOPELESS,
             window_s=1.0,
             warm_up_s=0.7,
             wall_cap_s=120,
@@ -72,14 +76,30 @@ class GateConfig(Value):
     def thorough(cls) -> GateConfig:
         looks = tuple(LookRule(blocks=blocks, p_accept=0.998) for blocks in (4, 8, 12))
         return cls(
-            name="thorough", pairs=4, looks=looks, window_s=2.0, warm_up_s=2.0, wall_cap_s=300, confirmation_blocks=8
+            name="thorough",
+            pairs=4,
+            looks=looks,
+            hopeless=HOPELESS,
+            window_s=2.0,
+            warm_up_s=2.0,
+            wall_cap_s=300,
+            confirmation_blocks=8,
         )
 
     @classmethod
     def gpu(cls) -> GateConfig:
         """Default of accelerators: long windows, and a δ of 1 % that the noise floor raises on a busy machine."""
         looks = tuple(LookRule(blocks=blocks, p_accept=0.998) for blocks in (4, 8, 12))
-        return cls(name="gpu", pairs=2, looks=looks, delta=0.01, window_s=10.0, warm_up_s=5.0, wall_cap_s=900)
+        return cls(
+            name="gpu",
+            pairs=2,
+            looks=looks,
+            hopeless=HOPELESS,
+            delta=0.01,
+            window_s=10.0,
+            warm_up_s=5.0,
+            wall_cap_s=900,
+        )
 
     def for_retest(self) -> GateConfig:
         """The same gate at half the error probability, for a tree that was measured before."""
@@ -95,6 +115,7 @@ class GateConfig(Value):
                 "looks": tuple(LookRule(blocks=n, p_accept=0.975, p_futile=0.975) for n in counts),
                 "leaps": (),
                 "screen": None,
+                "hopeless": None,
                 "delta": 0.0,
                 "wall_cap_s": 3 * self.wall_cap_s,
             }
@@ -102,7 +123,8 @@ class GateConfig(Value):
 
     def for_noise(self) -> GateConfig:
         """An A/A run: measures and decides nothing."""
-        return self.model_copy(update={"name": f"{self.name} A/A", "looks": (), "leaps": (), "screen": None})
+        none = {"looks": (), "leaps": (), "screen": None, "hopeless": None}
+        return self.model_copy(update={"name": f"{self.name} A/A", **none})
 
 
 class Spread(Value):

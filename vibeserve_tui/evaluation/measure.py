@@ -19,6 +19,7 @@ from typing import Protocol
 from vibeserve_tui import __version__
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation.block_run import Bench, BlockFinished, BlockRun, LookTaken, OnEvent
+from vibeserve_tui.evaluation.block_stats import is_biased
 from vibeserve_tui.evaluation.blocks import Arm, Block, BlockRecord, block_of
 from vibeserve_tui.evaluation.evidence import Evidence, SideRecord, comparison_of
 from vibeserve_tui.evaluation.gate import Closed, Decision, decide
@@ -115,11 +116,16 @@ async def measure(champion: Side, candidate: Side, plan: MeasurePlan, on_event: 
 async def noise(side: Side, blocks: int, plan: MeasurePlan, on_event: OnEvent) -> Measurement:
     """Measure a side against itself for this many usable blocks: the A/A noise, and the side's own figures.
 
-    `evidence.noise_of()` pools several of these; `block_stats.is_biased()` tells whether a slot has an advantage.
+    `evidence.noise_of()` pools several of these; `slots_differ()` tells whether a slot has an advantage.
     """
     plan = replace(plan, config=plan.config.for_noise())
     terms = Terms(headlines=plan.headlines, guards=plan.guards(Basis.CHAMPION), cpu_proxy=plan.cpu_proxy)
     return await _Evaluation(side, side, plan, terms, on_event, enough=blocks).measured()
+
+
+def slots_differ(same: Measurement) -> bool:
+    """Whether a side that was measured against itself shows a difference that is no chance."""
+    return is_biased([block.d for block in same.evidence.readings() if block.usable and block.d is not None])
 
 
 async def confirm(

@@ -1,0 +1,196 @@
+"""Put live servers through the gate many times, and print how often it was right.
+
+    python benchmarks/gate_live.py {same,slower,faster} [--runs 20] [--tree {seed,fast}] [--hog] [--out FILE]
+
+`same` measures a tree against itself: nothing may be accepted. `slower` measures it against a copy that spends 10 %
+more time on each answer: every run has to reject it. `faster` measures it against recipes that are known to pay: each
+has to be accepted at the first look, within 90 s. `--hog` keeps another process busy on one core meanwhile. Each gate is
+the quick one of a run, with the sentinels of the cpu backend and the noise of an A/A measurement before the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.cheats.laboratory import Laboratory, laboratory, tree_of
+from vibeserve_tui.backend import load_backend
+from vibeserve_tui.evaluation import measure
+from vibeserve_tui.evaluation.block_run import MeasureEvent
+from vibeserve_tui.evaluation.evidence import Evidence, noise_of
+from vibeserve_tui.evaluation.gate_config import GateConfig
+from vibeserve_tui.evaluation.live_side import LiveSide, mean_output_tokens, passes_for
+from vibeserve_tui.evaluation.measure import MeasurePlan
+from vibeserve_tui.evaluation.sentinels import watching
+from vibeserve_tui.execution.launcher import Launcher
+
+SLOWER = """
+
+import time
+
+_answer = Engine._answer
+
+
+def _slower(self, ticket):
+    begun = time.perf_counter()
+    _answer(self, ticket)
+    until = time.perf_counter() + 0.111 * (time.perf_counter() - begun)
+    while time.perf_counter() < until:
+        pass
+
+
+Engine._answer = _slower
+"""
+FASTER = ("kv-cache-preallocate", "continuous-batching")
+HOG = "while True: sum(range(100_000))"
+READY_LIMIT_S = 20.0
+SPAWN = '"$@" > /dev/null & echo $!'
+WANTED = {"same": ("rejected", "indecisive", "void"), "slower": ("rejected",), "faster": ("accepted",)}
+
+
+def untold(event: MeasureEvent) -> None:
+    """Nobody watches."""
+
+
+class Bench:
+    """The sides, and one gate after the other with what is known of the noise by then."""
+
+    def __init__(self, lab: Laboratory, folder: Path, tree: str) -> None:
+        self._lab = lab
+        self._folder = folder
+        seed = lab.target.file(lab.target.spec.seed)
+        self._champion = self._commit(seed if tree == "seed" else lab.honest, "champion")
+        self._backend = load_backend("cpu")
+        self._device = self._backend.detect()[0]
+        self._evidence: list[Evidence] = []
+        self._passes: dict[str, int] = {}
+
+    def _commit(self, folder: Path, name: str) -> str:
+        return self._lab.testbed.store.snapshot(
+            folder, ref=f"attempts/{name}", parent=None, message=name, when=int(time.time())
+        ).sha
+
+    def candidate(self, kind: str) -> str:
+        if kind == "same":
+            return self._champion
+        tree = self._folder / kind
+        tree_of(FASTER if kind == "faster" else (), self._lab.target.file(self._lab.target.spec.seed), tree)
+        if kind == "slower":
+            with (tree / "server" / "engine.py").open("a") as file:
+                file.write(SLOWER)
+        return self._commit(tree, kind)
+
+    def _side(self, label: str, commit: str, *, prove: bool = False) -> LiveSide:
+        reference = self._lab.reference if prove else None
+        return LiveSide(label, commit, self._lab.testbed, self._lab.workload, self._passes, reference)
+
+    async def noise(self) -> None:
+        with watching(self._backend, self._device) as sentinels:
+            plan = self._plan(sentinels.ready, sentinels.trusted)
+            done = await measure.noise(self._side("A", self._champion), 4, plan, untold)
+        self._evidence.append(done.evidence)
+        speeds = {figure.spec.level: figure.b for figure in done.comparison.figures if "throughput" in figure.spec.name}
+        tokens, window_s = mean_output_tokens(self._lab.workload), GateConfig.quick().window_s
+        self._passes = {
+            level.id: passes_for(level, speeds.get(level.id), tokens, window_s)
+            for level in self._lab.target.spec.levels
+        }
+
+    async def gate(self, candidate: str) -> dict[str, object]:
+        champion, other = self._side("A", self._champion), self._side("B", candidate, prove=True)
+        began = time.perf_counter()
+        with watching(self._backend, self._device) as sentinels:
+            plan = self._plan(sentinels.ready, sentinels.trusted)
+            done = await measure.measure(champion, other, plan, untold)
+        self._evidence.append(done.evidence)
+        found = done.comparison
+        return {
+            "outcome": found.outcome.value, "reason": found.reason, "blocks": found.used, "ratio": found.ratio,
+            "basis": found.basis.value, "noise": found.floor, "took_s": round(time.perf_counter() - began, 1),
+        }  # fmt: skip
+
+    def _plan(self, ready: measure.Sentinel, trusted: measure.Sentinel) -> MeasurePlan:
+        spec = self._lab.target.spec
+        plan = MeasurePlan(
+            metrics=spec.metric_specs,
+            config=GateConfig.quick(),
+            workload_sha256=self._lab.workload.sha256,
+            device_fingerprint=self._device.fingerprint,
+            mechanism_declared=True,
+            cpu_proxy=True,
+            ready=ready,
+            ready_limit_s=READY_LIMIT_S,
+            trusted=trusted,
+        )
+        return replace(plan, noise=noise_of(self._evidence)) if self._evidence else plan
+
+
+async def run(options: argparse.Namespace) -> int:
+    launcher = Launcher.start(f"gate-{uuid.uuid4().hex}")
+    right = 0
+    with tempfile.TemporaryDirectory(prefix="vibeserve-gate-") as name, hog(busy=options.hog):
+        async with laboratory(launcher, Path(name)) as lab:
+            bench = Bench(lab, Path(name), options.tree)
+            candidate = bench.candidate(options.kind)
+            await bench.noise()
+            for number in range(1, options.runs + 1):
+                row = {"run": number, "kind": options.kind, "hog": options.hog, **await bench.gate(candidate)}
+                right += row["outcome"] in WANTED[options.kind]
+                show(row, options.out)
+    await launcher.close()
+    show({"kind": options.kind, "hog": options.hog, "runs": options.runs, "right": right}, options.out)
+    return 0 if right == options.runs else 1
+
+
+@contextmanager
+def hog(*, busy: bool) -> Iterator[None]:
+    """A stranger to this process: what we start ourselves would count as ours. Its parent has gone already."""
+    if not busy:
+        yield
+        return
+    spawn = ["/bin/sh", "-c", SPAWN, "sh", sys.executable, "-c", HOG]
+    # Its output goes nowhere, or the pipe would stay open and be waited for.
+    with subprocess.Popen(spawn, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as shell:
+        assert shell.stdout is not None
+        pid = int(shell.stdout.readline())
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def show(row: dict[str, object], out: Path | None) -> None:
+    line = json.dumps(row)
+    print(line, flush=True)
+    if out is not None:
+        with out.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=list(WANTED))
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument(
+        "--tree", choices=["seed", "fast"], default="seed", help="what is measured; fast starts in 0.3 s"
+    )
+    parser.add_argument("--hog", action="store_true", help="another process keeps one core busy")
+    parser.add_argument("--out", type=Path, default=None, help="append each row there as a line of JSON")
+    given = parser.parse_args()
+    if given.tree == "fast" and given.kind != "same":
+        parser.error("--tree fast goes with same: the others are copies of the seed")
+    sys.exit(asyncio.run(run(given)))
