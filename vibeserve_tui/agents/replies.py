@@ -268,7 +268,6 @@ class JudgeReport(Reply):
     """For the implementer's next attempt."""
     bug: IssueDraft | None = None
     """At most one, and only of what lies outside this task."""
-    skills_used: tuple[Word, ...] = Field(default=(), max_length=20)
 
     @model_validator(mode="after")
     def _reasons(self) -> Self:

@@ -216,6 +216,9 @@ class _Editor:
         present = self.tree.read(path)
         if present is None:
             text = asset_text(self.recipe, operation.asset, self.scope)
+            if operation.expects:
+                self.conflicts.append(PartConflict(path, "", "", text))
+                return
             self.parts[path] = digest(text)
             self.tree.write(path, text)
         else:

@@ -81,9 +81,10 @@ def read_text(root: Path, path: str) -> str | None:
             return None
         except OSError as error:
             raise _unreachable(path, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise WorkspaceError("is not a regular file", where=path, fix="remove it from the workspace")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise WorkspaceError("is not a regular file", where=path, fix="remove it from the workspace")
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise WorkspaceError(f"is larger than {MAX_FILE_BYTES:,} bytes", where=path, fix="keep such files out of it")

@@ -40,15 +40,25 @@ def hypothesis(recipe: Recipe, expected: NormalDist, minimum_effect: float) -> H
     activation = recipe.spec.verify.activation
     ran = f", or {activation} does not hold under load" if activation else ""
     metric = recipe.spec.prior.metric
+    stated = claim(f"{recipe.spec.title}: {metric} changes by {factor(expected.mean)}", expected, minimum_effect)
+    return stated.model_copy(
+        update={
+            "mechanism": _mechanism(recipe),
+            "metric": metric,
+            "falsifier": stated.falsifier + ran,
+            "activation": str(activation or ""),
+        }
+    )
+
+
+def claim(text: str, expected: NormalDist, minimum_effect: float) -> Hypothesis:
+    """Something said of a tree as a whole, which the gate can prove wrong."""
     return Hypothesis(
-        claim=f"{recipe.spec.title}: {metric} changes by {factor(expected.mean)}",
-        mechanism=_mechanism(recipe),
-        metric=metric,
+        claim=text,
         expected_low=round(math.exp(expected.mean - expected.stdev), 4),
         expected_high=round(math.exp(expected.mean + expected.stdev), 4),
         minimum_effect=minimum_effect,
-        falsifier=f"the ratio over the champion stays below {minimum_effect:.3f}{ran}",
-        activation=str(activation or ""),
+        falsifier=f"the ratio over the champion stays below {minimum_effect:.3f}",
     )
 
 

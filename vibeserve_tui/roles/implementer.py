@@ -58,7 +58,7 @@ class Implementer:
         await asyncio.to_thread(remove_caches, run.dir.workspace)
         if self._workplace and writes:
             await self._check(self._workplace, report.local_checks)
-        committed = await asyncio.to_thread(self._commit, work, report)
+        committed = await asyncio.to_thread(self.commit, work, report)
         file_drafts(run, report.follow_ups, by="implementer")
         return committed
 
@@ -115,10 +115,11 @@ class Implementer:
                     f"its own check {check.name!r} fails: {(output.splitlines() or ['it says nothing'])[-1]}"
                 )
 
-    def _commit(self, work: Work, report: ImplReport) -> ev.AttemptCommitted:
+    def commit(self, work: Work, report: ImplReport) -> ev.AttemptCommitted:
+        """The workspace as an attempt, whoever worked in it. Raises WorkspaceError when nothing was changed."""
         run, ref = self._run, f"attempts/{work.round:03d}/{work.attempt}"
         started = run.state.in_flight.started_wall if run.state.in_flight else run.state.ts_wall
-        message = f"round {work.round}: {work.task.title}\n\n{report.summary}\n\n{_trailers(work)}"
+        message = f"round {work.round}: {work.task.title}\n\n{report.summary}\n\n{_trailers(work, report)}"
         commit = run.store.snapshot(run.dir.workspace, ref=ref, parent=work.parent, message=message, when=int(started))
         if commit.tree == run.store.tree_of(work.parent):
             raise WorkspaceError("the attempt changed nothing")
@@ -134,9 +135,7 @@ class Implementer:
             files_changed=size.files,
             lines_added=size.added,
             lines_removed=size.removed,
-            summary="\n".join(
-                filter(None, (report.summary, report.deviations, self._unfounded(work, commit.sha, report)))
-            ),
+            summary=_account(report, self._unfounded(work, commit.sha, report)),
             skills=tuple(choice.recipe for choice in present),
         )
 
@@ -147,8 +146,15 @@ class Implementer:
         return f"(says that it changed {', '.join(claimed)}: it did not)" if claimed else ""
 
 
-def _trailers(work: Work) -> str:
+def _account(report: ImplReport, unfounded: str) -> str:
+    """What the implementer says of its work, and where that is not so."""
+    counter = f"counter {report.activation_added}" if report.activation_added else ""
+    return "\n".join(filter(None, (report.summary, counter, report.deviations, unfounded)))
+
+
+def _trailers(work: Work, report: ImplReport) -> str:
     trailers = {"VibeServe-Round": str(work.round), "VibeServe-Attempt": str(work.attempt)}
     trailers |= {"VibeServe-Skill": work.task.skill} if work.task.skill else {}
     trailers |= {"VibeServe-Issue": work.task.issue} if work.task.issue else {}
+    trailers |= {"VibeServe-Read": ", ".join(report.skills_read)} if report.skills_read else {}
     return "\n".join(f"{name}: {value}" for name, value in trailers.items())

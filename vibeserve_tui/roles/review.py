@@ -70,7 +70,7 @@ class Reviewer:
 
     def _with_review(self, verdict: ev.Verdict, report: JudgeReport, diff: str) -> ev.Verdict:
         if report.verdict == "pass":
-            return _plus_step(verdict, passed=True, detail=report.feedback[:300] or "no objection")
+            return _plus_step(verdict, passed=True, detail=_remarks(report))
         placed = [
             f for f in report.findings if f.severity == "blocking" and shows(changed_lines(diff), f.path, f.lines)
         ]
@@ -98,4 +98,11 @@ def _plus_step(verdict: ev.Verdict, *, passed: bool, detail: str) -> ev.Verdict:
 
 
 def _in_words(finding: Finding) -> str:
-    return f"{finding.path}:{finding.lines[0]}-{finding.lines[1]} {finding.claim}"
+    probe = f"; to see it: {finding.how_to_reproduce}" if finding.how_to_reproduce else ""
+    return f"{finding.path}:{finding.lines[0]}-{finding.lines[1]} {finding.category}: {finding.claim}{probe}"
+
+
+def _remarks(report: JudgeReport) -> str:
+    """What a reviewer who lets a change pass has to say about it."""
+    unmet = [f"not met: {one.text} ({one.evidence or 'no evidence'})" for one in report.criteria if not one.met]
+    return "; ".join(filter(None, (report.feedback, *unmet, *map(_in_words, report.findings))))[:1000] or "no objection"

@@ -56,7 +56,7 @@ def _figures(briefing: Briefing) -> list[str]:
 
 def _clients(level: Level) -> str:
     concurrency = getattr(level, "concurrency", None)
-    return f"{concurrency} clients, " if concurrency else ""
+    return f"{concurrency} client{'s' if concurrency > 1 else ''}, " if concurrency else ""
 
 
 def _facts(briefing: Briefing) -> list[str]:

@@ -56,7 +56,8 @@ def rounds_in_words(state: RunState) -> str:
     lines = [f"({len(earlier)} earlier rounds; `rounds` shows them)"] if earlier else []
     for number in numbers[-SHOWN_ROUNDS:]:
         record = state.rounds[number]
-        settled = f"; hypothesis {record.hypothesis_outcome}" if record.hypothesis_outcome else ""
+        claim = record.task.hypothesis.id if record.task.hypothesis else ""
+        settled = f"; hypothesis {claim} {record.hypothesis_outcome}" if record.hypothesis_outcome else ""
         lines.append(f"{round_line(record)}{settled}")
     return "\n".join(lines) or "none yet"
 
@@ -114,5 +115,6 @@ def hypothesis_in_words(hypothesis: ev.Hypothesis | None) -> str:
         "Wrong if": hypothesis.falsifier,
         "Counter that must rise": hypothesis.activation,
         "Must stay as it is": "; ".join(hypothesis.invariants),
+        "Refines": hypothesis.parent,
     }
     return "\n".join([*lines, *(f"{name}: {text}" for name, text in known.items() if text)])

@@ -1,0 +1,90 @@
+"""Questions about a run: grounded answers of a model, and the plain lookup that says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import measured, open_run
+from tests.processes import vibeserve
+from tests.roles.scripted import scripted
+from vibeserve_tui import events as ev
+from vibeserve_tui.errors import AgentError
+from vibeserve_tui.roles.asking import answer
+from vibeserve_tui.roles.lookup import NO_MODEL, lookup
+from vibeserve_tui.state.run import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = open_run(tmp_path)
+    titles = {1: ("kept", "batch requests", "bound"), 2: ("failed", "int8 weights", "J3 held-out prompts: gap max 3.1")}
+    for number, (outcome, title, reason) in titles.items():
+        task = ev.TaskPlan(title=title, hypothesis=ev.Hypothesis(claim=f"{title} is faster"))
+        figures = measured(ratio=1.5) if outcome == "kept" else None
+        record = ev.RoundRecord(
+            number=number, task=task, outcome=outcome, reason=reason, commit=run.state.champion_commit, measured=figures
+        )
+        run.emit(ev.RoundFinished(record=record))
+    run.emit(ev.ChampionMoved(round=1, commit=run.state.champion_commit))
+    issue = ev.Issue(id="I-1", type="perf", title="Cache encodings", priority=1)
+    run.emit(
+        ev.IssueChanged(issue=issue), ev.MemoryChanged(text="# Memory\n\n## Dead ends\n- threads spin\n", by="engine")
+    )
+    return run
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        (
+            "why was round 2 rejected?",
+            ["r2 failed", "J3 held-out prompts: gap max 3.1", "hypothesis: int8 weights is faster"],
+        ),
+        ("what about r1 and r9?", ["r1 kept ×1.500", "There is no round 9; the last is 2."]),
+        ("what is left to try?", ["I-1 perf open P1: Cache encodings"]),
+        ("how fast is the champion?", ["The champion is round 1", "×1.50 over the seed"]),
+        ("did threads help?", ["threads spin"]),
+        ("why so?", ["Nothing in rounds, board or memory holds any of: so"]),
+    ],
+)
+def test_a_lookup_finds_the_records_and_says_that_no_model_answers(run: Run, question: str, says: list[str]) -> None:
+    text = lookup(run.state, question)
+    assert text.startswith(NO_MODEL)
+    assert all(part in text for part in says), text
+
+
+async def test_a_model_looks_at_the_records_and_names_its_rounds(run: Run) -> None:
+    def player(role, prompt, results):
+        assert role == "analyst" and "why was round 2 rejected?" in prompt
+        if not results:
+            return [("rounds", {"number": 2}), ("diff", {"number": 1}), ("write", {"path": "x", "text": "y"})]
+        assert "gap max 3.1" in results[0]
+        assert results[2] == "there is no tool write"
+        return [("submit", {"text": "Its answers were wrong; round 1 gave r:1.", "rounds": [1, 2]})]
+
+    looks: list[ev.ToolCall] = []
+    before = run.dir.journal.read_bytes()
+    told = await answer(run.dir, run.state, scripted(player), "why was round 2 rejected?", looks.append)
+    assert told.text == "Its answers were wrong; round 1 gave ×1.500 [1.455, 1.545] (r:1)."
+    assert told.rounds == (1, 2)
+    assert [look.name for look in looks] == ["rounds", "diff", "write"]
+    assert run.dir.journal.read_bytes() == before
+
+
+async def test_an_answer_that_rests_on_rounds_that_are_not_there_is_refused(run: Run) -> None:
+    voice = scripted(lambda role, prompt, results: [("submit", {"text": "x", "rounds": [7]})])
+    with pytest.raises(AgentError, match="there is no round 7"):
+        await answer(run.dir, run.state, voice, "what?", lambda look: None)
+
+
+def test_the_verb_looks_up_without_a_model_and_needs_a_question(run: Run) -> None:
+    run.close()
+    done = vibeserve("ask", str(run.dir.path), "why was round 2 rejected?")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(NO_MODEL) and "gap max 3.1" in done.out
+    empty = vibeserve("ask", str(run.dir.path), " ")
+    assert empty.code == 2 and "there is no question" in empty.err
+    unknown = vibeserve("ask", str(run.dir.path), "what?", "--agent", "telepathy")
+    assert unknown.code == 2 and "telepathy" in unknown.err and "Traceback" not in unknown.err

@@ -1,0 +1,175 @@
+"""Whole rounds played in words, plan → edit → judge → decision, with real boxes, a real judge and a scripted model."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.cheats.laboratory import laboratory
+from tests.fakes import FakeEvaluator, measured
+from tests.roles.players import COUNTER, FILE, babbling, cheating, giving_up, honest, vetoing
+from tests.roles.scripted import ScriptedAgent, scripted
+from tests.roles.stage import Stage, open_stage, real_evaluator, slow_champion
+from vibeserve_tui import events as ev
+from vibeserve_tui.agents.protocol import Role, Voice, load_voice
+from vibeserve_tui.execution.launcher import Launcher
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("llm-round")]
+ROLES = ("orchestrator", "implementer", "judge", "evaluator")
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Launcher:
+    return Launcher.start(f"test-{uuid.uuid4().hex}")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    try:
+        async with laboratory(launcher, tmp_path_factory.mktemp("stage")) as lab:
+            opened = open_stage(lab)
+            yield opened
+            opened.run.close()
+    finally:
+        await launcher.close()
+
+
+@pytest.fixture(autouse=True)
+def accepting(stage: Stage) -> None:
+    stage.evaluator = FakeEvaluator(measured(ratio=1.2))
+
+
+def cast(**players) -> dict[str, Voice]:
+    """One voice for each role; those not named are honest."""
+    return {role: scripted(players.get(role, honest)) for role in ROLES}
+
+
+async def test_an_honest_model_plans_reads_edits_passes_the_judge_and_is_kept(stage: Stage) -> None:
+    voices = cast()
+    record = await stage.play(voices)
+    assert (record.outcome, record.reason, record.attempts) == ("kept", "bound", 1)
+    assert record.task.kind == "agent" and record.task.hypothesis and record.task.hypothesis.activation == COUNTER
+    assert f'counters.add("{COUNTER}"' in stage.run.store.read_file(record.commit, FILE)
+    assert [step.id for step in record.verdict.steps][-1] == "review"
+    assert record.verdict.steps[-1].passed
+    # py_compile left a cache behind, which is nobody's change
+    assert record.files_changed == 1
+    issue = stage.run.state.issues[record.task.issue]
+    assert (issue.status, issue.title) == ("done", "Count the steps of the decoder")
+    assert "steps are not counted yet" in stage.run.state.memory.split("## Ideas")[1]
+
+
+async def test_a_reviewer_sees_task_diff_and_tests_but_never_the_implementers_words(stage: Stage) -> None:
+    voices = cast()
+    await stage.play(voices)
+    agent = voices["judge"].agent
+    assert isinstance(agent, ScriptedAgent)
+    brief = agent.requests[0].brief
+    assert f'+        counters.add("{COUNTER}"' in brief.volatile
+    assert "J3 held-out prompts: passed" in brief.volatile
+    assert "counts steps in" not in brief.volatile  # the implementer's summary
+    assert not brief.writable
+    assert "memory" not in {tool.name for tool in brief.tools}
+
+
+async def test_a_cheating_implementer_is_rejected_by_tests_in_every_attempt(stage: Stage) -> None:
+    record = await stage.play(cast(implementer=cheating))
+    assert (record.outcome, record.attempts, record.verdict.first_failure) == ("failed", 2, "J0")
+    assert "target.toml: this is the target's" in record.reason
+    assert stage.evaluator.compared == []
+    first = [
+        f
+        for f in stage.run.state.feed
+        if "replaces time.perf_counter" in f.text or "replaces time.perf_counter" in f.output
+    ]
+    assert first
+    assert stage.run.state.issues[record.task.issue].status == "abandoned"
+
+
+async def test_a_veto_with_its_place_in_the_diff_ends_the_attempt(stage: Stage) -> None:
+    record = await stage.play(cast(judge=vetoing), attempts=1)
+    assert (record.outcome, record.verdict.first_failure) == ("failed", "review")
+    assert record.reason.startswith("veto (frozen_counter): server/decode.py:18-22 x: counts")
+
+
+async def test_an_unreadable_review_leaves_the_tests_verdict_as_it_is(stage: Stage) -> None:
+    record = await stage.play(cast(judge=babbling))
+    assert record.outcome == "kept"
+    assert any("was not reviewed" in text for text in stage.run.state.warnings)
+
+
+async def test_what_the_gate_turns_down_is_reverted_whoever_wrote_it(stage: Stage) -> None:
+    stage.evaluator = FakeEvaluator(measured("rejected", ratio=0.9))
+    record = await stage.play(cast())
+    assert record.outcome == "reverted"
+    assert stage.run.state.issues[record.task.issue].mechanism.startswith("×0.90")
+
+
+async def test_an_implementer_that_gives_up_or_babbles_costs_attempts_and_commits_nothing(stage: Stage) -> None:
+    commits = len(stage.run.state.attempts)
+    record = await stage.play(cast(implementer=giving_up))
+    assert (record.outcome, record.reason) == ("failed", "the implementer gave up: it cannot be done")
+    record = await stage.play(cast(implementer=babbling))
+    assert record.outcome == "failed"
+    assert len(stage.run.state.attempts) == commits
+
+
+async def test_a_rehearsal_tells_what_the_judge_would_say_and_how_fast_it_is(stage: Stage) -> None:
+    stage.run.store.checkout(stage.run.state.champion_commit, stage.run.dir.workspace)
+    rehearsal = stage.workplace.rehearsal(stage.run.dir.workspace, "test")
+    said = await rehearsal.check()
+    assert "passed J0" in said and "passed J4" in said and "2 left" in said
+    with (stage.run.dir.workspace / FILE).open("a") as out:
+        out.write("\nimport time\n\ntime.sleep = None\n")
+    assert "FAILED J0" in await rehearsal.check()
+    bench = await rehearsal.bench(quick=True)
+    assert "output_throughput at c16:" in bench and "not a measurement" in bench
+
+
+async def test_the_playbook_applies_the_recipe_that_a_model_names(stage: Stage) -> None:
+    def naming(role, prompt, results):
+        if role != "orchestrator":
+            return honest(role, prompt, results)
+        claim = {"claim": "faster", "falsifier": "not", "expected_low": 1.0, "expected_high": 1.5}
+        use = {"id": "tokenizer-cache-and-parallel"}
+        return [
+            (
+                "submit",
+                {"action": "task", "title": "Cache encodings", "family": "http", "hypothesis": claim, "recipe": use},
+            )
+        ]
+
+    voices = cast(orchestrator=naming)
+    record = await stage.play(voices)
+    assert record.task.skill == "tokenizer-cache-and-parallel"
+    assert "tokenizer-cache-and-parallel" in record.skills
+    assert voices["implementer"].agent.requests == []
+
+
+async def test_every_role_gets_its_own_tools_and_nothing_else(stage: Stage) -> None:
+    voices = cast()
+    await stage.play(voices)
+    names = {role: {tool.name for tool in voices[role].agent.requests[0].brief.tools} for role in ROLES[:3]}
+    assert {"write", "edit", "bash", "apply_recipe", "run_check", "run_bench", "skill"} <= names["implementer"]
+    assert not names["orchestrator"] & {"write", "edit", "bash", "apply_recipe", "run_check"}
+    assert not names["judge"] & {"write", "edit", "apply_recipe", "apply_patch", "memory", "list_recipes"}
+    assert voices["judge"].agent.requests[0].role is Role.JUDGE
+    assert load_voice("playbook").provider == "playbook"
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+async def test_what_a_model_made_faster_is_kept_by_the_gate_itself(stage: Stage, tmp_path: Path) -> None:
+    before = (stage.run.state.champion, stage.run.state.champion_commit)
+    slow_champion(stage, tmp_path / "slow")
+    stage.evaluator = real_evaluator(stage)
+    try:
+        record = await stage.play(cast())
+    finally:
+        stage.run.emit(ev.ChampionMoved(round=before[0], commit=before[1]))
+    assert (record.outcome, record.hypothesis_outcome) == ("kept", "proven")
+    assert record.measured.headline.ci_low > 1.3
