@@ -230,3 +230,24 @@ async def test_caching_is_asked_for(wire: str) -> None:
     if wire == "responses":
         assert server.requests[0].body["prompt_cache_key"].startswith("analyst:")
         assert server.requests[0].body["store"] is False
+
+
+async def test_another_model_does_not_get_the_thoughts_of_the_first(wire: str) -> None:
+    turns = [Turn(thinking="SECRET", calls=[write()]), Turn(stop="refusal"), SUBMIT]
+    scene, server = await play(turns, wire, fallback_models=("fake-2",))
+    assert (scene.result.status, scene.files) == ("ok", {"a": "hi"})
+    assert [request.model for request in server.requests] == ["fake-1", "fake-1", "fake-2"]
+    assert "SECRET" not in json.dumps(server.requests[2].body)
+    assert ("SECRET" in json.dumps(server.requests[1].body)) == (wire != "chat"), "its own it does"
+
+
+async def test_a_pause_is_sent_back_as_it_is_where_the_wire_has_one(wire: str) -> None:
+    scene, server = await play([Turn(text="searching", stop="pause"), SUBMIT], wire)
+    assert scene.result.status == "ok"
+    last = server.requests[1].entries[-1]["role"]
+    assert last == ("assistant" if wire == "messages" else "user")
+
+
+async def test_a_full_window_that_nothing_can_be_left_out_of_is_said(wire: str) -> None:
+    scene, _ = await play([Turn(text="half a th", stop="context")] * 4, wire)
+    assert scene.result.status == ("context" if wire == "messages" else "no_submit")

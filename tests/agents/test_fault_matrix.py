@@ -51,6 +51,13 @@ CASES = {
     "401": Case([Turn(status=401)], "error", requests=1, halts=True),
     "404 for the model": Case([Turn(status=404)], "error", requests=1, halts=True),
     "400": Case([Turn(status=400, error={"type": "invalid_request_error", "message": "bad"})], "error", requests=1),
+    "a model that cannot call tools": Case(
+        [Turn(status=400, error={"message": "registry/gemma:2b does not support tools"})],
+        "error",
+        requests=1,
+        halts=True,
+        check=lambda scene, server: scene.result.reason.startswith("this model cannot call tools"),
+    ),
     "no quota": Case(
         [Turn(status=429, error={"type": "insufficient_quota", "code": "insufficient_quota"})],
         "error",
@@ -111,7 +118,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("name", "wire"), list(itertools.product(CASES, WIRES)), ids=lambda value: value.replace(" ", "-"))
+@pytest.mark.parametrize(
+    ("name", "wire"), list(itertools.product(CASES, WIRES)), ids=lambda value: value.replace(" ", "-")
+)
 async def test_fault(name: str, wire: str) -> None:
     case = CASES[name]
     scene, server = await play(case.turns, wire, limits=Limits(turns=8, retries=4), **case.settings)

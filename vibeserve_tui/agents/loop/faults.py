@@ -34,6 +34,11 @@ _NO_ROOM = re.compile(
     r"context_length_exceeded|prompt is too long|context (window|length|size)|maximum context|too many tokens"
 )
 
+_NO_TOOLS = re.compile(
+    r"does not support tool|tools? (param|use|calling) .*(requires|not supported)|tools? (is|are) not supported"
+)
+"""Small servers refuse a request with tools as such, some with a status that looks as if waiting would help."""
+
 
 class Fault(Exception):
     """A turn that came to nothing."""
@@ -53,6 +58,8 @@ def of_status(status: int, kind: str, message: str, headers: Mapping[str, str], 
     why = " ".join(filter(None, (str(status) if status != 200 else "", kind, message))).strip()[:500]
     if kind in UNPAID or status in NOT_WELCOME:
         return Fault(why, "operator")
+    if _NO_TOOLS.search(message.lower()):
+        return Fault(f"this model cannot call tools: {why}", "operator")
     if status == 413 or (status in (200, 400, 422) and _NO_ROOM.search(f"{kind} {message}".lower())):
         return Fault(why, "room", begun=begun)
     if status in AGAIN or status >= 500 or (status == 200 and kind not in LASTING):
