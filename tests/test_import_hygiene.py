@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from tests.processes import python, vibeserve
+from vibeserve_tui.agents.protocol import providers
 from vibeserve_tui.cli import MODULES, VERBS
 
 HEAVY = ["textual", "rich", "torch", "transformers", "mlx", "anthropic", "openai", "llama_cpp"]
@@ -15,6 +16,10 @@ CASES = {
     "the command line": (["vibeserve_tui.cli"], [*HEAVY, "numpy", "pydantic", "git"]),
     "the engine": (["vibeserve_tui.engine"], HEAVY),
     "the headless client": (["vibeserve_tui.headless"], [*HEAVY, "numpy"]),
+    "agents before their first call": (
+        [f"vibeserve_tui.agents.{name}" for name in providers()],
+        [*HEAVY, "genai_prices", "mcp", "xgrammar"],
+    ),
     "a backend": (["vibeserve_cpu"], [*HEAVY, "numpy"]),
     "every verb but the app": ([f"vibeserve_tui.verbs.{name}" for name in VERB_MODULES], HEAVY),
 }
