@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
@@ -102,7 +103,7 @@ def luminance(color: Color) -> float:
 
 @pytest.mark.parametrize("theme", [theme for theme in themes.OWN if not theme.ansi], ids=lambda theme: theme.name)
 def test_every_ink_can_be_read_on_its_ground(theme: Theme) -> None:
-    variables = theme.to_color_system().generate()
+    variables = theme.to_color_system().generate() | theme.variables
     least = 7.0 if theme.name.endswith("contrast") else 4.5
     styles = ink_styles(variables, ansi=False, no_color=False)
     seen = {
@@ -120,7 +121,7 @@ CODE = (Ink.KEYWORD, Ink.NAME, Ink.STRING, Ink.NUMBER, Ink.COMMENT)
 
 @pytest.mark.parametrize("theme", [theme for theme in themes.OWN if not theme.ansi], ids=lambda theme: theme.name)
 def test_code_can_be_read_on_the_ground_of_a_change(theme: Theme) -> None:
-    styles = ink_styles(theme.to_color_system().generate(), ansi=False, no_color=False)
+    styles = ink_styles(theme.to_color_system().generate() | theme.variables, ansi=False, no_color=False)
     for ground in (Ink.ADDED, Ink.ADDED_WORD, Ink.REMOVED, Ink.REMOVED_WORD):
         for ink in CODE:
             style = span_style(styles, Span("x", ink, ground))
@@ -137,11 +138,15 @@ def test_without_colours_of_its_own_code_keeps_the_look_of_the_change() -> None:
 def hard_to_read(app: App[int], least: float) -> dict[str, float]:
     """Every run of cells with something in it whose letters stand out less than this from their ground."""
     found: dict[str, float] = {}
-    for strip in app.screen._compositor.render_strips():
+    # What a dialog covers is dimmed on purpose.
+    regions = [child.region for child in app.screen.children if child.display]
+    for y, strip in enumerate(app.screen._compositor.render_strips()):
+        x = 0
         for text, style, _ in strip:
-            if text.strip() and style and style.color and style.bgcolor:
-                pair = [Color.from_rich_color(color) for color in (style.color, style.bgcolor)]
-                ratio = contrast(*pair)
+            here = any(region.contains(x, y) for region in regions)
+            x += cell_len(text)
+            if here and text.strip() and style and style.color and style.bgcolor:
+                ratio = contrast(*(Color.from_rich_color(color) for color in (style.color, style.bgcolor)))
                 if ratio < least:
                     found[text.strip()[:30]] = round(ratio, 2)
     return found

@@ -222,7 +222,8 @@ def test_a_storm_of_sizes_leaves_a_whole_screen(open_app: Open) -> None:
     terminal.resize(50, 12)
     terminal.wait("terminal too small")
     terminal.resize(80, 24)
-    shown = terminal.wait(r"q leave").rstrip("\n").split("\n")[-24:]
+    terminal.wait(r"(?s)╭─ Rounds ─.*╭─ Agents ─.*q leave")
+    shown = terminal.screen().rstrip("\n").split("\n")[-24:]
     assert len(shown) == 24
     assert all(len(row) <= 80 for row in shown)
     assert shown[3].startswith("╭─ Rounds ─")
@@ -250,10 +251,9 @@ def test_every_terminal_shows_the_signs(
         ("?", "Everywhere|next theme|make it the champion"),
         ("Escape", "Rounds"),
         ("3", "Diff"),
-        ("q", "detach"),
     ):
         terminal.press(key)
         terminal.wait(words)
-    terminal.press("d")
+    terminal.press("q")
     assert terminal.exit_status() == 0
     assert "Traceback" not in terminal.screen()

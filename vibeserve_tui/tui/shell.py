@@ -44,7 +44,7 @@ class Shell(App[int]):
         """The looks of all inks in the present theme."""
         if self._inks_of != self.theme:
             self._inks_of = self.theme
-            self._inks = ink_styles(self.theme_variables, ansi=self.native_ansi_color, no_color=self.no_color)
+            self._inks = ink_styles(self.get_css_variables(), ansi=self.native_ansi_color, no_color=self.no_color)
         return self._inks
 
     _inks: Mapping[Ink, Style] = {}

@@ -22,13 +22,13 @@ OWN: tuple[Theme, ...] = (
         name="vibeserve-dark", dark=True, primary="#58a6e8", secondary="#8fa3b8", accent="#4db2ff",
         foreground="#d9dfe6", background="#0f1317", surface="#0f1317", panel="#1a2027",
         success="#3fd17a", warning="#f2b134", error="#ff6b5e",
-        variables={"code-keyword": "#c4a1ff", "code-name": "#7cc4ff", "code-string": "#e3c48d", "code-number": "#8fd6d0"},
+        variables={"code-keyword": "#d0b3ff", "code-name": "#7cc4ff", "code-string": "#e3c48d", "code-number": "#8fd6d0"},
     ),
     Theme(
         name="vibeserve-light", dark=False, primary="#0a5bb5", secondary="#4c5a68", accent="#0a5bb5",
         foreground="#1d2329", background="#fbfaf7", surface="#fbfaf7", panel="#eeece6",
         success="#0a7a3a", warning="#945600", error="#bb2318",
-        variables={"code-keyword": "#6b2fb3", "code-name": "#0b4f9c", "code-string": "#7a4300", "code-number": "#00625c"},
+        variables={"code-keyword": "#6228a8", "code-name": "#0a468c", "code-string": "#6e3c00", "code-number": "#00534e"},
     ),
     Theme(
         name="vibeserve-contrast", dark=True, primary="#6fc3ff", secondary="#ffffff", accent="#6fc3ff",

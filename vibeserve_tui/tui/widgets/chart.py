@@ -132,7 +132,8 @@ def trend_chart(points: Sequence[Point], width: int, height: int) -> list[Line]:
 def _draw_point(canvas: Canvas, axis: Axis, point: Point, column: int, step: int) -> None:
     row = canvas.height - 1 if point.value is None else axis.row(point.value)
     if point.low is not None and point.high is not None:
-        for y in range(axis.row(point.high), axis.row(point.low) + 1):
+        top, bottom = axis.row(point.high), axis.row(point.low)
+        for y in range(top, bottom + 1 if bottom - top > 1 else top):  # a narrower one is hidden by its sign
             canvas.text(column, y, "│", Ink.MUTED)
     canvas.text(column, row, point.glyph, point.ink)
     at = column - len(point.label) // 2
