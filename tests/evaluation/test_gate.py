@@ -12,6 +12,7 @@ from vibeserve_tui.evaluation.gate_config import GateConfig, LookRule, Noise, Sp
 from vibeserve_tui.metrics import GuardState, MetricSpec, Outcome, TimeBasis
 
 QUICK = GateConfig.quick()
+PATIENT = QUICK.model_copy(update={"hopeless": None})
 HEADLINE = MetricSpec(name="output_throughput", level="c16", unit="tok/s", direction="max", role="headline")
 TTFT = MetricSpec(name="median_ttft_ms", level="c16", unit="ms", direction="min", role="guard", tolerance=0.05)
 MEMORY = MetricSpec(name="peak_rss_mib", unit="MiB", direction="min", role="guard", max=2048)
@@ -69,10 +70,29 @@ def test_on_a_noisy_machine_the_screen_asks_for_a_larger_loss() -> None:
 
 def test_noise_that_never_settles_ends_indecisive_after_the_last_look() -> None:
     series = (0.2, -0.05, 0.15, -0.02, 0.1, 0.0, 0.12, -0.04)
-    assert quick(*series[:7]).outcome is None
-    decision = quick(*series)
+    assert decide(blocks(*series[:7]), PATIENT).outcome is None
+    decision = decide(blocks(*series), PATIENT)
     assert (decision.outcome, decision.reason, decision.used) == (Outcome.INDECISIVE, "last_look", 8)
     assert [look.blocks for look in decision.looks] == [3, 4, 6, 8]
+
+
+def test_what_is_not_likely_to_be_accepted_any_more_ends_at_the_next_look() -> None:
+    series = (0.2, -0.05, 0.15, -0.02, 0.1, 0.0, 0.12, -0.04)
+    decision = quick(*series)
+    assert (decision.outcome, decision.reason, decision.used) == (Outcome.INDECISIVE, "hopeless", 6)
+    assert quick(*series[:5]).outcome is None
+
+
+def test_what_still_may_be_accepted_goes_on() -> None:
+    assert quick(0.10, 0.02, 0.08, 0.04).outcome is None
+    assert quick(0.10, 0.02, 0.08, 0.04, 0.07, 0.06).outcome is Outcome.ACCEPTED
+
+
+def test_wall_time_without_hope_goes_on_while_cpu_time_may_accept() -> None:
+    wild, hopeful = (0.3, -0.3, 0.1), (0.10, 0.04, 0.07)
+    noisy = Terms(noise=NOISY, cpu_proxy=True)
+    assert decide(blocks(*wild, cpu=hopeful), QUICK, noisy).outcome is None
+    assert decide(blocks(*wild, 0.0, cpu=(-0.02, 0.03, -0.03, 0.02)), QUICK, noisy).reason == "hopeless"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +280,8 @@ def test_cpu_time_may_accept_what_a_noisy_wall_leaves_open() -> None:
 )
 def test_otherwise_an_open_wall_stays_indecisive(terms: Terms, cpu: Sequence[float | None] | None) -> None:
     decision = decide(blocks(*WILD, cpu=cpu), QUICK, terms)
-    assert (decision.outcome, decision.reason, decision.provisional) == (Outcome.INDECISIVE, "last_look", False)
+    assert (decision.outcome, decision.reason, decision.provisional) == (Outcome.INDECISIVE, "hopeless", False)
+    assert decide(blocks(*WILD, cpu=cpu), PATIENT, terms).reason == "last_look"
 
 
 def test_cpu_time_never_rejects_what_wall_time_accepts() -> None:

@@ -160,3 +160,20 @@ def test_leaps_add_next_to_nothing_to_the_false_accepts(before: float, during: f
 def test_identical_servers_are_rarely_accepted_in_many_runs(name: str, merge: int) -> None:
     for series in Series:
         assert accepted(name, 0.0, series, runs=30_000, merge=merge) <= ALLOWED[name]
+
+
+@each_profile
+def test_ending_what_has_become_hopeless_saves_starts_and_costs_no_gain(name: str) -> None:
+    ending = CONFIGS[name]
+    patient = ending.model_copy(update={"hopeless": None})
+
+    def both(effect: float, series: Series) -> tuple[Counter[str], Counter[str]]:
+        draws = Draws.recorded(ending, effect, 400)
+        return outcomes(ending, draws, series), outcomes(patient, draws, series)
+
+    for series in (Series.CPU, Series.WALL):
+        early, late = both(0.0, series)
+        assert early["blocks"] < late["blocks"]
+    for effect, series in ((0.03, Series.CPU), (0.10, Series.WALL), (0.05, Series.WALL_OR_CPU)):
+        early, late = both(effect, series)
+        assert early["accepted"] >= late["accepted"] - 0.01

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from vibeserve_tui.evaluation.block_stats import squares_about_mean
 from vibeserve_tui.metrics import MetricSpec, Value
 
-HOPELESS = 0.02
+HOPELESS = 0.05
 ONE_SIDED = 0.95
 """Level of the bounds for futility, guards and the noise floor."""
 
