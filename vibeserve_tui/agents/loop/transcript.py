@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -62,6 +63,10 @@ class Changed(_Line):
     content: str | None = None
     """Base 64."""
     link: str | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        return self.content is None and self.link is None
 
 
 class Ending(_Line):
@@ -173,15 +178,19 @@ def _files(folder: Path) -> dict[str, Changed]:
     return found
 
 
-def apply_changes(changes: tuple[Changed, ...], workspace: Path) -> None:
+def apply_changes(changes: Sequence[Changed], workspace: Path) -> None:
     """Make the workspace what it was when the conversation ended. Raises RunError for a path that leads out of it."""
     root = workspace.resolve()
-    for change in changes:
+    for change in sorted(
+        changes, key=lambda change: not change.is_gone
+    ):  # a file may have become a folder, or the reverse
         path = root / PurePosixPath(change.path)
         if ".." in path.parts or not path.parent.resolve().is_relative_to(root):
             raise RunError(f"the transcript changes {change.path!r}, which is outside of the workspace")
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         path.unlink(missing_ok=True)
-        if change.link is not None or change.content is not None:
+        if not change.is_gone:
             path.parent.mkdir(parents=True, exist_ok=True)
         if change.link is not None:
             path.symlink_to(change.link)
