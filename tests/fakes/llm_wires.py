@@ -156,7 +156,9 @@ def _items(turn: Turn) -> list[Json]:
     elif turn.text:
         items.append(_message_item({"type": "output_text", "text": turn.text, "annotations": [], "logprobs": []}))
     for call in turn.calls:
-        item = {"id": _new("fc"), "call_id": _new("call"), "name": call.name, "arguments": _raw(call)}
+        space, _, name = call.name.rpartition("::")  # tools in a namespace, as codex declares those of MCP servers
+        item = {"id": _new("fc"), "call_id": _new("call"), "name": name, "arguments": _raw(call)}
+        item |= {"namespace": space} if space else {}
         items.append(item | {"type": "function_call", "status": "completed"})
     return items
 

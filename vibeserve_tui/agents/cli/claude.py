@@ -63,7 +63,6 @@ class Claude:
         env = {
             "CLAUDE_CONFIG_DIR": str(call.home),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "CLAUDE_CODE_SUBPROCESS_ENV_SCRUB": "1",
             "DISABLE_AUTOUPDATER": "1",
             "IS_SANDBOX": "1",
         }

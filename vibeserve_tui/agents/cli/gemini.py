@@ -31,9 +31,12 @@ from vibeserve_tui.agents.cli.driver import (
 )
 from vibeserve_tui.agents.protocol import Tokens
 
-READING = ("list_directory", "read_file", "read_many_files", "glob", "search_file_content", "grep_search")
-RUNNING = ("run_shell_command",)
 WRITING = ("write_file", "replace")
+ASIDE = (
+    "web_fetch", "google_web_search", "invoke_agent", "enter_plan_mode", "activate_skill", "update_topic", "save_memory",
+    "ask_user",
+)  # fmt: skip
+"""Off for every role. (A list of what is on would switch off tools of MCP servers.)"""
 
 
 class Gemini:
@@ -80,7 +83,7 @@ class Gemini:
 
 def _settings(call: Call) -> dict[str, JsonValue]:
     """Everything that would ask, update, report home or read instructions from the workspace is off."""
-    tools = [*READING, *RUNNING, *(WRITING if call.writable else ())]
+    off = [*ASIDE, *(() if call.writable else WRITING)]
     return {
         "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
         "security": {
@@ -90,7 +93,7 @@ def _settings(call: Call) -> dict[str, JsonValue]:
         "privacy": {"usageStatisticsEnabled": False},
         "telemetry": {"enabled": False},
         "model": {"maxSessionTurns": call.turns},
-        "tools": {"core": list[JsonValue](tools)},
+        "tools": {"exclude": list[JsonValue](off)},
         "context": {"fileName": "no-such-file.md"},
         "mcpServers": {SERVER: {"httpUrl": call.tools_url, "trust": True, "timeout": 900_000}},
     }

@@ -1,0 +1,169 @@
+"""The real CLIs against a scripted model: each edits the workspace, uses our tools and submits, boxed as in a run.
+
+Not part of any other suite: `pytest -m cli_real` with claude, codex, opencode and gemini of npm on the PATH.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from tests.agents.cli.conftest import ALL, Report, Stage
+from tests.agents.cli.fake_gemini import FakeGemini
+from tests.fakes.llm import Call, FakeLLM, Request, Turn
+from vibeserve_tui.agents.protocol import Limits, Said, Used
+from vibeserve_tui.execution.launcher import Launcher
+
+pytestmark = [pytest.mark.cli_real, pytest.mark.asyncio(loop_scope="session")]
+
+Step = Callable[["Player"], Turn]
+
+
+@dataclass
+class Player:
+    """A model that plays steps, one a turn, in words that each CLI understands."""
+
+    cli: str
+    workspace: Path
+    steps: list[Step]
+    seen: list[Request] = field(default_factory=list)
+    played: int = 0
+    tools: list[str] = field(default_factory=list)
+
+    def __call__(self, request: Request) -> Turn:
+        self.seen.append(request)
+        names = tool_names(request)
+        if not any("submit" in name for name in names):
+            return Turn(text="A title")  # asked for a summary or the like
+        self.tools = names
+        step, self.played = self.steps[min(self.played, len(self.steps) - 1)], self.played + 1
+        return step(self)
+
+    def ours(self, name: str) -> str:
+        return next(tool for tool in self.tools if tool.endswith(name))
+
+
+def tool_names(request: Request) -> list[str]:
+    names = []
+    for tool in request.body.get("tools") or ():
+        if tool.get("type") == "namespace":
+            names += [f"{tool['name']}::{inner['name']}" for inner in tool["tools"]]
+        else:
+            names.append(tool["function"]["name"] if "function" in tool else tool.get("name", ""))
+    return names
+
+
+def run(command: str) -> Step:
+    def step(player: Player) -> Turn:
+        name = {"claude": "Bash", "opencode": "bash", "gemini": "run_shell_command"}.get(player.cli, "")
+        if player.cli == "codex":
+            name = next(tool for tool in player.tools if tool in ("exec_command", "shell_command", "shell"))
+            arguments: dict[str, object] = {"cmd": command} if name == "exec_command" else {"command": command}
+            if name == "shell":
+                arguments = {"command": ["bash", "-lc", command]}
+            return Turn(text="I run it.", calls=[Call(name, arguments)])
+        return Turn(text="I run it.", calls=[Call(name, {"command": command, "description": "run"})])
+
+    return step
+
+
+def call(name: str, **arguments: object) -> Step:
+    return lambda player: Turn(calls=[Call(player.ours(name), arguments)])
+
+
+def say(text: str) -> Step:
+    return lambda _: Turn(text=text)
+
+
+ROUND = [
+    run("echo 'speed = 2' > server.py && cat server.py"),
+    call("note", text="hello"),
+    call("submit", changed="many"),
+    call("submit", summary="done", changed=1),
+    say("All done."),
+]
+
+
+@contextmanager
+def endpoint(cli: str, player: Player) -> Iterator[str]:
+    if cli == "gemini":
+        with FakeGemini(player) as google:
+            yield google.url
+        return
+    with FakeLLM(player) as server:
+        yield server.url if cli == "claude" else f"{server.url}/v1"
+
+
+@pytest.fixture
+def real(launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "server.py").write_text("speed = 1\n")
+    monkeypatch.setenv("TEST_KEY", f"sk-canary-{uuid.uuid4().hex}")
+    return Stage(launcher, workspace, limits=Limits(usd=None, wall_s=150.0))
+
+
+def installed(cli: str) -> None:
+    if shutil.which(cli) is None:
+        pytest.fail(f"{cli} is not on the PATH: npm install -g …")
+
+
+@pytest.mark.parametrize("cli", ALL)
+async def test_a_real_cli_plays_a_round(real: Stage, cli: str) -> None:
+    installed(cli)
+    player = Player(cli, real.workspace, list(ROUND))
+    with endpoint(cli, player) as url:
+        real.settings = {"base_url": url, "model": "fake-1"}
+        events, result = await real.ask(cli)
+    assert (result.status, result.value) == ("ok", Report(summary="done", changed=1)), (result, events)
+    assert (real.workspace / "server.py").read_text() == "speed = 2\n"
+    assert real.notes == ["hello"]
+    calls = [event.call for event in events if isinstance(event, Used)]
+    assert [call.name for call in calls][-3:] == ["note", "submit", "submit"]
+    assert [call.ok for call in calls][-4:] == [True, True, False, True]
+    assert "speed = 2" in calls[0].output
+    assert any(isinstance(event, Said) for event in events)
+    answered = [request for request in player.seen if any("submit" in name for name in tool_names(request))]
+    assert real.ledger.spent.total >= 120 * (len(answered) - 1)
+    assert "You are a role." in str(answered[0].body)
+
+
+@pytest.mark.parametrize("cli", ALL)
+async def test_a_real_cli_cannot_write_for_a_role_that_may_not(real: Stage, cli: str) -> None:
+    installed(cli)
+    player = Player(cli, real.workspace, [run("echo 'speed = 9' > server.py"), *ROUND[3:]])
+    with endpoint(cli, player) as url:
+        real.settings = {"base_url": url, "model": "fake-1"}
+        _, result = await real.ask(cli, writable=False)
+    assert result.status == "ok", result
+    assert (real.workspace / "server.py").read_text() == "speed = 1\n"
+
+
+@pytest.mark.parametrize("cli", ALL)
+async def test_a_real_cli_that_stops_too_early_is_reminded_in_its_session(real: Stage, cli: str) -> None:
+    installed(cli)
+    player = Player(cli, real.workspace, [say("I am done, trust me."), *ROUND[3:]])
+    with endpoint(cli, player) as url:
+        real.settings = {"base_url": url, "model": "fake-1"}
+        events, result = await real.ask(cli)
+    assert result.status == "ok", (result, events)
+    last = player.seen[-1]
+    assert "trust me" in str(last.body)
+
+
+@pytest.mark.parametrize("cli", ALL)
+async def test_a_real_cli_is_ended_with_all_that_it_started(real: Stage, cli: str) -> None:
+    installed(cli)
+    real.limits = replace(real.limits, wall_s=25.0)
+    player = Player(cli, real.workspace, [run("touch began; sleep 300")])
+    with endpoint(cli, player) as url:
+        real.settings = {"base_url": url, "model": "fake-1"}
+        _, result = await real.ask(cli)
+    assert result.status == "timeout", result
+    assert (real.workspace / "began").exists()
