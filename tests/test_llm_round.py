@@ -84,7 +84,7 @@ async def test_a_cheating_implementer_is_rejected_by_tests_in_every_attempt(stag
     first = [
         f
         for f in stage.run.state.feed
-        if "replaces time.perf_counter" in f.text or "replaces time.perf_counter" in f.output
+        if "replaces time.perf_counter" in f.text or "replaces time.perf_counter" in f.detail
     ]
     assert first
     assert stage.run.state.issues[record.task.issue].status == "abandoned"
@@ -93,7 +93,7 @@ async def test_a_cheating_implementer_is_rejected_by_tests_in_every_attempt(stag
 async def test_a_veto_with_its_place_in_the_diff_ends_the_attempt(stage: Stage) -> None:
     record = await stage.play(cast(judge=vetoing), attempts=1)
     assert (record.outcome, record.verdict.first_failure) == ("failed", "review")
-    assert record.reason.startswith("veto (frozen_counter): server/decode.py:18-22 x: counts")
+    assert record.reason.startswith("veto (frozen_counter): server/decode.py:")
 
 
 async def test_an_unreadable_review_leaves_the_tests_verdict_as_it_is(stage: Stage) -> None:

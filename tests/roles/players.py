@@ -23,6 +23,7 @@ NEW = f'        counters.add("{COUNTER}", len(sequences))\n{OLD}'
 IMPORT = "from server.config import Config\n"
 WAIT = "time.sleep(0.03)"
 """In every step of a champion that a gate shall see beaten."""
+HUNK = re.compile(r"^@@ .*\+(\d+),(\d+) @@", re.MULTILINE)
 ROLE = re.compile(r"You are the (\w+) of VibeServe")
 
 PLAN = {
@@ -90,13 +91,9 @@ def vetoing(role: str, prompt: str, results: Sequence[str]) -> list[Call]:
     """A reviewer that points at a line of the diff."""
     if role != "judge":
         return honest(role, prompt, results)
-    place = {
-        "path": FILE,
-        "lines": [18, 22],
-        "claim": "counts what it should not",
-        "severity": "blocking",
-        "category": "x",
-    }
+    first, count = map(int, HUNK.findall(prompt)[-1])
+    place = {"path": FILE, "lines": [first, first + count - 1], "severity": "blocking", "category": "counter"}
+    place |= {"claim": "counts what it should not"}
     return [
         ("submit", {"verdict": "veto", "findings": [place], "suspicion": "frozen_counter", "feedback": "count less"})
     ]
@@ -121,7 +118,11 @@ def _build(results: Sequence[str]) -> list[Call]:
         report = {"summary": f"counts steps in {FILE}", "changes": [{"path": FILE, "why": "the counter"}]}
         return [("submit", report | {"skills_read": ["continuous-batching"], "activation_added": COUNTER})]
     text = plain(results[-1])
-    changed = text.replace(f"        {WAIT}\n", "").replace(OLD, NEW).replace(IMPORT, f"from server import counters\n{IMPORT}")
+    changed = (
+        text.replace(f"        {WAIT}\n", "")
+        .replace(OLD, NEW)
+        .replace(IMPORT, f"from server import counters\n{IMPORT}")
+    )
     return [("write", {"path": FILE, "text": changed})]
 
 
