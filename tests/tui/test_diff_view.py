@@ -15,7 +15,7 @@ CODE = '''\
 diff --git a/server/engine.py b/server/engine.py
 --- a/server/engine.py
 +++ b/server/engine.py
-@@ -1,5 +1,6 @@ class Engine
+@@ -1,3 +1,5 @@ class Engine
  def step(self):
 -    return self.model(1, "old")  # once
 +    return self.model(2, "new")  # twice
@@ -112,3 +112,9 @@ async def test_compare_and_review_can_be_searched_too() -> None:
 
 def test_the_sample_of_the_tests_has_what_they_look_for() -> None:
     assert DIFF.lower().count("bucket") >= 6
+
+
+def test_files_of_dotted_folders_come_last() -> None:
+    books = CODE.replace("server/engine.py", ".vibeserve/books.json")
+    names = [line.text for line in Diff(books + CODE).files]
+    assert names == ["server/engine.py", ".vibeserve/books.json"]

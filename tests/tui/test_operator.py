@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.tui.test_drawing import view_of
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness
+from vibeserve_tui.evaluation import gate
 from vibeserve_tui.inputs.config import Ui
 from vibeserve_tui.run_state import RunState, Spend
 from vibeserve_tui.tui import figures as fig
@@ -21,6 +23,7 @@ from vibeserve_tui.tui.ink import text_of
 from vibeserve_tui.tui.panes.board import BoardPane
 from vibeserve_tui.tui.panes.header import draw_header, window_title
 from vibeserve_tui.tui.panes.live import draw_sparks
+from vibeserve_tui.tui.reasons import WORDS, in_words
 from vibeserve_tui.tui.screens.budget import Budget
 from vibeserve_tui.tui.screens.compare import CompareScreen, compared_figures
 
@@ -303,3 +306,27 @@ async def test_sparks_stand_where_there_is_room_and_push_nothing_out() -> None:
         assert "of 2 cores" in opened.text
     async with stage("running", (120, 40)) as opened:
         assert "provisional, 1 of 3 blocks" in opened.text
+
+
+# reasons
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("leap", "so much better that two blocks were enough"),
+        ("environment: load 3.1", "the machine was too busy to measure: load 3.1"),
+        ("3 of 64 prompts differ", "3 of 64 prompts differ"),
+    ],
+)
+def test_the_gates_codes_are_put_into_words_and_other_text_is_left_alone(reason: str, words: str) -> None:
+    assert in_words(reason) == words
+
+
+def test_every_reason_that_the_gate_gives_has_words() -> None:
+    source = (Path(gate.__file__)).read_text(encoding="utf-8")
+    given = set(re.findall(r'(?:_accept|_last_word)\((?:usable, )?"([a-z_]+)"', source))
+    given |= set(re.findall(r'_end\(Outcome\.[A-Z]+, "([a-z_]+)"', source))
+    given |= {str(closed) for closed in gate.Closed} - {"noise_run"}
+    assert len(given) > 5
+    assert given <= set(WORDS)

@@ -233,7 +233,7 @@ def test_a_storm_of_sizes_leaves_a_whole_screen(open_app: Open) -> None:
 @pytest.mark.parametrize(
     ("variables", "expected", "colours"),
     [
-        ("NO_COLOR=1 TERM=xterm-256color", "◆ 8←6", set()),
+        ("NO_COLOR=1 TERM=xterm-256color", "◆ 8←6", None),
         ("TERM=xterm", "◆ 8←6", set()),
         ("TERM=xterm-256color COLORTERM=truecolor", "◆ 8←6", {"38;2", "48;2"}),
         ("LANG=C LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0", "@ 8<6", None),

@@ -36,7 +36,7 @@ COLUMNS: tuple[tuple[str, frozenset[IssueStatus]], ...] = (
 KANBAN_FROM = 100
 """Columns of the terminal from which cards beside one another say more than a list; only the zoomed pane is so wide."""
 KANBAN_ROWS = 20
-GAP, CARD_LINES = 2, 3
+GAP, CARD_LINES = 2, 4
 
 
 def in_order(issues: list[Issue]) -> list[Issue]:

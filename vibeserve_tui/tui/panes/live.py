@@ -10,6 +10,7 @@ from vibeserve_tui.run_state import LiveMeasurement
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui.ink import Ink, Line, fit, line
 from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
+from vibeserve_tui.tui.reasons import in_words
 from vibeserve_tui.tui.view import RunView, live_figures
 from vibeserve_tui.tui.widgets.chart import Window, window_chart
 from vibeserve_tui.tui.widgets.figure_table import draw_figures
@@ -122,7 +123,7 @@ class FiguresPane(Pane):
 
     def _notes(self, view: RunView, live: LiveMeasurement) -> list[Line]:
         if live.finished is not None:
-            words = f"{live.finished.outcome} after {live.finished.blocks} blocks: {live.finished.reason}"
+            words = f"{live.finished.outcome} after {live.finished.blocks} blocks: {in_words(live.finished.reason)}"
             return self._wrapped(words)
         blocks = len(live.blocks)
         total = view.state.progress.total if view.state.progress else 0

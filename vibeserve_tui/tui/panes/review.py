@@ -7,6 +7,7 @@ from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread
 from vibeserve_tui.tui.panes.memory import draw_markdown
+from vibeserve_tui.tui.reasons import in_words
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.figure_table import SIGNS, draw_figures
 
@@ -72,7 +73,7 @@ def _ci(change: fig.Change) -> str:
 
 def _gate_lines(measured: ev.Measured, width: int) -> list[Line]:
     blocks = f"{measured.blocks} blocks" if measured.blocks != 1 else "1 block"
-    words = f"{blocks} in {fig.took(measured.took_s)}; gate: {measured.outcome}, {measured.reason}"
+    words = f"{blocks} in {fig.took(measured.took_s)}; gate: {measured.outcome}, {in_words(measured.reason)}"
     if measured.provisional:
         words += "; provisional, measured again before the report"
     if measured.checked_twice:
@@ -104,7 +105,9 @@ def _decision_lines(view: RunView, number: int, width: int) -> list[Line]:
     by = "" if record.decided_by == "gate" else f" by {record.decided_by}"
     words = f"{record.outcome}{by}"
     return _labelled(
-        "outcome", line((f"{glyphs.OUTCOMES[record.outcome]} {words}", Ink.BOLD), f"   {record.reason}"), width
+        "outcome",
+        line((f"{glyphs.OUTCOMES[record.outcome]} {words}", Ink.BOLD), f"   {in_words(record.reason)}"),
+        width,
     )
 
 

@@ -11,6 +11,7 @@ from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.ink import Ink, Line, Span, fit, line, right
 from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
+from vibeserve_tui.tui.reasons import in_words
 from vibeserve_tui.tui.view import RunView, provisional_headline, round_sign
 from vibeserve_tui.tui.widgets.whisker import bar
 
@@ -66,7 +67,7 @@ def _finished(view: RunView, record: ev.RoundRecord) -> Row:
     change = fig.change_of(figure) if figure and record.number else fig.Change(None)
     title = record.task.title
     if record.outcome in (ev.Outcome.FAILED, ev.Outcome.VOID) and record.reason:
-        title = f"{title}: {record.reason}"
+        title = f"{title}: {in_words(record.reason)}"
     return Row(
         number=record.number,
         parent=view.parent_of(record.number),

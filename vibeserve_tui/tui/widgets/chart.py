@@ -104,7 +104,7 @@ class Point:
 def trend_chart(points: Sequence[Point], width: int, height: int) -> list[Line]:
     """Rounds as their signs over the champion's step line; a round without a figure stands on the axis."""
     height = min(height, MOST_ROWS + 4)
-    known = [v for p in points for v in (p.value, p.champion, p.low, p.high) if v is not None]
+    known = [v for p in points for v in (p.value, p.champion) if v is not None]  # an interval may go beyond the axis
     if not known or width < SMALLEST[0] or height < SMALLEST[1] + 1:
         return []
     axis = axis_for(known, height - 2, from_zero=True)

@@ -9,6 +9,7 @@ import difflib
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 
 from vibeserve_tui.safe_text import clean_line
 
@@ -91,7 +92,14 @@ def parse_diff(text: str) -> list[DiffLine]:
         elif match := HUNK.match(raw):
             reader.enter(match)
             lines.append(DiffLine(Kind.HUNK, clean_line(match[5])))
-    return _with_words(_with_counts(lines))
+    return _with_words(_with_counts(_code_first(lines)))
+
+
+def _code_first(lines: list[DiffLine]) -> list[DiffLine]:
+    """Files of dotted folders keep books for programs; a person reads them last."""
+    starts = [at for at, entry in enumerate(lines) if entry.kind is Kind.FILE]
+    files = [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
+    return [entry for file in sorted(files, key=lambda file: file[0].text.startswith(".")) for entry in file]
 
 
 def _path(header: str) -> str:
