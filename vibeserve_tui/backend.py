@@ -161,6 +161,8 @@ class LaunchPlan(Value):
     argv: tuple[str, ...]
     env: Mapping[str, str] = {}
     """Added to the server's own environment."""
+    written: str = ""
+    """A file in `out` that appears when the window is over; where there is none, time tells."""
     finish: tuple[tuple[str, ...], ...] = ()
     """Commands that turn what was recorded into files which `parse` can read, in this order."""
     finish_s: float = 120.0

@@ -5,6 +5,8 @@ A profile orders suspects; it is never a measurement, and no figure of it may en
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -33,3 +35,28 @@ class ProfileReport(BaseModel):
     quality: Quality = Quality.UNCALIBRATED
     observer_effect: float | None = None
     """|profiled − control| / control on the headline metric."""
+    device_idle: float | None = None
+    """Share of the window in which the accelerator had nothing to do; None where the tool cannot see it."""
+
+
+TOP = 25
+"""Operations of a report."""
+
+
+def shares(times: Iterable[tuple[str, float]], most: int | None = None) -> dict[str, float]:
+    """Each name's part of the whole time, the largest first; at most so many."""
+    spent: dict[str, float] = defaultdict(float)
+    for name, took in times:
+        spent[name] += took
+    total = sum(spent.values())
+    ordered = sorted(spent.items(), key=lambda entry: -entry[1])[:most]
+    return {name: round(took / total, 4) for name, took in ordered} if total > 0 else {}
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of intervals (start, end): what overlaps counts once."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
