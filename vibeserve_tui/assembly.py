@@ -20,7 +20,7 @@ from statistics import median
 
 from vibeserve_tui import __version__
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.protocol import load_voice
+from vibeserve_tui.agents.protocol import Role, load_voice
 from vibeserve_tui.backend import Backend, Device, load_backend
 from vibeserve_tui.errors import BackendError, TargetError, WorkspaceError
 from vibeserve_tui.evaluation.gate_config import GateConfig
@@ -29,26 +29,32 @@ from vibeserve_tui.evaluation.testbed import Testbed
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.inputs.model_folder import read_model_shape
+from vibeserve_tui.inputs.own_skills import skills_folders
 from vibeserve_tui.inputs.profiles import RunProfile
 from vibeserve_tui.inputs.skills import SkillLibrary
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
-from vibeserve_tui.policies import Policy, load_policy
+from vibeserve_tui.policies import Policy, asked_by, load_policy
 from vibeserve_tui.recipes.experience import Circumstances, Experience, ExperienceStore, usable_trials
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.situation import Situation
 from vibeserve_tui.recipes.trials import Trial
-from vibeserve_tui.resources import Shipped, shipped_folder
-from vibeserve_tui.roles.briefing import Briefing, trial_of
+from vibeserve_tui.roles.briefing import Briefing, measured_beside_parent, trial_of
 from vibeserve_tui.roles.evaluator import Evaluator
 from vibeserve_tui.roles.implementer import Implementer
 from vibeserve_tui.roles.judge import Judge
+from vibeserve_tui.roles.mutator import Mutator
 from vibeserve_tui.roles.orchestrator import Orchestrator
+from vibeserve_tui.roles.reading import ProfileReader
+from vibeserve_tui.roles.review import Reviewer
+from vibeserve_tui.roles.workplace import Workplace, needs_words
 from vibeserve_tui.round import Crew, Operator
 from vibeserve_tui.run_state import RoundInFlight, Status
 from vibeserve_tui.state.run import Run
 
 GATES = {"quick": GateConfig.quick, "thorough": GateConfig.thorough, "gpu": GateConfig.gpu}
 CONFIRMATION_MARGIN = 1.25
+CREW = (Role.IMPLEMENTER, Role.JUDGE, Role.EVALUATOR)
+"""Who plays a part in every run, beside the role that its policy asks."""
 RECORDED_VERSIONS = (
     "torch", "transformers", "numpy", "tokenizers", "safetensors", "jinja2", "fastapi", "starlette", "uvicorn",
 )  # fmt: skip
@@ -65,8 +71,8 @@ class Workshop:
     briefing: Briefing
     judge: Judge
     evaluator: Evaluator
-    implementer: Implementer
-    orchestrator: Orchestrator
+    implementer: Implementer | Mutator
+    planner: Orchestrator | Mutator
     experience: ExperienceStore | None
     circumstances: Circumstances
     approval_timeout_s: float = 600.0
@@ -77,7 +83,7 @@ class Workshop:
 
     def policy(self) -> Policy:
         plan = self.run.state.plan
-        return load_policy(plan.policy if plan else "agent", self.run, self.orchestrator)
+        return load_policy(plan.policy if plan else "agent", self.run, self.planner)
 
     def crew(self, operator: Operator) -> Crew:
         return Crew(self.implementer, self.judge, self.evaluator, operator)
@@ -105,10 +111,10 @@ class Workshop:
         return CONFIRMATION_MARGIN * per_block * GATES[self.profile.gate]().confirmation_blocks
 
     def speedup_so_far(self) -> float:
-        """Product of the lower bounds of the rounds in the champion's tree: what is certain before it is confirmed."""
-        product = 1.0
-        for number in self.run.state.lineage(self.run.state.champion):
-            record = self.run.state.rounds[number]
+        """Product of the lower bounds on the champion's way to the seed: what is certain before it is confirmed."""
+        state, product = self.run.state, 1.0
+        for number in state.measured_way(state.champion):
+            record = state.rounds[number]
             figure = record.measured.headline if record.measured else None
             if record.task.kind != "ablation":
                 product *= figure.ci_low if figure and figure.ci_low else 1.0
@@ -143,10 +149,14 @@ class Workshop:
         )
 
     def remember(self, record: ev.RoundRecord) -> None:
-        """Add the trial to this user's experience; a store that cannot be written costs a warning, not the run."""
+        """Add the trial to this user's experience, once; a store that cannot be written costs a warning, not the run."""
         if self.experience is None or not record.task.skill or record.decided_by == "operator":
             return
+        if not measured_beside_parent(self.run.state, record):
+            return  # the ratio holds more than the recipe
         entry = Experience.of(trial_of(record), self.circumstances, run=self.run.dir.name, commit=record.commit)
+        if any((known.run, known.round) == (entry.run, entry.round) for known in self.experience.read().records):
+            return
         try:
             self.experience.append(entry)
         except WorkspaceError as error:
@@ -183,7 +193,8 @@ def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
     reference: ReferenceService,
     tools: frozenset[str],
 ) -> Workshop:
-    book = RecipeBook.load(SkillLibrary.load([shipped_folder(Shipped.SKILLS)]))
+    library = SkillLibrary.load(skills_folders())
+    book = RecipeBook.load(library)
     shape = read_model_shape(target.model_dir)
     circumstances = Circumstances(
         fingerprint=device.fingerprint,
@@ -206,8 +217,27 @@ def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
         p50_prompt_len=round(median(len(request.prompt_ids) for request in workload.draw(1, 64))),
         experience=_recalled(run, experience, circumstances),
     )
-    judge = Judge(run, testbed, workload, reference, profile.judge)
-    voices = {role: load_voice(order.agents[role]) for role in ("orchestrator", "implementer", "evaluator")}
+    asked = asked_by(order.policy)
+    voices = {role: load_voice(_settings(order, role), testbed.launcher) for role in (asked, *CREW)}
+    spoken = {role for role, voice in voices.items() if needs_words(voice)}
+    workplace = None
+    if spoken:
+        workplace = Workplace.open(
+            run, briefing, library, backend, testbed, workload, reference, writes=Role.IMPLEMENTER in spoken
+        )
+
+    def words(role: Role) -> Workplace | None:
+        return workplace if role in spoken else None
+
+    reviewer = Reviewer(run, voices[Role.JUDGE], workplace) if workplace and Role.JUDGE in spoken else None
+    judge = Judge(run, testbed, workload, reference, profile.judge, reviewer)
+    reader = ProfileReader(run, voices[Role.EVALUATOR], words(Role.EVALUATOR))
+    implementer = Implementer(run, voices[Role.IMPLEMENTER], briefing, words(Role.IMPLEMENTER))
+    planner: Orchestrator | Mutator
+    if asked is Role.MUTATOR:
+        planner = Mutator(run, voices[asked], briefing, implementer, words(asked))
+    else:
+        planner = Orchestrator(run, voices[asked], briefing, words(asked))
     gate = GATES[profile.gate]()
     return Workshop(
         run=run,
@@ -217,14 +247,17 @@ def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
         book=book,
         briefing=briefing,
         judge=judge,
-        evaluator=Evaluator(
-            run, testbed, workload, reference, briefing, backend, voices["evaluator"], gate, judge.judge
-        ),
-        implementer=Implementer(run, voices["implementer"], briefing),
-        orchestrator=Orchestrator(run, voices["orchestrator"], briefing),
+        evaluator=Evaluator(run, testbed, workload, reference, briefing, backend, reader, gate, judge.judge),
+        implementer=planner if isinstance(planner, Mutator) else implementer,
+        planner=planner,
         experience=experience,
         circumstances=circumstances,
     )
+
+
+def _settings(order: ev.RunPlan, role: Role) -> ev.VoiceSettings | str:
+    """An order without settings of its own is an older one, or one for the playbook: it names providers."""
+    return order.voices.get(role) or order.agents.get(role, "playbook")
 
 
 def _load_target(run: Run, order: ev.RunPlan) -> LoadedTarget:

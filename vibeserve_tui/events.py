@@ -8,9 +8,9 @@ open a newer run. Units stand in the names: `_s` seconds, `_ms` milliseconds, `_
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -267,6 +267,8 @@ class TaskPlan(Value):
     """Skills to be read before code is written."""
     profile_focus: str = ""
     """What the next look at the profile should answer."""
+    inspirations: tuple[int, ...] = ()
+    """Other rounds whose ideas a child may take: a second parent, or what a mutator is shown."""
 
 
 class JudgeStep(Value):
@@ -472,6 +474,8 @@ class AttemptCommitted(Event):
     lines_removed: int = 0
     summary: str = ""
     skills: tuple[str, ...] = ()
+    hypothesis: Hypothesis | None = None
+    """The claim of whoever chose the change while making it; it takes the place of the task's."""
 
 
 class AttemptJudged(Event):
@@ -733,6 +737,18 @@ class SettingChanged(Event):
     kind: Literal["setting_changed"] = "setting_changed"
     name: Literal["approval", "max_rounds", "max_minutes", "max_usd", "max_tokens"]
     value: str
+
+    @model_validator(mode="after")
+    def _is_a_value(self) -> Self:
+        """Raises where `value` cannot be what `name` sets: who folds it must be able to rely on that."""
+        if self.name == "approval":
+            if self.value not in ("auto", "each-round", "on-regression"):
+                raise ValueError(f"value: {self.value!r} is no approval mode")
+        elif self.name in ("max_rounds", "max_tokens"):
+            int(self.value)
+        else:
+            float(self.value)
+        return self
 
 
 class CommandAccepted(Event):

@@ -211,17 +211,23 @@ class RunState:
         Levels of different rounds are never divided, because the machine was another one by then. None while a step
         of the way was not measured.
         """
-        product, seen = 1.0, set[int]()
-        while number and number not in seen:
-            seen.add(number)
-            record = self.rounds.get(number)
+        product = 1.0
+        for step in self.measured_way(number):
+            record = self.rounds.get(step)
             measured = record.measured if record else self.in_flight.measured if self.in_flight else None
             figure = measured.headline if measured else None
-            if figure is None or figure.ratio is None or number not in self.against:
+            if figure is None or figure.ratio is None or step not in self.against:
                 return None
             product *= figure.ratio
-            number = self.against[number]
         return product
+
+    def measured_way(self, number: int) -> list[int]:
+        """The round, the champion it was measured against, that one's, and so on, without the seed."""
+        way: list[int] = []
+        while number and number not in way:
+            way.append(number)
+            number = self.against.get(number, 0)
+        return way
 
     def level_of(self, number: int) -> float | None:
         """The headline figure of a round as measured when it was judged, in the metric's unit."""
@@ -364,6 +370,8 @@ class RunState:
                 here.committed = here.verdict = here.measured = here.approval = here.decision = None
             case ev.AttemptCommitted():
                 here.committed = event
+                if event.hypothesis is not None:
+                    here.task = here.task.model_copy(update={"hypothesis": event.hypothesis})
             case ev.AttemptJudged(verdict=verdict):
                 here.verdict = verdict
                 if not verdict.passed:

@@ -26,6 +26,7 @@ from vibeserve_tui.inputs.own_targets import own_targets, weights_of
 from vibeserve_tui.inputs.profiles import AgentSettings, RoleName, RunProfile, load_profile
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
 from vibeserve_tui.inputs.trust import require_trust
+from vibeserve_tui.policies import require_policy
 from vibeserve_tui.resources import shipped_targets
 from vibeserve_tui.state import durable
 from vibeserve_tui.state.run_dir import RunDir
@@ -45,6 +46,7 @@ class Wanted:
     target: str = "tiny-llama-chat"
     profile: str = ""
     backend: str = ""
+    policy: str = ""
     agent: str = ""
     """Who plays all roles: a provider, another name of one, or a name in [providers]."""
     model_name: str = ""
@@ -172,10 +174,14 @@ def _profile(wanted: Wanted) -> RunProfile:
         changes["max_rounds"] = wanted.max_rounds
     if wanted.max_minutes is not None:
         changes["max_minutes"] = wanted.max_minutes
+    if wanted.policy:
+        changes["policy"] = wanted.policy
     if approval := wanted.approval or wanted.config.run.approval:
         changes["approval"] = approval
     profile = load_profile(wanted.profile or wanted.config.run.profile)
-    return profile.changed(changes) if changes else profile
+    profile = profile.changed(changes) if changes else profile
+    require_policy(profile.policy)
+    return profile
 
 
 def _metrics(target: LoadedTarget) -> tuple[ev.MetricRef, ...]:
@@ -195,7 +201,7 @@ def plan_voices(wanted: Wanted, profile: RunProfile) -> dict[str, ev.VoiceSettin
     for role in ROLES:
         settings = _agent_settings(wanted, profile, role)
         if settings not in made:
-            made[settings] = _voice(settings, wanted.config)
+            made[settings] = voice_of(settings, wanted.config)
         voices[str(role)] = made[settings]
     return voices
 
@@ -214,7 +220,8 @@ def _agent_settings(wanted: Wanted, profile: RunProfile, role: RoleName) -> Agen
     return settings.model_copy(update=changes)
 
 
-def _voice(settings: AgentSettings, config: Config) -> ev.VoiceSettings:
+def voice_of(settings: AgentSettings, config: Config) -> ev.VoiceSettings:
+    """The whole settings of an agent, a server of the operator's own included. Raises what is missing for it."""
     own = config.providers.get(settings.provider)
     if own is None:
         meant = named(settings.provider)
@@ -258,4 +265,3 @@ def plan_allowance(wanted: Wanted, profile: RunProfile, voices: Mapping[str, ev.
         round_usd=budget.round_usd,
         round_tokens=budget.round_tokens,
     )
-

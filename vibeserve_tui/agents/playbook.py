@@ -10,21 +10,40 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 from typing import get_args
 
-from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, BuildFacts, PerfFacts, PlanFacts, Result, Said, Used
+from vibeserve_tui.agents.loop.prices import FREE
+from vibeserve_tui.agents.protocol import (
+    AgentEvent,
+    AgentRequest,
+    BuildFacts,
+    MutationFacts,
+    PerfFacts,
+    PlanFacts,
+    Result,
+    Said,
+    Used,
+)
 from vibeserve_tui.agents.replies import Bottleneck, Hint, ImplReport, IssueDraft, PerfReport, PreparedPlan
 from vibeserve_tui.errors import SkillError
-from vibeserve_tui.events import RecipeChoice, TaskPlan, ToolCall, VoiceSettings
+from vibeserve_tui.events import Issue, RecipeChoice, TaskPlan, ToolCall, VoiceSettings
 from vibeserve_tui.recipes.apply import Applied, apply
 from vibeserve_tui.recipes.candidates import Market
 from vibeserve_tui.recipes.chain import apply_chain, explain
+from vibeserve_tui.recipes.mutations import children, pick
+from vibeserve_tui.recipes.offspring import child_task
 from vibeserve_tui.recipes.planner import Stop, decide
 from vibeserve_tui.recipes.plans import Plan
+from vibeserve_tui.recipes.towards import towards
 
 MOST_URGENT, LEAST_URGENT = 1, 3
 LARGE_GAIN, SMALL_GAIN = 0.25, 0.05
 """Expected log gains from which on a backlog entry is urgent, and below which it can wait."""
+
+
+def completed(settings: VoiceSettings) -> VoiceSettings:
+    return settings.model_copy(update={"model": "", "prices": {"": FREE}})
 
 
 class Agent:
@@ -33,8 +52,12 @@ class Agent:
 
     async def run(self, request: AgentRequest) -> AsyncIterator[AgentEvent]:
         match request.facts:
+            case PlanFacts(issue=issue) as facts if issue is not None:
+                events = _plan_for(facts, issue)
             case PlanFacts() as facts:
                 events = _plan(facts)
+            case MutationFacts() as facts:
+                events = _mutate(facts)
             case BuildFacts() as facts:
                 events = _build(facts)
             case PerfFacts() as facts:
@@ -57,6 +80,18 @@ def _plan(facts: PlanFacts) -> Iterator[AgentEvent]:
         return
     yield Said(f"{decision.title}: {decision.hypothesis.claim}")
     yield Result("ok", PreparedPlan(action="task", task=_task(facts, decision), backlog=backlog))
+
+
+def _plan_for(facts: PlanFacts, issue: Issue) -> Iterator[AgentEvent]:
+    """The next step towards the issue's recipe."""
+    decision = towards(facts.book, facts.situation, issue.skill)
+    if isinstance(decision, Stop):
+        yield Said(f"{issue.id} cannot be done: {decision.reason}")
+        yield Result("ok", PreparedPlan(action="stop", stop_reason=decision.reason))
+        return
+    step = "" if decision.recipe == issue.skill else f", the way to {issue.skill}"
+    yield Said(f"{issue.id}: {decision.title}{step}")
+    yield Result("ok", PreparedPlan(action="task", task=_task(facts, decision)))
 
 
 def _task(facts: PlanFacts, plan: Plan) -> TaskPlan:
@@ -91,6 +126,26 @@ def _backlog(facts: PlanFacts) -> Iterator[IssueDraft]:
             yield IssueDraft(
                 title=facts.book[name].spec.title, skill=name, priority=LEAST_URGENT, blocked_because=reason
             )
+
+
+# ---- mutator ------------------------------------------------------------------------------------------------------
+
+
+def _mutate(facts: MutationFacts) -> Iterator[AgentEvent]:
+    """One child of the parent, drawn from all that were not proposed yet."""
+    try:
+        options = children(Market(facts.book, facts.situation), facts.others, facts.trials, facts.known)
+    except SkillError as error:
+        yield Result("error", reason=str(error))
+        return
+    if not options:
+        reason = f"every child of round {facts.situation.champion.round} was proposed already"
+        yield Result("ok", PreparedPlan(action="stop", stop_reason=reason))
+        return
+    child = pick(options, Random(facts.draw))
+    task = child_task(facts.book, facts.situation, child, lead=facts.lead, of=len(options))
+    yield Said(f"{task.title}, one of {len(options)} children")
+    yield Result("ok", PreparedPlan(action="task", task=task))
 
 
 # ---- implementer --------------------------------------------------------------------------------------------------
@@ -141,9 +196,8 @@ def _rebuild(facts: BuildFacts) -> Iterator[AgentEvent]:
         return
     _replace(facts.workspace, fresh)
     names = [recipe.id for recipe in facts.book.in_order(chosen)]
-    yield Used(
-        ToolCall(name="apply_chain", arguments=" ".join(names), output=f"without {', '.join(facts.task.dropped)}")
-    )
+    without = f"without {', '.join(facts.task.dropped)}" if facts.task.dropped else ""
+    yield Used(ToolCall(name="apply_chain", arguments=" ".join(names), output=without))
     yield Result("ok", ImplReport(summary=f"rebuilt from the seed: {', '.join(names)}", skills_read=tuple(names)))
 
 

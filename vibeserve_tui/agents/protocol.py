@@ -19,11 +19,12 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel
 
 from vibeserve_tui.errors import ProfileError, did_you_mean
-from vibeserve_tui.events import ProfileTaken, TaskPlan, ToolCall, VoiceSettings
+from vibeserve_tui.events import Issue, ProfileTaken, TaskPlan, ToolCall, VoiceSettings
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.recipes.facts import Facts
 from vibeserve_tui.recipes.recipe import RecipeBook
-from vibeserve_tui.recipes.situation import Situation
+from vibeserve_tui.recipes.situation import Composition, Situation
+from vibeserve_tui.recipes.trials import Trial
 
 
 class Role(StrEnum):
@@ -44,6 +45,27 @@ class PlanFacts:
     situation: Situation
     notes: tuple[str, ...] = ()
     """What the operator asked to mind."""
+    issue: Issue | None = None
+    """The entry of the board that the plan has to be for; None leaves the choice to the orchestrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class MutationFacts:
+    """What a mutator chooses a child on."""
+
+    book: RecipeBook
+    situation: Situation
+    """Its champion is the parent, whichever round that is."""
+    others: tuple[Composition, ...]
+    """Second parents that the child may have."""
+    trials: tuple[Trial, ...]
+    """Of this run."""
+    known: frozenset[str]
+    """Genomes that were proposed before."""
+    lead: float
+    """Log gain of the parent over the champion, which the child will be measured against."""
+    draw: str
+    """Seed of the choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +103,7 @@ class QuestionFacts:
     question: str
 
 
-RequestFacts = PlanFacts | BuildFacts | PerfFacts | ReviewFacts | QuestionFacts
+RequestFacts = PlanFacts | MutationFacts | BuildFacts | PerfFacts | ReviewFacts | QuestionFacts
 
 
 class ToolError(Exception):

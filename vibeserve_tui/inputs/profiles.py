@@ -70,6 +70,26 @@ class Budget(Section):
     round_tokens: PositiveInt | None = None
 
 
+class Plain(Section):
+    """[plain]: settings of the policy of that name, which works the board off."""
+
+    further: PositiveInt = 3
+    """Issues that are filed at most when nothing is open any more."""
+
+
+class Evolve(Section):
+    """[evolve]: settings of the policy of that name, which breeds one child a round."""
+
+    frontier_bias: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Chance that the parent is drawn from the Pareto frontier, each as likely as the other."""
+    temperature: PositiveFloat = 0.5
+    """Else by a softmax over the gains, scaled to 0 .. 1: small prefers the best, large is indifferent."""
+    best: NonNegativeInt = 2
+    """Best other candidates that a mutator is shown, or may cross the parent with."""
+    others: NonNegativeInt = 2
+    """The same, drawn from all that are left."""
+
+
 class AgentSettings(Section):
     """[agent]: who answers and with what limits; [roles.NAME] changes single settings for one role."""
 
@@ -119,6 +139,8 @@ class RunProfile(Section):
     judge: JudgeSizes = JudgeSizes()
     confirmation: Confirmation = Confirmation()
     budget: Budget = Budget()
+    plain: Plain = Plain()
+    evolve: Evolve = Evolve()
     agent: AgentSettings = AgentSettings()
     roles: Mapping[RoleName, AgentSettings] = {}
     """Per role, the settings that differ from [agent]."""

@@ -186,6 +186,12 @@ def trials(state: RunState) -> list[Trial]:
     return [trial_of(record) for number, record in sorted(state.rounds.items()) if number and record.task.skill]
 
 
+def measured_beside_parent(state: RunState, record: ev.RoundRecord) -> bool:
+    """Whether its ratio is that of its recipe: a tree may start from another round than it is measured against."""
+    beside, parent = state.against.get(record.number), state.rounds.get(record.task.parent)
+    return beside in (None, record.task.parent) or (parent is not None and parent.fate == "prerequisite")
+
+
 def trial_of(record: ev.RoundRecord) -> Trial:
     figure = record.measured.headline if record.measured else None
     return Trial(

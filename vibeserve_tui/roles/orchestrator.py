@@ -57,6 +57,22 @@ class Orchestrator:
         )
         return plan.model_copy(update={"action": "stop", "task": None}) if unsuitable else plan
 
+    async def plan_for(self, issue: ev.Issue, *, rounds_left: int, seconds_left: float) -> PreparedPlan:
+        """The issue as the next task: its recipe, or the next link towards it, or what it says, for who writes code.
+
+        When it cannot be done now, the plan is to stop, for the reason that it gives.
+        """
+        if not issue.skill:
+            task = self._in_words(issue) if self._somebody_writes() else None
+            reason = "" if task else "nobody in this run writes code, and it names no recipe"
+            return PreparedPlan(action="task" if task else "stop", task=task, stop_reason=reason)
+        situation = self._briefing.situation(self._run, rounds_left=rounds_left, seconds_left=seconds_left)
+        plan = await self._prepared(load_voice("playbook"), situation, issue)
+        if plan.task is not None and plan.task.rebuild and not made_of_recipes(self._run.state):
+            reason = "the tree would have to be built anew, without what an agent wrote"
+            return PreparedPlan(action="stop", stop_reason=reason)
+        return plan
+
     def task_of(self, plan: PlanReply) -> ev.TaskPlan | None:
         """The plan as a task of this run; None when it says to stop."""
         match plan:
@@ -74,8 +90,25 @@ class Orchestrator:
         situation = self._briefing.situation(self._run, rounds_left=1, seconds_left=0.0)
         return fate(self._briefing.book, situation, trial_of(record)) == "prerequisite"
 
-    async def _prepared(self, voice: Voice, situation: Situation) -> PreparedPlan:
-        facts = PlanFacts(self._briefing.book, situation, tuple(self._run.state.notes))
+    def _somebody_writes(self) -> bool:
+        plan = self._run.state.plan
+        voice = plan.voices.get(Role.IMPLEMENTER) if plan else None
+        return voice is not None and voice.provider != "playbook"
+
+    def _in_words(self, issue: ev.Issue) -> ev.TaskPlan:
+        state = self._run.state
+        tree = composition(self._run.store, state.champion_commit, state.champion)
+        earlier = [f"Round {n} failed: {state.rounds[n].reason}" for n in issue.rounds if n in state.rounds]
+        return ev.TaskPlan(
+            title=issue.title,
+            parent=state.champion,
+            kind="agent",
+            base_capabilities=tuple(sorted(tree.capabilities)),
+            instructions="\n\n".join(filter(None, (issue.body, *earlier))),
+        )
+
+    async def _prepared(self, voice: Voice, situation: Situation, issue: ev.Issue | None = None) -> PreparedPlan:
+        facts = PlanFacts(self._briefing.book, situation, tuple(self._run.state.notes), issue)
         request = AgentRequest(Role.ORCHESTRATOR, facts, PreparedPlan)
         return await ask(self._run, voice, request, PreparedPlan, task="plan the next round")
 

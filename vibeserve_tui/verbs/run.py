@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vibeserve_tui.headless import follow, is_interactive
 from vibeserve_tui.inputs.config import load_config
+from vibeserve_tui.policies import policy_names
 from vibeserve_tui.starting import Wanted, create_run, launch, plan_run
 from vibeserve_tui.verbs.common import add_limits, add_runs_dir, root_of
 
@@ -17,6 +18,7 @@ examples:
   vibeserve run                                       the default target, the default profile
   vibeserve run tiny-llama-chat --max-rounds 4        a shorter one
   vibeserve run ./my-target --trust HASH --headless   a target of your own, as text
+  vibeserve run --policy evolve                       breeds one child a round instead of working with an issue board
   vibeserve run --agent anthropic --max-usd 5         a language model instead of the playbook, on a budget
   vibeserve run --events jsonl | jq .kind             the journal's records as they happen
 """
@@ -28,6 +30,9 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
         "target", nargs="?", default="tiny-llama-chat", help="a shipped target's name, or a folder with a target.toml"
     )
     parser.add_argument("--profile", default="", help="quick (the default), thorough, or the path of a profile")
+    parser.add_argument(
+        "--policy", default="", help=f"how it searches: {', '.join(policy_names())}; the profile's unless given"
+    )
     parser.add_argument("--backend", default="", help="hardware backend; the target's first one unless given")
     parser.add_argument(
         "--agent",
@@ -81,6 +86,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         target=options.target,
         profile=options.profile,
         backend=options.backend,
+        policy=options.policy,
         agent=options.agent,
         model_name=options.model_name,
         max_usd=options.max_usd,
