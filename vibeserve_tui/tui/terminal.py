@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
 
 from textual.app import App
 from textual.driver import Driver
@@ -23,7 +23,7 @@ KEEP_TITLE, GIVE_TITLE_BACK = "\x1b[22;2t", "\x1b[23;2t"
 
 
 @contextmanager
-def guarded(log: Path) -> Iterator[TextIO]:
+def guarded(log: Path) -> Iterator[TextIOWrapper]:
     """Yields the terminal to draw on; descriptors 1 and 2 are the log until the end."""
     log.parent.mkdir(parents=True, exist_ok=True)
     mode = os.O_TRUNC if log.exists() and log.stat().st_size > LOG_BYTES else os.O_APPEND
@@ -45,7 +45,7 @@ def guarded(log: Path) -> Iterator[TextIO]:
             os.close(sink)
 
 
-def driver_on(terminal: TextIO) -> type[Driver]:
+def driver_on(terminal: TextIOWrapper) -> type[Driver]:
     """Textual's driver, drawing on this terminal instead of on standard error, and minding the window's title."""
 
     class TerminalDriver(LinuxDriver):
@@ -64,7 +64,7 @@ def driver_on(terminal: TextIO) -> type[Driver]:
             return columns or 80, lines or 24
 
         def start_application_mode(self) -> None:
-            super().start_application_mode()
+            super().start_application_mode()  # type: ignore[no-untyped-call]  # Textual's own is not annotated
             self.write(KEEP_TITLE)
 
         def stop_application_mode(self) -> None:

@@ -72,22 +72,17 @@ class LivePane(Pane):
 
 def draw_sparks(view: RunView, live: LiveMeasurement, width: int) -> list[Line]:
     """What has no verdict, only a course: the machine's load, and the memory of the server that is measured."""
-    cores = view.state.device.cores if view.state.device else None
+    device = view.state.device
+    of = f" of {device.cores} cores" if device and device.cores else ""
+    loads = list(view.state.loads)
     memory = [v for w in live.windows if w.side == "B" and (v := w.values.get("peak_rss_mib")) is not None]
-    rows = (
-        ("load", list(view.state.loads), lambda value: f"{value:.1f}" + (f" of {cores} cores" if cores else "")),
-        ("memory", memory, lambda value: f"{value:.0f} MiB"),
-    )
+    lines = [_spark("load", loads, f"{loads[-1]:.1f}{of}", width)] if loads else []
+    return [*lines, _spark("memory", memory, f"{memory[-1]:.0f} MiB", width)] if memory else lines
+
+
+def _spark(name: str, values: list[float], now: str, width: int) -> Line:
     cells = max(0, min(SPARK_CELLS, width - SPARK_LABEL - 18))
-    return [
-        line(
-            (fit(name, SPARK_LABEL), Ink.MUTED),
-            (fit(sparkline(values, cells), cells), Ink.MUTED),
-            f"  {words(values[-1])}",
-        )
-        for name, values, words in rows
-        if values and cells
-    ]
+    return line((fit(name, SPARK_LABEL), Ink.MUTED), (fit(sparkline(values, cells), cells), Ink.MUTED), f"  {now}")
 
 
 class FiguresPane(Pane):

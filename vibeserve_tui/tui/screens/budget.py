@@ -45,7 +45,8 @@ class Budget:
 
     @staticmethod
     def of(state: RunState) -> Budget:
-        mode = next((mode for mode in MODES if mode == state.approval_mode), "auto")
+        default: Mode = "auto"
+        mode = next((mode for mode in MODES if mode == state.approval_mode), default)
         return Budget(mode, state.max_rounds, state.max_minutes, state.max_usd)
 
     def changed(self, row: int, step: int) -> Budget:

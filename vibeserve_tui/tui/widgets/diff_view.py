@@ -162,7 +162,8 @@ class DiffRows(Sequence[Line]):
         """The text cut where its look changes: code by its grammar, over the ground of what changed, hits over all."""
         ink, word = INKS.get(entry.kind, (Ink.PLAIN, Ink.PLAIN))
         runs, hits = self._diff.runs(entry), _places(entry.text, self._style.find)
-        edges = {0, len(entry.text)}.union(*((start, end) for start, end, *_ in (*runs, *entry.changed, *hits)))
+        ranges = [*((start, end) for start, end, _ in runs), *entry.changed, *hits]
+        edges = {0, len(entry.text)}.union(*ranges)
         spans: list[Span] = []
         for start, end in pairwise(sorted(edges)):
             ground = word if _holds(entry.changed, start) else ink
