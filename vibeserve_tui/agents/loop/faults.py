@@ -56,7 +56,7 @@ class Fault(Exception):
 def of_status(status: int, kind: str, message: str, headers: Mapping[str, str], *, begun: bool) -> Fault:
     """The fault behind an error that a server sent; `kind` is its own word for it, or ""."""
     why = " ".join(filter(None, (str(status) if status != 200 else "", kind, message))).strip()[:500]
-    if kind in UNPAID or status in NOT_WELCOME:
+    if kind in UNPAID or status in NOT_WELCOME or "credit balance" in message:
         return Fault(why, "operator")
     if _NO_TOOLS.search(message.lower()):
         return Fault(f"this model cannot call tools: {why}", "operator")
