@@ -111,3 +111,23 @@ def test_the_verb_writes_all_three_forms(tmp_path: Path, capsys: pytest.CaptureF
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json", "report.md"]
     assert main(["report", str(run.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "report.json").read_text())
+
+
+def test_what_agents_took_is_said_with_their_models_and_an_unknown_price_as_unknown() -> None:
+    voice = ev.VoiceSettings(provider="x", model="claude-x")
+    plan = ev.RunPlan(
+        target="t", target_path="/t", target_digest="0", voices={"judge": voice}, agents={"orchestrator": "anthropic"}
+    )
+    device = ev.DeviceSummary(id="cpu:0", name="d", backend="cpu", fingerprint="f")
+    state = RunState()
+
+    def say(*events: ev.Event) -> str:
+        for event in events:
+            state.apply(ev.Record(seq=state.seq + 1, ts_wall=0.0, ts_mono=0.0, boot_id="b", event=event))
+        return as_markdown(state)
+
+    assert "agents took" not in say(ev.RunStarted(run="r", plan=plan, device=device))
+    spent = ev.AgentSpent(id="1", role="judge", model="claude-x", input=1200, output=34, usd=0.5)
+    assert "- agents took 1,234 tokens, $0.50 (claude-x)" in say(spent)
+    assert as_data(state)["spend"]["roles"]["judge"] == {"model": "claude-x", "tokens": 1234, "usd": 0.5}
+    assert "2,468 tokens, at an unknown price" in say(spent.model_copy(update={"id": "2", "usd": None}))

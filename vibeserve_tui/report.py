@@ -32,6 +32,7 @@ def as_data(state: RunState) -> dict[str, Any]:
         "device": device.model_dump(mode="json") if device else None,
         "policy": plan.policy if plan else "",
         "agent": plan.agents if plan else {},
+        "spend": _spend(state),
         "status": state.status,
         "reason": state.status_reason,
         "wall_s": round((state.finished_wall or state.ts_wall) - state.started_wall, 1) if state.started_wall else 0.0,
@@ -48,6 +49,24 @@ def as_data(state: RunState) -> dict[str, Any]:
         "ablations": [ablation.model_dump(mode="json", exclude={"kind"}) for ablation in state.ablations],
         "rounds": [_round(state, number) for number in sorted(state.rounds)],
         "warnings": state.warnings,
+    }
+
+
+def _spend(state: RunState) -> dict[str, Any]:
+    """What agents took. `usd` is None where the price of a part is not known; a cut-off turn counts as estimated."""
+    voices = state.plan.voices if state.plan else {}
+    return {
+        "tokens": state.tokens,
+        "usd": None if state.usd is None else round(state.usd, 6),
+        "roles": {
+            role: {
+                "model": voices[role].model if role in voices else "",
+                "tokens": spend.tokens,
+                "usd": None if spend.unpriced else round(spend.usd, 6),
+            }
+            for role, spend in sorted(state.spent.items())
+            if spend.tokens
+        },
     }
 
 
@@ -142,12 +161,22 @@ def _provenance(data: dict[str, Any]) -> str:
     agents = ", ".join(sorted(set(data["agent"].values()))) or "–"
     champion = data["champion"] or {}
     rounds = max(0, len(data["rounds"]) - 1)
+    spend = _spend_line(data["spend"])
     return f"""\
 - run `{data["run"]}`, {data["status"]}: {data["reason"]}
 - device {device.get("name", "–")}, {device.get("cores", "–")} cores, fingerprint `{device.get("fingerprint", "–")}`
-- backend {device.get("backend", "–")}, sandbox {data["sandbox"] or "–"}, policy {data["policy"]}, agents {agents}
+- backend {device.get("backend", "–")}, sandbox {data["sandbox"] or "–"}, policy {data["policy"]}, agents {agents}{spend}
 - {rounds} rounds in {data["active_s"] / 60:.1f} min
 - champion: round {champion.get("number", "–")}, commit `{champion.get("commit", "")[:12]}`"""
+
+
+def _spend_line(spend: dict[str, Any]) -> str:
+    """The line about money, where agents took tokens."""
+    if not spend["tokens"]:
+        return ""
+    price = "at an unknown price" if spend["usd"] is None else f"${spend['usd']:.2f}"
+    models = ", ".join(sorted({role["model"] for role in spend["roles"].values() if role["model"]}))
+    return f"\n- agents took {spend['tokens']:,} tokens, {price}{f' ({models})' if models else ''}"
 
 
 def confirmed_table(data: dict[str, Any]) -> str:
