@@ -8,6 +8,7 @@ claims of success count for nothing, because the judge looks at the tree.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 
 from vibeserve_tui.agents.cli import program, tool_server
 from vibeserve_tui.agents.cli.claude import Claude
@@ -32,8 +33,9 @@ class Agent:
     async def run(self, request: AgentRequest) -> AsyncIterator[AgentEvent]:
         try:
             async with opened(_terms(self._settings), request) as conversation:
-                async for event in conversation.events():
-                    yield event
+                async with aclosing(conversation.events()) as events:
+                    async for event in events:
+                        yield event
                 yield conversation.result()
         except (AgentError, EnvironmentFault, InputError) as error:
             yield Result("error", reason=str(error), halts=True)

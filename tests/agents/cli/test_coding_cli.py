@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.cli.conftest import ALL, KEY, Report, Stage
+from tests.agents.cli.conftest import ALL, KEY, Report, Stage, carrying_a_cookie
 from tests.execution.conftest import eventually
 from vibeserve_tui.agents.cli.claude import Claude
 from vibeserve_tui.agents.cli.opencode import OpenCode
@@ -218,15 +218,13 @@ async def test_a_cancelled_call_leaves_no_process_and_no_folder(
     assert list(private.iterdir()) == []
 
 
-def carrying_a_cookie() -> list[int]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if COOKIE.encode() + b"=" in (process / "environ").read_bytes():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
+async def test_whoever_stops_listening_ends_the_program(stage: Stage) -> None:
+    settings = VoiceSettings(provider="coding_cli", api="codex", api_key_env="TEST_KEY")
+    async with aclosing(Agent(settings).run(stage.request(["say", "hello"], ["sleep", 60]))) as events:
+        async for _ in events:
+            assert carrying_a_cookie() != []
+            break
+    assert carrying_a_cookie() == []
 
 
 async def test_the_sweep_finds_whoever_carries_the_cookie_and_nobody_else() -> None:

@@ -63,7 +63,10 @@ def test_claude_is_told_every_limit_and_asks_nobody() -> None:
 def test_a_reader_gets_no_tools_that_write() -> None:
     reader = replace(CALL, writable=False)
     assert "Write" not in " ".join(DRIVERS["claude"]().command(reader).argv)
-    assert "write_file" in json.loads(DRIVERS["gemini"]().command(reader).files[".gemini/settings.json"])["tools"]["exclude"]
+    assert (
+        "write_file"
+        in json.loads(DRIVERS["gemini"]().command(reader).files[".gemini/settings.json"])["tools"]["exclude"]
+    )
     settings = json.loads(DRIVERS["opencode"]().command(reader).env["OPENCODE_CONFIG_CONTENT"])
     assert settings["permission"]["edit"] == "deny"
 

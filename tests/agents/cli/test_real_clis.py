@@ -5,16 +5,17 @@ Not part of any other suite: `pytest -m cli_real` with claude, codex, opencode a
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.agents.cli.conftest import ALL, Report, Stage
+from tests.agents.cli.conftest import ALL, Report, Stage, carrying_a_cookie
 from tests.agents.cli.fake_gemini import FakeGemini
 from tests.fakes.llm import Call, FakeLLM, Request, Turn
 from vibeserve_tui.agents.protocol import Limits, Said, Used
@@ -160,10 +161,15 @@ async def test_a_real_cli_that_stops_too_early_is_reminded_in_its_session(real: 
 @pytest.mark.parametrize("cli", ALL)
 async def test_a_real_cli_is_ended_with_all_that_it_started(real: Stage, cli: str) -> None:
     installed(cli)
-    real.limits = replace(real.limits, wall_s=25.0)
-    player = Player(cli, real.workspace, [run("touch began; sleep 300")])
+    player = Player(cli, real.workspace, [run("touch began; setsid sleep 300 & sleep 300")])
     with endpoint(cli, player) as url:
         real.settings = {"base_url": url, "model": "fake-1"}
-        _, result = await real.ask(cli)
-    assert result.status == "timeout", result
-    assert (real.workspace / "began").exists()
+        asking = asyncio.create_task(real.ask(cli))
+        while not (real.workspace / "began").exists():
+            assert not asking.done(), asking.result()
+            await asyncio.sleep(0.1)
+        assert len(carrying_a_cookie()) > 1
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert carrying_a_cookie() == []

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,13 +105,14 @@ class Conversation:
         limits = self.request.limits
         self.meter = Meter(self.request.purse, self.terms.settings.model, limits.usd)
 
-    async def events(self) -> AsyncIterator[AgentEvent]:
+    async def events(self) -> AsyncGenerator[AgentEvent]:
         """Until there is an answer, or there will be none."""
         deadline = asyncio.get_running_loop().time() + self.request.limits.wall_s
         prompt = "\n\n".join(filter(None, (self.brief.stable, self.brief.volatile, self.submission.instructions())))
         for _ in range(1 + self.request.limits.nudges):
-            async for event in self._start(prompt, deadline):
-                yield event
+            async with aclosing(self._start(prompt, deadline)) as events:
+                async for event in events:
+                    yield event
             if self._is_over or not self.session:
                 return
             prompt = self.submission.reminder()
@@ -139,7 +140,7 @@ class Conversation:
 
     # ---- one start of the program -----------------------------------------------------------------------------------
 
-    async def _start(self, prompt: str, deadline: float) -> AsyncIterator[AgentEvent]:
+    async def _start(self, prompt: str, deadline: float) -> AsyncGenerator[AgentEvent]:
         watch = Watch(self.terms.driver.silence_s, deadline, self._is_busy, lambda: self.submission.value is not None)
         self._running.clear()
         try:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
 from mlx_lm import load, stream_generate
 from mlx_lm.sample_utils import make_sampler
+from pydantic import JsonValue
 
 from vibeserve_tui.agents.local.completion import Ask, Completion, PromptTooLong
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 USUAL_CONTEXT = 16_384
 TEMPERATURE = 0.6
@@ -52,17 +51,30 @@ class MlxModel:
         return Completion(text="".join(pieces), prompt_tokens=len(prompt), output_tokens=count, cut=end == "length")
 
 
-def _compiler(tokenizer: object, vocabulary: int) -> Callable[[dict[str, object]], _Mask] | None:
+class Wrapper(Protocol):
+    """mlx-lm's tokenizer; xgrammar knows the one of Hugging Face that it wraps."""
+
+    _tokenizer: object
+
+
+class Matcher(Protocol):
+    def accept_token(self, token: int) -> bool: ...
+    def is_terminated(self) -> bool: ...
+    def fill_next_token_bitmask(self, bits: object) -> bool: ...
+
+
+def _compiler(tokenizer: Wrapper, vocabulary: int) -> Callable[[dict[str, JsonValue]], _Mask] | None:
     """From a schema to a mask; None without xgrammar."""
     try:
         import xgrammar
     except ImportError:
         return None
-    plain = tokenizer._tokenizer  # noqa: SLF001 - mlx-lm's wrapper has no other way to what it wraps
+    plain = tokenizer._tokenizer  # noqa: SLF001 - there is no other way to it
     compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo.from_huggingface(plain, vocab_size=vocabulary))
 
-    def compiled(schema: dict[str, object]) -> _Mask:
-        return _Mask(xgrammar.GrammarMatcher(compiler.compile_json_schema(json.dumps(schema))), vocabulary)
+    def compiled(schema: dict[str, JsonValue]) -> _Mask:
+        bits = xgrammar.allocate_token_bitmask(1, vocabulary)
+        return _Mask(xgrammar.GrammarMatcher(compiler.compile_json_schema(json.dumps(schema))), bits)
 
     return compiled
 
@@ -70,20 +82,23 @@ def _compiler(tokenizer: object, vocabulary: int) -> Callable[[dict[str, object]
 class _Mask:
     """Forbids every token that would leave the grammar; one sequence at a time."""
 
-    def __init__(self, matcher: object, vocabulary: int) -> None:
-        import xgrammar
-
+    def __init__(self, matcher: Matcher, bits: Bits) -> None:
         self._matcher = matcher
-        self._bits = xgrammar.allocate_token_bitmask(1, vocabulary)
-        self._seen = -1
-        """Tokens seen so far; negative until the prompt was."""
+        self._bits = bits
+        self._begun = False
 
     def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
-        if self._seen >= 0:
+        if self._begun:
             self._matcher.accept_token(int(tokens[-1].item()))
-        self._seen = tokens.size
+        self._begun = True  # the first call shows the prompt
         if self._matcher.is_terminated():
             return logits
         self._matcher.fill_next_token_bitmask(self._bits)
         allowed = np.unpackbits(self._bits.numpy().view(np.uint8)[0], bitorder="little")[: logits.shape[-1]]
         return mx.where(mx.array(allowed.astype(bool)), logits, -mx.inf)
+
+
+class Bits(Protocol):
+    """One bit a token, 1 = allowed."""
+
+    def numpy(self) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ class Vendor:
 
 async def converse(
     settings: VoiceSettings, request: AgentRequest, connect: Connect, patience: Patience | None = None
-) -> AsyncIterator[AgentEvent]:
+) -> AsyncGenerator[AgentEvent]:
     """One request to the server that the settings mean."""
     if request.brief is None:
         yield Result("error", reason=f"the {request.role} has no words for a language model")
