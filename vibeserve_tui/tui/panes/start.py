@@ -28,6 +28,8 @@ STATUS = {
     Liveness.REPLAY: (glyphs.RUNNING, "replay", Ink.ACCENT),
 }
 STATE_FROM = 52
+ROOM_BELOW = 7
+"""Rows that the plan's estimate, command and readiness take below its choices."""
 NEW_TARGET = line(("+ new target from a model folder …", Ink.MUTED))
 NO_RUNS = "No runs yet. ⏎ runs the target above: no key, no download. ? explains the screen."
 
@@ -56,24 +58,19 @@ def draw_plan(form: PlanForm, width: int, height: int) -> list[Line]:
     """The choices, then estimate, facts and whether it can start; the command only where there is room."""
     lines = [_choice(choice.name, choice.value, choice.note, bool(choice.options), width) for choice in form.choices]
     estimate = (Span(form.estimate, Ink.MUTED),)
-    ready = (
-        (Span(f"{glyphs.OK} {form.ready}", Ink.GOOD),)
-        if form.ready
-        else (Span(f"{glyphs.FAILED} {form.blocked}", Ink.BAD),)
-    )
+    ready = (Span(readiness(form), Ink.GOOD if form.ready else Ink.BAD),)
     spare = height - len(lines)
-    if spare < 7:
-        together = (
-            spread(estimate, ready, width)
-            if len(form.estimate) + len(ready[0].text) + 2 <= width
-            else cut(ready, width)
-        )
-        return [*lines, *([BLANK] if spare > 1 else []), together]
+    if spare < ROOM_BELOW:  # whether it can start stands in the border then
+        return [*lines, *([BLANK] if spare > 1 else []), cut(estimate if form.ready else ready, width)]
     command = textwrap.wrap(form.command, max(20, width - 10), subsequent_indent="  ", break_on_hyphens=False)
     lines += [BLANK, cut((Span(fit("estimate", 10), Ink.MUTED), *estimate), width)]
     lines += [line((fit("same as" if at == 0 else "", 10), Ink.MUTED), part) for at, part in enumerate(command)]
     lines += [cut((Span(fact, Ink.MUTED),), width) for fact in form.facts]
     return [*lines, BLANK, cut(ready, width)]
+
+
+def readiness(form: PlanForm) -> str:
+    return f"{glyphs.OK} {form.ready}" if form.ready else f"{glyphs.FAILED} {form.blocked}"
 
 
 def _choice(name: str, value: str, note: str, changes: bool, width: int) -> Line:

@@ -6,6 +6,7 @@ What is found in the folder shows while it is typed, and every step of the check
 from __future__ import annotations
 
 import re
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -18,12 +19,12 @@ from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
 from vibeserve_tui.errors import InputError
+from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.content import content
-from vibeserve_tui.tui.ink import BLANK, Ink, Line, line
+from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes.bars import Footer
-from vibeserve_tui.tui.panes.memory import draw_markdown
 from vibeserve_tui.tui.services import NewTarget, TargetCheck, TargetEntry
 from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
@@ -93,6 +94,12 @@ def number_in(text: str, field: str) -> int:
     return found[0]
 
 
+def wrapped(span: Span, width: int) -> list[Line]:
+    """The text over as many lines as it takes, those after the first indented below its sign."""
+    parts = textwrap.wrap(clean_line(span.text), max(20, width), subsequent_indent="  ", break_on_hyphens=False)
+    return [(Span(part, span.ink),) for part in parts]
+
+
 class NewTargetScreen(ModalScreen[TargetEntry | None]):
     """Ends with the new target, or with nothing when none was made."""
 
@@ -101,10 +108,10 @@ class NewTargetScreen(ModalScreen[TargetEntry | None]):
     def __init__(self) -> None:
         super().__init__()
         self._suggested = ""
-        self._found: Line = BLANK
+        self._found: Span | None = None
         self._entry: TargetEntry | None = None
         self._check: TargetCheck | None = None
-        self._steps: list[Line] = []
+        self._steps: list[Span] = []
         self._busy = False
 
     def compose(self) -> ComposeResult:
@@ -136,10 +143,9 @@ class NewTargetScreen(ModalScreen[TargetEntry | None]):
         if not stands(self, ("facts", "footer", "page")):
             return
         facts = self.query_one("#facts", LineView)
-        lines = [BLANK, *([self._found, BLANK] if self._found else [])]
-        lines += self._steps or [line((part[0].text, Ink.MUTED)) if part else BLANK
-                                 for part in draw_markdown(INTRODUCTION, facts.text_width)]  # fmt: skip
-        facts.set_lines(lines)
+        found = [*wrapped(self._found, facts.text_width), BLANK] if self._found else []
+        steps = self._steps or [Span(INTRODUCTION, Ink.MUTED)]
+        facts.set_lines([BLANK, *found, *(row for step in steps for row in wrapped(step, facts.text_width))])
         facts.scroll_end(animate=False, force=True)
         self.query_one("#page").border_subtitle = content(self._state(), self)
         self.query_one(Footer).show(shell_of(self).keys_of("wizard"))
@@ -153,7 +159,7 @@ class NewTargetScreen(ModalScreen[TargetEntry | None]):
         return f"{self._entry.name} is ready · esc goes back to it" if passed else "esc keeps it as it is"
 
     def _say(self, text: str, ink: Ink = Ink.PLAIN) -> None:
-        self._steps.append(line((text, ink)))
+        self._steps.append(Span(text, ink))
         self._draw()
 
     # ---- while it is typed -------------------------------------------------------------------------------------
@@ -168,19 +174,19 @@ class NewTargetScreen(ModalScreen[TargetEntry | None]):
             name.value = self._suggested
         folder = folder_of(typed)
         if not typed or not folder.is_dir():
-            self._show_found(line(("no such folder yet", Ink.MUTED)) if typed else BLANK)
+            self._show_found(Span("no such folder yet", Ink.MUTED) if typed else None)
             return
 
         def show(text: str, sign: str, ink: Ink) -> None:
             if self.query_one("#model", Input).value.strip() == typed:
-                self._show_found(line((f"{sign} ", ink), text))
+                self._show_found(Span(f"{sign} {text}", ink))
 
         look = partial(shell_of(self).services.look_at_model, folder)
         shell_of(self).ask(
             look, lambda text: show(text, glyphs.OK, Ink.GOOD), lambda text: show(text, glyphs.FAILED, Ink.BAD)
         )
 
-    def _show_found(self, found: Line) -> None:
+    def _show_found(self, found: Span | None) -> None:
         self._found = found
         self._draw()
 

@@ -17,7 +17,6 @@ from textual.events import Resize
 from textual.screen import Screen
 
 from vibeserve_tui.client import Liveness, RunClient, RunSummary
-from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, line
 from vibeserve_tui.tui.keymap import bindings
@@ -197,8 +196,8 @@ class StartScreen(Screen[None]):
         form = self.form
         if self._busy or form is None:
             return self._busy
-        if box.size.height <= len(form.choices):
-            return f"{glyphs.OK} {form.ready}" if form.ready else f"{glyphs.FAILED} {form.blocked}"
+        if box.size.height - len(form.choices) < draw.ROOM_BELOW:
+            return draw.readiness(form)
         return "←→ change · y copy the command" if any(choice.options for choice in form.choices) else ""
 
     def _runs_foot(self) -> str:
