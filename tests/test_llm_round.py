@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests.agents.one_call import settings_for
+from tests.agents.scene import KEY, KEY_NAME, WIRES
 from tests.cheats.laboratory import laboratory
 from tests.fakes import FakeEvaluator, measured
-from tests.roles.players import COUNTER, FILE, babbling, cheating, giving_up, honest, vetoing
+from tests.fakes.llm import FakeLLM
+from tests.roles.players import COUNTER, FILE, Player, babbling, brain, cheating, giving_up, honest, vetoing
 from tests.roles.scripted import ScriptedAgent, scripted
 from tests.roles.stage import Stage, open_stage, real_evaluator, slow_champion
 from vibeserve_tui import events as ev
@@ -159,6 +163,44 @@ async def test_every_role_gets_its_own_tools_and_nothing_else(stage: Stage) -> N
     assert not names["judge"] & {"write", "edit", "apply_recipe", "apply_patch", "memory", "list_recipes"}
     assert voices["judge"].agent.requests[0].role is Role.JUDGE
     assert load_voice("playbook").provider == "playbook"
+
+
+@contextmanager
+def over(wire: str, player: Player) -> Iterator[tuple[FakeLLM, dict[str, Voice]]]:
+    """The player behind a server, all roles asked over one wire by the provider's own SDK."""
+    with FakeLLM(brain(player)) as server:
+        voice = load_voice(settings_for(server.url, wire))
+        yield server, dict.fromkeys(ROLES, voice)
+
+
+def billed(stage: Stage) -> int:
+    return stage.run.state.spend.tokens
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_cheating_implementer_is_rejected_over_every_wire(
+    stage: Stage, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_NAME, KEY)
+    before = billed(stage)
+    with over(wire, cheating) as (server, voices):
+        record = await stage.play(voices)
+    assert (record.outcome, record.attempts, record.verdict.first_failure) == ("failed", 2, "J0")
+    assert server.paid_twice == []
+    assert billed(stage) - before == sum(server.billed.values()) - server.billed["reasoning"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", WIRES)
+async def test_an_honest_round_is_kept_over_every_wire(
+    stage: Stage, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_NAME, KEY)
+    with over(wire, honest) as (server, voices):
+        record = await stage.play(voices)
+    assert (record.outcome, record.verdict.steps[-1].id) == ("kept", "review")
+    assert f'counters.add("{COUNTER}"' in stage.run.store.read_file(record.commit, FILE)
+    assert server.paid_twice == []
 
 
 @pytest.mark.slow

@@ -56,7 +56,8 @@ def honest(role: str, prompt: str, results: Sequence[str]) -> list[Call]:
     """Plans, reads before it writes, makes a sound change, and reviews without suspicion."""
     match role:
         case "orchestrator":
-            return _after_a_look(results, [("rounds", {}), ("list_recipes", {})], PLAN)
+            plan = PLAN | {"family": "schedule" if "were about `schedule`" not in prompt else "sample"}
+            return _after_a_look(results, [("rounds", {}), ("list_recipes", {})], plan)
         case "implementer":
             return _build(results)
         case "judge":

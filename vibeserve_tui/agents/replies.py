@@ -7,7 +7,7 @@ unknown keys are refused, because a reply is foreign input.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
 
@@ -44,9 +44,8 @@ def checked(schema: type[Some], faults: Callable[[Some], Iterable[str]]) -> type
             raise ValueError(found)
         return reply
 
-    return create_model(
-        schema.__name__, __base__=schema, __doc__=schema.__doc__, __validators__={"fits": model_validator(mode="after")(fits)}
-    )  # fmt: skip
+    validators: dict[str, Any] = {"fits": model_validator(mode="after")(fits)}
+    return create_model(schema.__name__, __base__=schema, __doc__=schema.__doc__, __validators__=validators)
 
 
 # ---- issues -------------------------------------------------------------------------------------------------------

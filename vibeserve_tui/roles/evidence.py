@@ -62,9 +62,10 @@ def _facts(state: RunState, number: int) -> Iterator[Fact]:
         yield from _figures("b", state.baseline, "the baseline, measured at another time")
     yield from _profile(state.profiles.get(number))
     for past in sorted(state.rounds)[-ROUNDS:]:
-        figure = state.rounds[past].measured.headline if past and state.rounds[past].measured else None
+        played = state.rounds[past]
+        figure = played.measured.headline if past and played.measured else None
         if figure is not None and figure.ratio is not None:
-            yield Fact(f"r:{past}", _ratio(figure), f"{state.rounds[past].task.title}, over the champion of that time")
+            yield Fact(f"r:{past}", _ratio(figure), f"{played.task.title}, over the champion of that time")
 
 
 def _figures(kind: str, record: ev.RoundRecord | None, what: str) -> Iterator[Fact]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from vibeserve_tui.agents.protocol import Brief, Role, Voice
 from vibeserve_tui.agents.toolbox.kit import WRITERS, Kit, tools_for
@@ -139,7 +140,6 @@ class Workplace:
 
 def _edit_tool(voice: Voice) -> EditTool:
     """As set for the role; small local models do best with whole files, others with what they were trained on."""
-    asked = voice.settings.edit_tool
-    if asked in ("edit", "apply_patch", "write"):
-        return asked
-    return "write" if voice.provider == "local_model" else edit_tool_for(voice.settings.model)
+    asked = next((tool for tool in get_args(EditTool) if tool == voice.settings.edit_tool), None)
+    fitting = "write" if voice.provider == "local_model" else edit_tool_for(voice.settings.model)
+    return asked or fitting
