@@ -9,7 +9,6 @@ files are as volatile as all others.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -93,12 +92,15 @@ class Image:
             self.folders.add(path + folder[len(source) :])
 
     def files(self) -> dict[str, bytes]:
-        """What can be reached from the root."""
-        reachable = {path: file for path, file in self.names.items() if self._is_reachable(path)}
-        return {path: self.contents.get(file, b"") for path, file in reachable.items()}
+        """What can be reached from the root; folders end with a stroke."""
+        found = {f"{path}/": b"" for path in self.folders if self._is_reachable(path)}
+        for path, file in self.names.items():
+            if self._is_reachable(path):
+                found[path] = self.contents.get(file, b"")
+        return found
 
     def _is_reachable(self, path: str) -> bool:
-        return all(str(parent) in self.folders for parent in Path(path).parents)
+        return self.folders.issuperset(_above(path))
 
 
 @dataclass
@@ -166,6 +168,8 @@ class Disk:
         source.replace(destination)
         for name in [name for name in self._numbers if _is_at(name, old)]:
             self._numbers[new + name[len(old) :]] = self._numbers.pop(name)
+        for name in [name for name in self._git_saw if _is_at(name, old)]:
+            self._git_saw[new + name[len(old) :]] = self._git_saw.pop(name)
         for folder in [folder for folder in self._folders if _is_at(folder, old)]:
             self._folders.add(new + folder[len(old) :])
         self._record(Moved(old, new))
@@ -221,13 +225,13 @@ class Disk:
             name = str(path.relative_to(self.root))
             if path.is_dir():
                 self._know_folder(path)
-            if not path.is_file() or path.suffix in (".index", ".lock"):
-                continue
+            if not path.is_file() or path.suffix in (".index", ".lock") or path.name == "message":
+                continue  # scratch files, written anew each time
             details = path.stat()
             seen = (details.st_ino, details.st_mtime_ns, details.st_size)
-            if self._git_saw.get(name) == seen:
-                continue
-            self._git_saw[name] = seen
+            before, self._git_saw[name] = self._git_saw.get(name), seen
+            if before == seen or (before is None and name in self._numbers):
+                continue  # nothing new, or not git's: the store itself wrote it
             self._know_folder(path.parent)
             self._next += 1
             file = self._numbers[name] = self._next
@@ -245,14 +249,19 @@ class Moment:
     pending: tuple[Change, ...]
     acknowledged: int
 
+    def worst(self) -> dict[str, bytes]:
+        """Nothing of what is pending survives."""
+        return self._with(())
+
     def states(self) -> Iterator[dict[str, bytes]]:
         """Files by name after a cut right here: nothing of what is pending survives, all of it, any first part of it,
-        only one change, or all with the last write torn.
+        only one change, all but one, or the first ones with a write torn at their end.
         """
         for count in range(len(self.pending) + 1):
             yield self._with(self.pending[:count])
-        for change in self.pending[1:]:
+        for number, change in enumerate(self.pending):
             yield self._with((change,))
+            yield self._with(self.pending[:number] + self.pending[number + 1 :])
         for at, change in enumerate(self.pending):
             if isinstance(change, Written) and len(change.data) > 1:
                 half = len(change.data) // 2
@@ -271,18 +280,17 @@ def _is_at(name: str, folder: str) -> bool:
     return name == folder or name.startswith(f"{folder}/")
 
 
-def digest(files: dict[str, bytes]) -> str:
-    whole = hashlib.blake2b(digest_size=16)
-    for name in sorted(files):
-        whole.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
-    return whole.hexdigest()
+@functools.cache
+def _above(path: str) -> frozenset[str]:
+    return frozenset(map(str, Path(path).parents))
 
 
 def write_out(files: dict[str, bytes], folder: Path) -> None:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    for name in sorted(files):
+        if name.endswith("/"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        else:
+            (folder / name).write_bytes(files[name])
 
 
 def _path_of(descriptor: int) -> Path:

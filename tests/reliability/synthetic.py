@@ -21,6 +21,7 @@ from tests.fakes import measured, plan, started
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import engine
 from vibeserve_tui import events as ev
+from vibeserve_tui.agents.replies import IssueDraft, PreparedPlan
 from vibeserve_tui.execution.ladder import SandboxReport, Tier
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.policies.agent import Policy
@@ -54,7 +55,7 @@ def prepare(folder: Path, *, rounds: int = ROUNDS, approval: str = "each-round")
         cmd.Pin(id="pin", round=99),
     ):
         directory.post(command)
-    (directory.inbox / "broken.json").write_text("{")
+    durable.write_atomic(directory.inbox / "broken.json", b"{")
     return directory
 
 
@@ -63,6 +64,7 @@ def work_on(folder: Path, step: Step | None = None) -> int:
     directory = RunDir(folder / "run")
     engine.open_workshop = _open_workshop(folder, step)
     engine.variants = lambda book, situation: book
+    engine.made_of_recipes = lambda state: True
     engine.Desk = PromptDesk if step is None else Desk
     engine.Launcher = NoLauncher if step is None else _marked_launcher(folder.name, step.tier)
     place.RESERVE = 1 << 16
@@ -81,13 +83,13 @@ def exit_code(error: engine.VibeServeError | None) -> int:
 
 def _log_acknowledgements(folder: Path) -> None:
     """Every record that `emit` returned for is noted, outside of what the run itself writes."""
-    emit = Run.__dict__.get("_emit", Run.emit)
+    emit = Run.emit
 
     def logged(run: Run, *events: ev.Event) -> None:
         emit(run, *events)
         _append(folder / ACKNOWLEDGED, str(run.state.seq))
 
-    Run._emit, Run.emit = emit, logged
+    Run.emit = logged
 
 
 def _append(file: Path, line: str) -> None:
@@ -169,7 +171,7 @@ class Shop:
     folder: Path
     launcher: Launcher | NoLauncher
     step: Step | None = None
-    profile: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(attempts=2, plateau=0))
+    profile: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(attempts=2, plateau=0, confirmation=SimpleNamespace(every=0)))
     target: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(spec=SimpleNamespace(goal_speedup=None)))
     approval_timeout_s: float = 0.0
 
@@ -226,15 +228,17 @@ class Shop:
 class Orchestrator:
     shop: Shop
 
-    async def plan(self, *, rounds_left: int, seconds_left: float) -> SimpleNamespace:
+    async def plan(self, **_: object) -> PreparedPlan:
         number = max(self.shop.run.state.rounds) + 1
         self.shop.called("plan", number)
-        later = SimpleNamespace(
-            type="perf", title=f"idea {number + 1}", body="", priority=2, skill=f"idea-{number + 1}", blocked_because=""
-        )
-        task = ev.TaskPlan(title=f"idea {number}", skill=f"idea-{number}", parent=self.shop.run.state.champion)
-        task = task.model_copy(update={"skill": "" if number == 1 else task.skill})  # free-form: has two attempts
-        return SimpleNamespace(backlog=[later], task=task, stop_reason="", notes=())
+        later = IssueDraft(title=f"idea {number + 1}", skill=f"idea-{number + 1}")
+        # The first task is free-form, which has two attempts.
+        skill = "" if number == 1 else f"idea-{number}"
+        task = ev.TaskPlan(title=f"idea {number}", skill=skill, parent=self.shop.run.state.champion)
+        return PreparedPlan(action="task", backlog=(later,), task=task)
+
+    def task_of(self, reply: PreparedPlan) -> ev.TaskPlan | None:
+        return reply.task
 
     def spares(self, record: ev.RoundRecord) -> bool:
         return False

@@ -86,10 +86,11 @@ def test_the_run_that_is_killed_has_everything_in_it(golden: tuple[Outcome, list
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_failpoint_loses_nothing(ground: Path, golden: tuple[Outcome, list[str]]) -> None:
+def test_a_kill_at_any_failpoint_loses_nothing(ground: Path, golden: tuple[Outcome, list[str]], record_property) -> None:
     expected, visits = golden
     points = range(1, len(visits) + 1)
     chosen = list(points) if not POINTS else [points[i * len(points) // POINTS] for i in range(POINTS)]
+    record_property("trials", f"{len(chosen)} of {len(points)} failpoints")
 
     def trial(yard: Yard, point: int) -> list[str]:
         folder = ground / f"point-{point}"
@@ -106,8 +107,9 @@ def test_a_kill_at_any_failpoint_loses_nothing(ground: Path, golden: tuple[Outco
 
 
 @pytest.mark.slow
-def test_crashes_during_recovery_lose_nothing(ground: Path, golden: tuple[Outcome, list[str]]) -> None:
+def test_crashes_during_recovery_lose_nothing(ground: Path, golden: tuple[Outcome, list[str]], record_property) -> None:
     expected, visits = golden
+    record_property("trials", f"{RECOVERIES} sequences of up to 3")
 
     def trial(yard: Yard, number: int) -> list[str]:
         dice = random.Random(number)
@@ -127,7 +129,9 @@ def test_crashes_during_recovery_lose_nothing(ground: Path, golden: tuple[Outcom
 
 
 @pytest.mark.slow
-def test_random_kills_of_the_whole_group_lose_nothing(ground: Path, golden: tuple[Outcome, list[str]]) -> None:
+def test_random_kills_of_the_whole_group_lose_nothing(
+    ground: Path, golden: tuple[Outcome, list[str]], record_property
+) -> None:
     expected, _ = golden
     took = _seconds_of_a_run(ground)
 
@@ -161,6 +165,7 @@ def test_random_kills_of_the_whole_group_lose_nothing(ground: Path, golden: tupl
     while sum(kills) < RANDOM_KILLS and not found:
         found += in_two_yards(trial, list(range(first, first + 16)))
         first += 16
+    record_property("trials", f"{sum(kills)} kills in {len(kills)} runs")
     assert found == []
 
 

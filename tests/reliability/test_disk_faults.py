@@ -51,9 +51,10 @@ def visits(ground: Path, yard: Yard) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "code"), [("enospc", PAUSED), ("eio", DAMAGED)])
 def test_whatever_write_fails_the_run_ends_clearly_and_goes_on_later(
-    fault: str, code: int, ground: Path, yard: Yard, visits: int
+    fault: str, code: int, *, ground: Path, yard: Yard, visits: int, record_property
 ) -> None:
     golden = outcome_of(ground / "golden")
+    record_property("trials", f"{POINTS or visits} writes")
     for number in range(1, POINTS + 1) if POINTS else range(1, visits + 1):
         point = max(1, number * visits // POINTS) if POINTS else number
         folder = ground / f"{fault}-{point}"

@@ -54,7 +54,8 @@ def poison(value: Any, payloads: Iterator[str], name: str = "") -> Any:
             return value
 
 
-def test_there_are_more_than_200_of_them() -> None:
+def test_there_are_more_than_200_of_them(record_property) -> None:
+    record_property("trials", f"{len(injections())} injections")
     assert len(injections()) >= 200
 
 

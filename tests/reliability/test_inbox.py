@@ -305,7 +305,8 @@ for number in range(races):
 
 
 @pytest.mark.slow
-def test_of_two_engines_exactly_one_gets_the_run(tmp_path: Path) -> None:
+def test_of_two_engines_exactly_one_gets_the_run(tmp_path: Path, record_property) -> None:
+    record_property("trials", f"{RACES} races")
     done = python(["-c", RACE, str(tmp_path), str(RACES)])
     assert done.out.splitlines() == ["[0, 3]"] * RACES, done.err
     for number in range(RACES):

@@ -46,7 +46,8 @@ def finish(folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_ctrl_c_twice_ends_at_once_and_leaves_terminal_and_run_in_order(tmp_path: Path) -> None:
+def test_ctrl_c_twice_ends_at_once_and_leaves_terminal_and_run_in_order(tmp_path: Path, record_property) -> None:
+    record_property("trials", f"{TRIALS} times")
     for _ in range(TRIALS):
         with family(tmp_path / uuid.uuid4().hex, "waits") as found:
             before = termios.tcgetattr(found.terminal)

@@ -156,8 +156,9 @@ def trial(folder: Path, victim: str, tier: Tier) -> list[str]:
 
 
 @pytest.mark.slow
-def test_nothing_outlives_its_family(tmp_path: Path) -> None:
+def test_nothing_outlives_its_family(tmp_path: Path, record_property) -> None:
     found = []
+    record_property("trials", f"{TRIALS} kills")
     for number in range(TRIALS):
         victim, tier = VICTIMS[number % len(VICTIMS)], LADDER[number // len(VICTIMS) % len(LADDER)]
         found += trial(tmp_path / uuid.uuid4().hex, victim, tier)

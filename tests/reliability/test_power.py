@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.outcome import git, outcome_of
-from tests.reliability.power import Disk, digest, write_out
+from tests.reliability.power import Disk, write_out
 from tests.reliability.synthetic import prepare, work_on
 from tests.reliability.yard import Yard
 from vibeserve_tui import engine
 from vibeserve_tui import events as ev
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.state import place
+from vibeserve_tui.state.journal import read_journal
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.views import render
@@ -34,15 +35,16 @@ class Recording:
     disk: Disk
     folder: Path
     records: list[ev.Record]
+    journal: bytes
     objects: dict[str, list[str]]
     """Commit to the files of the store that hold it, its tree and all below."""
 
     def states(self, limit: int) -> list[tuple[dict[str, bytes], int]]:
         """Different states, evenly from the whole run, each with the number of records that had been acknowledged."""
-        found: dict[str, tuple[dict[str, bytes], int]] = {}
+        found: dict[frozenset[tuple[str, bytes]], tuple[dict[str, bytes], int]] = {}
         for moment in self.disk.moments:
             for files in moment.states():
-                found.setdefault(digest(files), (files, moment.acknowledged))
+                found.setdefault(frozenset(files.items()), (files, moment.acknowledged))
         every = list(found.values())
         step = max(1.0, len(every) / limit)
         return [every[int(i * step)] for i in range(min(limit, len(every)))]
@@ -81,17 +83,12 @@ def record(ground: Path, monkeypatch: pytest.MonkeyPatch):
         assert work_on(folder) == 0
         monkeypatch.undo()
         run = RunDir(folder / "run")
-        records = list(engine_records(run))
+        records = list(read_journal(run.journal))
         commits = {event.commit for event in map(_event, records) if isinstance(event, ev.AttemptCommitted)}
-        return Recording(disk, folder, records, {commit: _object_files(run.store, commit) for commit in commits})
+        objects = {commit: _object_files(run.store, commit) for commit in commits}
+        return Recording(disk, folder, records, run.journal.read_bytes(), objects)
 
     return play
-
-
-def engine_records(run: RunDir) -> list[ev.Record]:
-    from vibeserve_tui.state.journal import read_journal
-
-    return list(read_journal(run.journal))
 
 
 def _event(record: ev.Record) -> ev.Event:
@@ -115,7 +112,7 @@ def faults(recording: Recording, files: dict[str, bytes], acknowledged: int, fol
     if run.state.seq < acknowledged:
         found.append(f"{acknowledged} records were acknowledged, {run.state.seq} are left")
     kept = [record.event for record in recording.records[: run.state.seq]]
-    if kept != [record.event for record in engine_records(directory)]:
+    if not recording.journal.startswith(directory.journal.read_bytes()):
         found.append("the records are not those that were written")
     for event in kept:
         if isinstance(event, ev.AttemptCommitted):
@@ -130,7 +127,7 @@ def faults(recording: Recording, files: dict[str, bytes], acknowledged: int, fol
     for command in COMMANDS:
         if command not in run.state.answered and f"inbox/{command}.json" not in files:
             found.append(f"the command {command} is lost")
-    engine.begin(run)
+    run.write_views()
     for name, text in render(run.state).items():
         if (directory.views / name).read_text() != text:
             found.append(f"view {name} is stale")
@@ -143,9 +140,10 @@ def _original(recording: Recording, name: str) -> bytes:
 
 
 @pytest.mark.slow
-def test_no_acknowledged_record_is_lost_in_a_power_cut(record, ground: Path) -> None:
+def test_no_acknowledged_record_is_lost_in_a_power_cut(record, ground: Path, record_property) -> None:
     recording = record()
     states = recording.states(STATES)
+    record_property("trials", f"{len(states)} states")
     assert len(states) >= min(STATES, 2000)
     found = []
     for number, (files, acknowledged) in enumerate(states):
@@ -173,7 +171,7 @@ def test_a_disk_whose_syncs_do_nothing_is_found_out(record, ground: Path, forgot
     recording = record(frozenset({forgotten}))
     found = [
         fault
-        for number, (files, acknowledged) in enumerate(recording.states(60))
-        for fault in faults(recording, files, acknowledged, ground / f"state-{number}")
+        for number, moment in enumerate(recording.disk.moments[::20])
+        for fault in faults(recording, moment.worst(), moment.acknowledged, ground / f"state-{number}")
     ]
-    assert any("acknowledged" in fault or "gone" in fault or "lost" in fault for fault in found)
+    assert found != []

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Self
 
@@ -82,6 +83,8 @@ def serve() -> None:
                 os.setpgid(0, 0)
                 durable.arm(order["failpoint"])
                 code = synthetic.work_on(Path(order["folder"]))
+            except Exception:  # noqa: BLE001 - the exit code tells the test, and this the reader
+                traceback.print_exc()
             finally:
                 os._exit(code)
         with contextlib.suppress(OSError):  # whichever of the two comes first

@@ -108,7 +108,7 @@ def settings_in_the_xdg_folder(scene: Scene) -> None:
 
 
 def settings_in_variables(scene: Scene) -> None:
-    scene.environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": scene.run}
+    scene.environment.update({"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": scene.run})
     scene.environment["GIT_CONFIG_PARAMETERS"] = f"'core.fsmonitor={scene.run}'"
 
 

@@ -173,7 +173,10 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open for appending; a torn last group is cut off and its bytes are kept beside the journal."""
         self._path = path
-        self._seq, self._prev, keep = _recover(path)
+        whole, self._prev, keep = _recover(path)
+        self._seq = len(whole)
+        self.recovered = whole
+        """What was recorded before; whoever opened the journal folds it and lets it go."""
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._boot_id = _boot_id()
         self._dead = False
@@ -249,11 +252,16 @@ def _holds_secret(line: bytes) -> bool:
     return redaction.redact(text) != text
 
 
-def _recover(path: Path) -> tuple[int, str, int]:
-    """Last good seq, its checksum, and how many bytes of the file are good. Raises StateDamaged on an inner fault."""
+def _recover(path: Path) -> tuple[list[ev.Record], str, int]:
+    """All records of whole groups, the last one's checksum, and how many bytes of the file that is.
+
+    Raises StateDamaged on a fault before the last group.
+    """
     data = path.read_bytes() if path.exists() else b""
     seq, prev, offset = 0, FIRST, 0
-    good = (0, FIRST, 0)
+    records: list[ev.Record] = []
+    group: list[ev.Record] = []
+    good = (FIRST, 0)
     while offset < len(data):
         end = data.find(b"\n", offset)
         if end < 0:
@@ -261,15 +269,17 @@ def _recover(path: Path) -> tuple[int, str, int]:
         try:
             line = decode_line(data[offset:end], seq=seq + 1, prev=prev)
         except BadLine as error:
-            if not _another_group_follows(data, end + 1, group=good[0] + 1):
+            if not _another_group_follows(data, end + 1, group=len(records) + 1):
                 break
             raise StateDamaged(
                 str(error), where=f"{path}, line {seq + 1}", fix=f"vibeserve doctor {path.parent}"
             ) from error
         seq, prev, offset = line.record.seq, line.crc, end + 1
+        group.append(line.record)
         if not line.more:
-            good = (seq, prev, offset)
-    return good
+            records += group
+            group, good = [], (prev, offset)
+    return records, *good
 
 
 def _another_group_follows(data: bytes, offset: int, *, group: int) -> bool:

@@ -30,7 +30,7 @@ _SHAPES = re.compile(
     r"|(?<=Bearer )[A-Za-z0-9._~+/=-]{16,}",
     re.DOTALL,
 )
-_HINTS = ("sk-", "AIza", "hf_", "gh", "AKIA", "PRIVATE KEY", "Bearer ")
+_HINTS = ("sk-", "AIza", "hf_", "gh", "github_pat_", "AKIA", "PRIVATE KEY", "Bearer ")
 _known: dict[str, tuple[str, ...]] = {}
 
 
@@ -99,9 +99,13 @@ def _forms(value: str) -> tuple[str, ...]:
 class RedactingStream(io.TextIOWrapper):
     """A text stream that hides secrets; stands in for stdout and stderr of the engine."""
 
+    stands_for: TextIO
+
     @classmethod
     def around(cls, stream: TextIO) -> Self:
-        return cls(stream.buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        made = cls(stream.buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        made.stands_for = stream  # which would close the file under us when nobody holds it
+        return made
 
     def write(self, text: str, /) -> int:
         return super().write(redact(text))

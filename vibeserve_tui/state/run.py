@@ -14,7 +14,7 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state import memory
-from vibeserve_tui.state.journal import Journal, read_journal
+from vibeserve_tui.state.journal import Journal
 from vibeserve_tui.state.place import give_up_reserve, require_same_folder
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.views import Views
@@ -28,10 +28,12 @@ class Run:
 
     def __init__(self, directory: RunDir, lock: int | None = None) -> None:
         self.dir = directory
+        directory.create()  # views may have been deleted with their folder
         self.state = RunState()
         self._journal = Journal(directory.journal)
-        for record in read_journal(directory.journal):
+        for record in self._journal.recovered:
             self.state.apply(record)
+        self._journal.recovered.clear()
         self.cut_bytes = self._journal.cut_bytes
         self.store = Store(directory.store, lock=lock)
         self.store.remove_stale_locks()

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ MAX_FILES = 5000
 MAX_FILE_BYTES = 10 * 2**20
 MAX_TREE_BYTES = 100 * 2**20
 ZERO = "0" * 40
+OLD_S = 3600
 LONGEST_S = 300
 """A git that takes longer is killed; an ordinary one takes milliseconds."""
 
@@ -90,8 +92,11 @@ class Store:
     def remove_stale_locks(self) -> int:
         """A killed git leaves `*.lock` behind; safe to remove because only the run's owner calls this. Returns how many."""
         locks = list(self._path.rglob("*.lock"))
-        for lock in [*locks, *self._path.glob("*.index")]:
+        for lock in locks:
             lock.unlink(missing_ok=True)
+        for index in self._path.glob("checkout-*.index"):  # a young one may be an export's that goes on beside us
+            if time.time() - index.stat().st_mtime > OLD_S:
+                index.unlink(missing_ok=True)
         return len(locks)
 
     # ---- writing ------------------------------------------------------------------------------------------------
@@ -102,7 +107,7 @@ class Store:
         tree = self._write_tree(folder)
         dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
         parents = ["-p", parent] if parent else []
-        sha = self._git(["commit-tree", tree, *parents, "-F", self._scratch(message)], extra=dates)
+        sha = self._git(["commit-tree", tree, *parents, "-F", self._scratch(clean(message))], extra=dates)
         self.set_ref(ref, sha)
         return Commit(sha, tree)
 
@@ -132,13 +137,23 @@ class Store:
                 self._settled[folder] = changed
 
     def note(self, sha: str, text: str) -> None:
-        """Attach the round's figures to its commit (`git notes --ref=metrics show`)."""
-        self._git(["notes", "--ref=metrics", "add", "-f", "-F", self._scratch(text), sha])
+        """Attach the round's figures to its commit (`git notes --ref=metrics show`); twice the same is no change.
+
+        Made by hand, because `git notes` moves its reference before the names of the new objects are durable.
+        """
+        blob = self._git(["hash-object", "-w", "--no-filters", self._scratch(clean(text))])
+        entry, last = f"100644 blob {blob}\t{sha}", self.ref("notes/metrics")
+        entries = self._git(["ls-tree", last]).splitlines() if last else []
+        if entry not in entries:
+            others = [line for line in entries if not line.endswith(sha)]
+            tree = self._git(["mktree"], stdin="".join(f"{line}\n" for line in [*others, entry]))
+            parents = ["-p", last] if last else []
+            self.set_ref("notes/metrics", self._git(["commit-tree", tree, *parents, "-m", "metrics"]))
 
     def _scratch(self, text: str) -> str:
         """A file with the text, which may be larger than an argument and hold what an argument cannot."""
         file = self._path / "message"
-        file.write_text(clean(text), "utf-8")
+        file.write_text(text, "utf-8")
         return str(file)
 
     # ---- reading ------------------------------------------------------------------------------------------------
@@ -188,8 +203,8 @@ class Store:
         return self._git(["ls-tree", "-r", "--name-only", sha]).splitlines()
 
     def verify(self) -> None:
-        """Raises WorkspaceError when a commit, tree or file of the history is missing or damaged."""
-        self._git(["fsck", "--no-dangling", "--no-progress"])
+        """Raises WorkspaceError when a commit, tree or file of the history is missing or cannot be read."""
+        self._git(["fsck", "--connectivity-only", "--no-dangling", "--no-progress"])
 
     def clone_to(self, destination: Path) -> None:
         """A plain copy of the history, for people: `git log` works in it."""
@@ -202,11 +217,14 @@ class Store:
         *,
         extra: dict[str, str] | None = None,
         strip: bool = True,
+        stdin: str = "",
     ) -> str:
         environment = {"GIT_DIR": str(self._path), "GIT_INDEX_FILE": str(self._index), **(extra or {})}
         if work_tree is not None:
             environment["GIT_WORK_TREE"] = str(work_tree)
-        return _execute(work_tree or self._path, arguments, environment, strip=strip, lock=self._lock)
+        given = self._scratch(stdin) if stdin else None
+        out = _execute(work_tree or self._path, arguments, environment, lock=self._lock, stdin=given)
+        return out.strip("\n") if strip else out
 
 
 def check_tree(folder: Path) -> None:
@@ -251,8 +269,14 @@ def forget_git_variables() -> None:
 
 
 def _execute(
-    folder: Path, arguments: list[str], environment: dict[str, str], *, strip: bool = True, lock: int | None = None
+    folder: Path,
+    arguments: list[str],
+    environment: dict[str, str],
+    *,
+    lock: int | None = None,
+    stdin: str | None = None,
 ) -> str:
+    """Run git to its end and return what it printed; `lock` is a descriptor that it inherits, `stdin` a file that it reads."""
     git = _load_git()
     command = git.Git(str(folder))
     # GitPython hands all of its process's variables to git and cannot leave one out, but it can empty it.
@@ -260,13 +284,15 @@ def _execute(
     command.update_environment(**{**emptied, **_ENVIRONMENT, **environment})
     inherited = (lock,) if lock is not None else ()
     try:
-        out = command.execute(
-            [str(_program()), *_OPTIONS, *arguments],
-            strip_newline_in_stdout=strip,
-            stdout_as_string=False,
-            kill_after_timeout=LONGEST_S,
-            pass_fds=inherited,
-        )
+        with open(stdin or os.devnull, "rb") as given:
+            out = command.execute(
+                [str(_program()), *_OPTIONS, *arguments],
+                istream=given,
+                strip_newline_in_stdout=False,
+                stdout_as_string=False,
+                kill_after_timeout=LONGEST_S,
+                pass_fds=inherited,
+            )
     except git.exc.GitCommandNotFound as error:
         raise EnvironmentFault("git is missing", fix="install git 2.30 or newer") from error
     except git.exc.GitCommandError as error:
@@ -274,8 +300,7 @@ def _execute(
         if any("No space left on device" in line or "Disk quota exceeded" in line for line in lines):
             raise OSError(errno.ENOSPC, "git found no room on the disk", str(folder)) from error
         raise WorkspaceError(f"git {arguments[0]} failed: {lines[-1]}", where=str(folder)) from error
-    text = bytes(out).decode("utf-8", "replace")
-    return text.strip("\n") if strip else text
+    return bytes(out).decode("utf-8", "replace")
 
 
 def _program() -> Path:
