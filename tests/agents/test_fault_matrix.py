@@ -69,6 +69,7 @@ CASES = {
     "silence in mid-stream": Case([replace(TWO_CALLS, stall_after=4), SUBMIT], waits=1),
     "slow drip": Case([replace(TWO_CALLS, drip_s=0.02), SUBMIT], files=("a", "b")),
     "garbage in the stream": Case([replace(TWO_CALLS, garbage_after=4), SUBMIT], waits=1),
+    "nonsense in the stream": Case([replace(TWO_CALLS, nonsense_after=4), SUBMIT], waits=1),
     "error in mid-stream": Case([replace(TWO_CALLS, error_after=4, error=OVERLOADED), SUBMIT], waits=1),
     "arguments that break off": Case([Turn(calls=[Call("write", CUT_OFF)]), SUBMIT]),
     "arguments that are garbage, again and again": Case(

@@ -51,6 +51,8 @@ class Turn:
     error_after: int | None = None
     stall_after: int | None = None
     garbage_after: int | None = None
+    nonsense_after: int | None = None
+    """Valid JSON of the right type in which everything that matters is missing."""
     ends_after: int | None = None
     """The stream ends properly, but too early."""
     drip_s: float = 0.0
@@ -200,6 +202,7 @@ class FakeLLM:
             turn.drop_after: out.reset,
             turn.stall_after: self._stall,
             turn.garbage_after: lambda: out.chunk("event: message_delta\ndata: {not json\n\n"),
+            turn.nonsense_after: lambda: out.chunk(llm_wires.NONSENSE[request.wire]),
             turn.error_after: lambda: out.chunk(llm_wires.error_event(request.wire, turn)),
             turn.ends_after: lambda: None,
         }

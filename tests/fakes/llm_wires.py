@@ -22,6 +22,11 @@ CHAT_FINISHES = {
     "pause": "stop",
     "context": "length",
 }
+NONSENSE = {
+    "messages": 'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 99}\n\n',
+    "responses": 'event: response.completed\ndata: {"type": "response.completed"}\n\n',
+    "chat": 'data: {"choices": [{"index": 0}]}\n\n',
+}
 
 Json = dict[str, Any]
 _serial = itertools.count(1)

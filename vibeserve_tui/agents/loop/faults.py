@@ -39,6 +39,9 @@ _NO_TOOLS = re.compile(
 )
 """Small servers refuse a request with tools as such, some with a status that looks as if waiting would help."""
 
+MALFORMED = (ValueError, LookupError, AttributeError, TypeError)
+"""The SDKs build events without checking them: what a server left out or garbled fails only where it is used."""
+
 
 class Fault(Exception):
     """A turn that came to nothing."""

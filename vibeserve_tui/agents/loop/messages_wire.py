@@ -19,7 +19,7 @@ from anthropic.types import (
 
 from vibeserve_tui.agents.loop import usage
 from vibeserve_tui.agents.loop.connection import never_sent
-from vibeserve_tui.agents.loop.faults import Fault, of_status
+from vibeserve_tui.agents.loop.faults import MALFORMED, Fault, of_status
 from vibeserve_tui.agents.loop.turns import Answers, Asked, Call, Entry, Prefix, Reply, Stop
 
 STOPS: Mapping[str, Stop] = {
@@ -170,5 +170,7 @@ def translated(*, begun: bool) -> Iterator[None]:
     except (anthropic.APIError, httpx2.TransportError) as error:
         why = f"{type(error).__name__}: {error}"
         raise Fault(why, "again", begun=begun or not never_sent(error)) from error
-    except ValueError as error:
-        raise Fault(f"the stream is not JSON: {error}", "again", begun=begun) from error
+    except MALFORMED as error:
+        if not begun:
+            raise
+        raise Fault(f"the stream makes no sense: {type(error).__name__}: {error}", "again", begun=True) from error

@@ -9,7 +9,7 @@ import httpx2
 import openai
 
 from vibeserve_tui.agents.loop.connection import never_sent
-from vibeserve_tui.agents.loop.faults import Fault, of_status
+from vibeserve_tui.agents.loop.faults import MALFORMED, Fault, of_status
 
 
 @contextmanager
@@ -24,5 +24,7 @@ def translated(*, begun: bool) -> Iterator[None]:
         raise Fault(why, "again", begun=begun or not never_sent(error)) from error
     except openai.APIError as error:  # an error event in mid-stream
         raise of_status(200, error.code or error.type or "server_error", error.message, {}, begun=begun) from error
-    except ValueError as error:
-        raise Fault(f"the stream is not JSON: {error}", "again", begun=begun) from error
+    except MALFORMED as error:
+        if not begun:
+            raise
+        raise Fault(f"the stream makes no sense: {type(error).__name__}: {error}", "again", begun=True) from error
