@@ -253,9 +253,9 @@ class CheckProcess:
         self.passed = self._process.wait() == 0
 
     def stop(self) -> None:
-        """Ctrl-c for the whole check; its launcher takes the servers down with it."""
+        """End it and what it started; its launcher takes the servers down once it is gone."""
         if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGINT)
+            os.killpg(self._process.pid, signal.SIGTERM)
 
 
 def _told(command: list[str]) -> str:
