@@ -21,8 +21,8 @@ from statistics import median
 from vibeserve_tui import __version__
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import Role, load_voice
-from vibeserve_tui.backend import Backend, Device, load_backend
-from vibeserve_tui.errors import BackendError, TargetError, WorkspaceError
+from vibeserve_tui.backend import Backend, Device, usable_device
+from vibeserve_tui.errors import TargetError, WorkspaceError
 from vibeserve_tui.evaluation.gate_config import GateConfig
 from vibeserve_tui.evaluation.reference import ReferenceService, reference_command, spawn_boxed
 from vibeserve_tui.evaluation.testbed import Testbed
@@ -167,13 +167,14 @@ class Workshop:
 async def open_workshop(run: Run, order: ev.RunPlan, launcher: Launcher) -> AsyncIterator[Workshop]:
     """Everything an engine process works with. Raises what is missing as an error with its fix."""
     target = _load_target(run, order)
-    backend, device = _detect(order)
+    backend, device = usable_device(order.backend)
     profile = RunProfile.model_validate_json(json.dumps(order.settings))
     if run.state.status is Status.NEW:
         run.emit(_started(run, order, device, launcher))
     workload = Workload.load(target)
-    env = backend.candidate_env(device).env
-    testbed = Testbed(launcher, run.store, run.dir, target, order.backend, env)
+    place = backend.candidate_env(device)
+    nodes = tuple(Path(node) for node in place.devices)
+    testbed = Testbed(launcher, run.store, run.dir, target, order.backend, place.env, nodes)
     async with contextlib.AsyncExitStack() as stack:
         reference = await _start_reference(run, target, launcher)
         stack.push_async_callback(reference.close)
@@ -273,15 +274,6 @@ def _load_target(run: Run, order: ev.RunPlan) -> LoadedTarget:
         shutil.rmtree(copy, ignore_errors=True)
         target.copied(copy)
     return load_target(copy / order.target, model=model).for_backend(order.backend)
-
-
-def _detect(order: ev.RunPlan) -> tuple[Backend, Device]:
-    backend = load_backend(order.backend)
-    device = next(iter(backend.detect()), None)
-    state = backend.availability(device)
-    if device is None or not state.usable:
-        raise BackendError(f"backend {order.backend} is not usable here: {state.reason or 'no device'}", fix=state.fix)
-    return backend, device
 
 
 def _started(run: Run, order: ev.RunPlan, device: Device, launcher: Launcher) -> ev.RunStarted:

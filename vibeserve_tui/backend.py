@@ -76,7 +76,8 @@ class CandidateEnv(Value):
     """What a candidate's environment gains on this device."""
 
     env: Mapping[str, str]
-    argv_prefix: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    """Device nodes that its box must show; what is not listed is not there."""
 
 
 class Telemetry(Value):
@@ -268,6 +269,16 @@ def load_backend(name: str) -> Backend:
     if entry.backend is None:
         raise BackendError(f"backend {name} cannot be loaded: {entry.error}", fix=f"repair {entry.distribution}")
     return entry.backend
+
+
+def usable_device(name: str) -> tuple[Backend, Device]:
+    """The backend and its first device. Raises BackendError with the fix when either is missing or not usable."""
+    backend = load_backend(name)
+    device = next(iter(backend.detect()), None)
+    state = backend.availability(device)
+    if device is None or not state.usable:
+        raise BackendError(f"backend {name} is not usable here: {state.reason or 'no device'}", fix=state.fix)
+    return backend, device
 
 
 def _load(point: EntryPoint) -> Found:

@@ -18,9 +18,9 @@ from typing import get_args
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.loop.prices import own_rates
 from vibeserve_tui.agents.protocol import named, prepared
-from vibeserve_tui.backend import load_backend
+from vibeserve_tui.backend import usable_device
 from vibeserve_tui.client import start_engine
-from vibeserve_tui.errors import BackendError, EnvironmentFault, ProfileError, TargetError, VibeServeError, did_you_mean
+from vibeserve_tui.errors import EnvironmentFault, ProfileError, TargetError, VibeServeError, did_you_mean
 from vibeserve_tui.inputs.config import Config, user_config_file
 from vibeserve_tui.inputs.own_targets import own_targets, weights_of
 from vibeserve_tui.inputs.profiles import AgentSettings, RoleName, RunProfile, load_profile
@@ -95,11 +95,7 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
     require_trust(target, wanted.trust)
     name = wanted.backend or wanted.config.run.backend or profile.backend or target.spec.backends[0]
     target = target.for_backend(name)
-    backend = load_backend(name)
-    device = next(iter(backend.detect()), None)
-    state = backend.availability(device)
-    if device is None or not state.usable:
-        raise BackendError(f"backend {name} is not usable here: {state.reason or 'no device'}", fix=state.fix)
+    usable_device(name)
     if shutil.which("git") is None:
         raise EnvironmentFault("git is missing", fix="install git 2.30 or newer")
     voices = plan_voices(wanted, profile)

@@ -44,6 +44,7 @@ from vibeserve_tui.errors import BackendError
 MIN_FREE = 1 << 30
 SINCE = {"cuda_graphs": (7, 0), "bf16": (8, 0), "fp8": (8, 9), "fp4": (10, 0)}
 """Capability to the compute capability that has it natively."""
+SHARED_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "dxg")
 WHY = {
     "NVML": "nvidia-ml-py, to tell processes on the GPU apart by load",
     "nsys": "nsys, for timelines of kernels",
@@ -91,7 +92,8 @@ class CudaBackend:
                 "TOKENIZERS_PARALLELISM": "false",
                 "PYTHONHASHSEED": "0",
                 "OMP_NUM_THREADS": "1",
-            }
+            },
+            devices=tuple(str(node) for node in device_nodes(_uuid(device))),
         )
 
     def profilers(self, device: Device) -> Sequence[Profiler]:  # noqa: ARG002 - the host's side of any GPU
@@ -116,6 +118,16 @@ class CudaBackend:
 
     def lease_key(self, device: Device) -> str:
         return f"cuda-{_uuid(device)}"
+
+
+def device_nodes(uuid: str, dev: Path = Path("/dev"), gpus: Path = Path("/proc/driver/nvidia/gpus")) -> list[Path]:
+    """What CUDA opens for this GPU alone. Under WSL there is one node for all; without the driver's files, all of them."""
+    own = "nvidia[0-9]*"
+    for file in gpus.glob("*/information"):
+        told = dict(re.findall(r"^([^:\n]+):[ \t]*(.+)$", file.read_text("utf-8", "replace"), re.MULTILINE))
+        if told.get("GPU UUID", "").strip() == uuid and (minor := told.get("Device Minor", "").strip()).isdigit():
+            own = f"nvidia{minor}"
+    return sorted(path for name in (own, *SHARED_NODES) for path in dev.glob(name))
 
 
 def _uuid(device: Device) -> str:

@@ -141,6 +141,28 @@ def test_a_candidate_sees_one_gpu_by_its_uuid_and_computes_the_same_on_every_str
     assert CudaBackend().lease_key(device) == f"cuda-{UUID}"
 
 
+INFORMATION = """\
+Model: \t\t NVIDIA H200
+IRQ:   \t\t 37
+GPU UUID: \t {uuid}
+Bus Location: \t 0000:{minor}1:00.0
+Device Minor: \t {minor}
+"""
+
+
+def test_a_box_shows_the_nodes_of_one_gpu_only(tmp_path: Path) -> None:
+    dev, gpus = tmp_path / "dev", tmp_path / "gpus"
+    dev.mkdir()
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "nvidia-modeset", "kvm"):
+        (dev / name).touch()
+    for minor, uuid in enumerate(("GPU-a", "GPU-b")):
+        (gpus / str(minor)).mkdir(parents=True)
+        (gpus / str(minor) / "information").write_text(INFORMATION.format(uuid=uuid, minor=minor))
+    assert [node.name for node in cuda.device_nodes("GPU-b", dev, gpus)] == ["nvidia-uvm", "nvidia1", "nvidiactl"]
+    assert {"nvidia0", "nvidia1"} < {node.name for node in cuda.device_nodes("GPU-b", dev, tmp_path)}
+    assert cuda.device_nodes("GPU-b", tmp_path, gpus) == []
+
+
 # ---- telemetry --------------------------------------------------------------------------------------------------------
 
 

@@ -108,8 +108,14 @@ def _reports(exam: Exam, requests: Sequence[PlannedRequest], answers: Sequence[S
 
 
 @asynccontextmanager
-async def seed_exam(
-    launcher: Launcher, target: LoadedTarget, directory: RunDir, *, backend: str, env: Mapping[str, str]
+async def seed_exam(  # noqa: PLR0913 - what a server runs in, by name
+    launcher: Launcher,
+    target: LoadedTarget,
+    directory: RunDir,
+    *,
+    backend: str,
+    env: Mapping[str, str],
+    devices: tuple[Path, ...] = (),
 ) -> AsyncIterator[Exam]:
     """The seed as a candidate: a copy of the target, a store with one commit and a reference in a new run directory."""
     directory.create()
@@ -121,7 +127,7 @@ async def seed_exam(
     swaps, logs = directory.path / "swaps", directory.path / "logs"
     swaps.mkdir()
     logs.mkdir()
-    testbed = Testbed(launcher, store, directory, copy, backend, env)
+    testbed = Testbed(launcher, store, directory, copy, backend, env, devices)
     workload = Workload.load(copy)
     command = reference_command(copy, swaps=swaps)
     log = logs / "reference.log"

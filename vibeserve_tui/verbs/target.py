@@ -118,20 +118,21 @@ def _check(options: argparse.Namespace) -> int:
 
 
 async def _live(options: argparse.Namespace, folder: Path) -> tuple[JudgeStep, ...]:
-    from vibeserve_tui.backend import load_backend
+    from vibeserve_tui.backend import usable_device
     from vibeserve_tui.evaluation.target_check import check_target, seed_exam
     from vibeserve_tui.execution.launcher import Launcher
     from vibeserve_tui.state.run_dir import RunDir
 
+    backend, device = usable_device(options.backend)
     launcher = Launcher.start("target-check")
-    backend = load_backend(options.backend)
-    device = next(iter(backend.detect()))
     target = load_target(folder, model=options.model).for_backend(options.backend)
     try:
         with tempfile.TemporaryDirectory(prefix="vibeserve-check-") as scratch:
             directory = RunDir(Path(scratch) / "check")
-            env = backend.candidate_env(device).env
-            async with seed_exam(launcher, target, directory, backend=options.backend, env=env) as exam:
+            place = backend.candidate_env(device)
+            nodes = tuple(Path(node) for node in place.devices)
+            seed = seed_exam(launcher, target, directory, backend=options.backend, env=place.env, devices=nodes)
+            async with seed as exam:
                 return await check_target(exam, _show)
     finally:
         await launcher.close()
