@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,6 +213,13 @@ async def test_a_missing_key_is_said_without_a_request(
     scene, server = await play([SUBMIT], wire, api_key_env=KEY_NAME)
     assert isinstance(scene.result, Result) and scene.result.halts
     assert scene.result.reason.startswith(f"{KEY_NAME} is not set") and server.requests == []
+
+
+async def test_a_package_that_is_gone_is_said_without_a_request(wire: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "anthropic" if wire == "messages" else "openai", None)
+    scene, server = await play([SUBMIT], wire)
+    assert scene.result.halts and ("anthropic" if wire == "messages" else "openai") in scene.result.reason
+    assert server.requests == []
 
 
 async def test_effort_and_the_limit_of_output_reach_the_server(wire: str) -> None:

@@ -64,13 +64,13 @@ async def converse(
     if request.brief is None:
         yield Result("error", reason=f"the {request.role} has no words for a language model")
         return
+    patience = patience or Patience()
     try:
         key = _key(settings)
-    except InputError as error:
+        wire = connect(settings, key, patience)
+    except (InputError, ImportError) as error:  # a run may be resumed where less is at hand than where it began
         yield Result("error", reason=str(error), halts=True)
         return
-    patience = patience or Patience()
-    wire = connect(settings, key, patience)
     conversation = Conversation(wire, settings, request, request.brief, patience, key)
     async with aclosing(conversation.events()) as events:
         async for event in events:
