@@ -13,7 +13,7 @@ from vibeserve_tui.evaluation.ahead import ahead
 from vibeserve_tui.evaluation.batches import Restart
 from vibeserve_tui.evaluation.battery import SERVED_STEPS, integrity, swapped_weights
 from vibeserve_tui.evaluation.conduct import conduct, is_idle
-from vibeserve_tui.evaluation.exam import Exam, Findings, Server
+from vibeserve_tui.evaluation.exam import Exam, Findings, Serve, Server
 from vibeserve_tui.evaluation.live_side import LiveSide, WrongAnswers
 from vibeserve_tui.evaluation.reference import ReferenceService, reference_command, spawn_boxed
 from vibeserve_tui.evaluation.testbed import Testbed
@@ -22,6 +22,7 @@ from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.inputs.profiles import JudgeSizes
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
+from vibeserve_tui.inputs.target_sections import GapLimits
 from vibeserve_tui.recipes.chain import apply_chain, closure
 from vibeserve_tui.recipes.lint import SPECIMEN
 from vibeserve_tui.recipes.recipe import RecipeBook, load_recipe
@@ -31,6 +32,10 @@ from vibeserve_tui.state.workspace import Store
 
 ENV = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 SWAP_PROMPTS = 4
+CALIBRATED = {
+    "numeric": GapLimits(max=9.9, share_05=0.0055, mean=0.0036),
+    "quantised": GapLimits(share_2=0.03, p99=1.4, mean=0.031),
+}
 FAST_RECIPES = ("continuous-batching", "http-path")
 
 
@@ -75,7 +80,8 @@ class Laboratory:
     def look(self, tree: Path, seed: int, accuracy: str = "exact") -> Exam:
         """A judgement of a folder that no store would take, for steps that start nothing."""
         spec = self.target.spec
-        declared = spec.accuracy.model_copy(update={"tolerance_class": accuracy})
+        limits = CALIBRATED.get(accuracy, GapLimits())
+        declared = spec.accuracy.model_copy(update={"tolerance_class": accuracy, "limits": limits})
         return Exam(
             target=replace(self.target, spec=spec.model_copy(update={"accuracy": declared})),
             workload=self.workload,
@@ -90,7 +96,7 @@ class Laboratory:
             trusted_digest=self.target.digest,
         )
 
-    def _serve(self, commit: str):
+    def _serve(self, commit: str) -> Serve:
         return lambda model_dir: self.testbed.serve(commit, model_dir)
 
     async def _swap(self, seed: int) -> Path:

@@ -13,6 +13,10 @@ from vibeserve_tui.inputs.profiles import JudgeSizes
 
 pytestmark = pytest.mark.xdist_group("zoo")
 in_the_laboratory = pytest.mark.asyncio(loop_scope="session")
+SEEDS = (1, 2, 3)
+NEARLY_HONEST = "weights and activations in 8 bits"
+"""On this checkpoint not much further off than bf16: only the exact class tells it from that in one step."""
+GROSS = [cheat for cheat in SERVED if cheat.says == "gap max" and cheat.name != NEARLY_HONEST]
 FIRST_OF_STEP = {cheat.step: cheat.name for cheat in reversed(SERVED)}
 
 
@@ -36,9 +40,32 @@ def marked(cheat: Cheat) -> list[pytest.MarkDecorator]:
 
 @in_the_laboratory
 @pytest.mark.parametrize("cheat", [pytest.param(one, id=one.name, marks=marked(one)) for one in SERVED])
-async def test_a_cheat_is_rejected_for_what_it_does(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
-    findings = await lab.examine(lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1), cheat.step)
-    assert cheat.says in findings.fault
+async def test_a_cheat_is_rejected_for_what_it_does(
+    request: pytest.FixtureRequest, lab: Laboratory, tmp_path: Path, cheat: Cheat
+) -> None:
+    seeds = SEEDS if request.node.get_closest_marker("slow") else SEEDS[:1]
+    exam = lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1)
+    for findings in await lab.examine_all([exam.anew(seed) for seed in seeds], cheat.step):
+        assert cheat.says in findings.fault
+
+
+@in_the_laboratory
+@pytest.mark.slow
+@pytest.mark.parametrize("cheat", GROSS, ids=lambda cheat: cheat.name)
+async def test_wider_classes_are_no_way_out_for_a_cheat(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
+    tree = cheat.apply(lab.honest, tmp_path / "tree")
+    exams = [lab.exam(tree, 1, accuracy) for accuracy in ("numeric", "quantised")]
+    for findings in await lab.examine_all(exams, cheat.step):
+        assert "gap " in findings.fault
+
+
+@in_the_laboratory
+@pytest.mark.slow
+async def test_int8_that_nobody_declared_is_too_far_off_for_the_numeric_class(lab: Laboratory, tmp_path: Path) -> None:
+    honest = next(one for one in HONEST if one.name == "dynamic int8")
+    verdict = await judge(lab.exam(honest.tree(lab, tmp_path / "tree"), 1, "numeric"), lambda step: None)
+    assert verdict.outcome == "fail"
+    assert "gap " in verdict.reason
 
 
 @in_the_laboratory

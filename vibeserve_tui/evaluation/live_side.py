@@ -125,7 +125,8 @@ class LiveRun:
         ended = await run_program(self.side.testbed.target, self.server, "benchmark", draw=draw, level=level)
         took_s, after = time.perf_counter() - started, await self.server.usage()
         self.server.require_alive()
-        stream, faults = Stream(), ()
+        stream = Stream()
+        faults: tuple[str, ...] = ()
         try:
             stream = benchmark_stream(ended, self.side.testbed.target)
         except StreamVoid as void:
