@@ -166,7 +166,7 @@ def _drafts(reply: PlanReply) -> Iterator[IssueDraft]:
     match reply:
         case PreparedPlan(task=ev.TaskPlan() as task) if task.kind in ("recipe", "swap") and not task.long_shot:
             claim = task.hypothesis.claim if task.hypothesis else ""
-            yield IssueDraft(title=task.title, skill=task.skill, background=claim)
+            yield IssueDraft(title=task.title, skill=task.skill, background=claim, priority=1)
         case RoundPlan(action="task"):
             yield _draft_of(reply)
         case _:
@@ -184,4 +184,5 @@ def _draft_of(plan: RoundPlan) -> IssueDraft:
         acceptance=plan.pass_criteria,
         expected_effect=plan.hypothesis.claim if plan.hypothesis else "",
         scope=plan.scope,
+        priority=1,
     )

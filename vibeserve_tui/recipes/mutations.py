@@ -27,6 +27,8 @@ from vibeserve_tui.recipes.swaps import swaps
 from vibeserve_tui.recipes.trials import Trial
 from vibeserve_tui.recipes.tuning import neighbours
 
+TUNING_SD = 0.05
+"""Of the log gain that a step of one parameter may bring; nothing says beforehand which way it should go."""
 MOST_FAILURES = 2
 """Children that were wrong before a recipe is left alone."""
 
@@ -132,18 +134,16 @@ def _crossings(market: Market, others: Sequence[Composition]) -> Iterator[Mutati
 
 
 def _tunings(market: Market) -> Iterator[Mutation]:
-    """One step of one parameter; nothing says beforehand which way it should go."""
     parent = market.situation.champion
     for choice in parent.recipes:
-        recipe = market.book[choice.recipe]
-        known = domains(recipe, market.situation.facts)
+        known = domains(market.book[choice.recipe], market.situation.facts)
         if isinstance(known, Unknown):
             continue
-        sd = market.expectation(recipe, choice.params, parent.capabilities).sd
         for params in neighbours(known, choice.params):
-            child = _ordered(market, {old.recipe: old for old in parent.with_choice(Choice(recipe.id, params))})
+            tuned = {old.recipe: old for old in parent.with_choice(Choice(choice.recipe, params))}
+            child = _ordered(market, tuned)
             if child is not None:
-                yield Mutation(Kind.TUNE, child, NormalDist(0.0, sd), recipe.id)
+                yield Mutation(Kind.TUNE, child, NormalDist(0.0, TUNING_SD), choice.recipe)
 
 
 def _drops(market: Market) -> Iterator[Mutation]:
