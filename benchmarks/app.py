@@ -123,11 +123,15 @@ def chatter(count: int) -> journals.Script:
 
 def first_paint(folder: Path, runs: int) -> list[Figure]:
     run = journals.write_run(journals.running(), folder / "run")
-    times = []
+    times, busy = [], []
     for _ in range(runs):
         with shown(run) as terminal:
             times.append(seconds_until(terminal, "continuous batching"))
-    return [Figure("exec to first full screen, 9 rounds", 1.0, "s", tuple(times))]
+            busy.append(sum(terminal.process().cpu_times()[:2]))
+    return [
+        Figure("exec to first full screen, 9 rounds", 1.0, "s", tuple(times)),
+        Figure("CPU time until then", 1.0, "s", tuple(busy)),
+    ]
 
 
 def idle(folder: Path, runs: int) -> list[Figure]:
@@ -248,13 +252,15 @@ def replay(folder: Path, runs: int) -> list[Figure]:
 def rounds(folder: Path, runs: int) -> list[Figure]:
     run = journals.write_run(long_run(500), folder / "run")
     size = (run / "journal.jsonl").stat().st_size / 2**20
-    times, memory = [], []
+    times, busy, memory = [], [], []
     for _ in range(runs):
         with shown(run) as terminal:
             times.append(seconds_until(terminal, r"r500: "))
+            busy.append(sum(terminal.process().cpu_times()[:2]))
             memory.append(rss_mib(terminal))
     return [
         Figure(f"exec to first full screen, 500 rounds ({size:.0f} MiB)", 5.0, "s", tuple(times)),
+        Figure("CPU time until then", 3.0, "s", tuple(busy)),
         Figure("memory with 500 rounds", 120.0, "MiB", tuple(memory)),
     ]
 

@@ -50,7 +50,6 @@ MEANINGS = {
     "agent_finished": "A role's agent is done, well or not.",
     "ablation_finished": "A kept recipe was left out once, to see whether it still pays.",
     "setting_changed": "The operator changed a setting of the run.",
-    "command_accepted": "A command from the inbox will be obeyed.",
     "command_rejected": "A command from the inbox cannot be obeyed.",
     "warned": "Something is odd and worth a person's attention; the run goes on.",
 }

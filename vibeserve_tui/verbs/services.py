@@ -1,6 +1,7 @@
 """What the app asks of the rest of the program, answered: targets, machine, runs, skills, starting, checking.
 
-Each answer may take a while and is asked for from a thread; what computes is a process of its own.
+Each answer may take a while and is asked for from a thread; what computes is a process of its own. What an answer needs
+is imported when it is asked for, so that the first screen does not wait for it.
 """
 
 from __future__ import annotations
@@ -13,26 +14,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from vibeserve_tui import __version__
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.protocol import providers
-from vibeserve_tui.backend import Requirement, discover
 from vibeserve_tui.client import AttachedClient, Liveness, RunClient, RunSummary, list_runs, open_state, start_engine
-from vibeserve_tui.doctor import examine
 from vibeserve_tui.errors import EnvironmentFault, InputError, VibeServeError, WorkspaceError
 from vibeserve_tui.inputs.config import load_config
-from vibeserve_tui.inputs.model_folder import has_chat_template, read_model_shape
-from vibeserve_tui.inputs.own_targets import make_target, own_targets, weights_of
-from vibeserve_tui.inputs.scaffold import Traffic
-from vibeserve_tui.inputs.skills import SkillLibrary
-from vibeserve_tui.inputs.target import read_definition
-from vibeserve_tui.recipes.experience import Experience, ExperienceStore
-from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.resources import Shipped, shipped_folder, shipped_profiles, shipped_targets
-from vibeserve_tui.starting import Wanted, create_run, launch, plan_run
 from vibeserve_tui.state.run_dir import find_run, lock_holder
 from vibeserve_tui.state.workspace import Store
 from vibeserve_tui.tui.services import (
@@ -46,9 +37,19 @@ from vibeserve_tui.tui.services import (
     TargetEntry,
 )
 
+if TYPE_CHECKING:
+    from vibeserve_tui.backend import Requirement
+    from vibeserve_tui.recipes.experience import Experience
+    from vibeserve_tui.starting import Wanted
+
 DISK_MIB = 120
 """What a default run leaves behind, measured with du."""
 EFFECTS_SHOWN = 6
+POLICIES = {
+    "agent": "issue board",
+    "evolve": "a population, one child a round",
+    "plain": "the board, worked off in order",
+}
 _SELF = [sys.executable, "-m", "vibeserve_tui"]
 
 
@@ -62,9 +63,15 @@ class AppServices:
         self.crash_dir = platformdirs.user_state_path("vibeserve")
 
     def targets(self) -> Sequence[TargetEntry]:
+        from vibeserve_tui.inputs.own_targets import own_targets
+
         return [self._target(name, folder) for name, folder in (shipped_targets() | own_targets()).items()]
 
     def _target(self, name: str, folder: Path) -> TargetEntry:
+        from vibeserve_tui.backend import discover
+        from vibeserve_tui.inputs.own_targets import weights_of
+        from vibeserve_tui.inputs.target import read_definition
+
         try:
             spec = read_definition(folder)
         except VibeServeError as error:
@@ -85,12 +92,18 @@ class AppServices:
         )
 
     def doctor(self) -> Sequence[Finding]:
+        from vibeserve_tui.doctor import examine
+
         return [_finding(requirement) for requirement in examine(self._root)]
 
     def runs(self) -> Sequence[RunSummary]:
         return list_runs(self._root)
 
     def skills(self) -> Sequence[SkillEntry]:
+        from vibeserve_tui.inputs.skills import SkillLibrary
+        from vibeserve_tui.recipes.experience import ExperienceStore
+        from vibeserve_tui.recipes.recipe import RecipeBook
+
         library = SkillLibrary.load([shipped_folder(Shipped.SKILLS)])
         book, records = RecipeBook.load(library), ExperienceStore.of_this_user().read().records
         entries = []
@@ -114,6 +127,8 @@ class AppServices:
         return entries
 
     def plan(self, target: str, changes: dict[str, str]) -> PlanForm:
+        from vibeserve_tui.starting import plan_run
+
         try:
             plan = plan_run(_wanted(target, changes))
         except VibeServeError as error:
@@ -132,22 +147,28 @@ class AppServices:
         )  # fmt: skip
 
     def _choices(self, values: dict[str, str]) -> tuple[Choice, ...]:
+        from vibeserve_tui.agents.protocol import providers
+        from vibeserve_tui.backend import discover
+        from vibeserve_tui.policies import policy_names
+
         options = {
             "backend": tuple(sorted(discover())),
             "profile": tuple(shipped_profiles()),
             "agent": providers(),
-            "policy": ("agent",),
+            "policy": policy_names(),
             "approve": ("each-round", "on-regression", "auto"),
             "rounds": ("4", "8", "12", "24"),
             "minutes": ("5", "15", "60"),
         }
-        notes = {"agent": {"playbook": "offline, no key, $0"}, "policy": {"agent": "issue board"}}
+        notes = {"agent": {"playbook": "offline, no key, $0"}, "policy": POLICIES}
         return tuple(
             Choice(name, values.get(name, ""), known, notes.get(name, {}).get(values.get(name, ""), ""))
             for name, known in options.items()
         )
 
     def start(self, form: PlanForm) -> RunClient:
+        from vibeserve_tui.starting import create_run, launch, plan_run
+
         changes = {choice.name: choice.value for choice in form.choices if choice.value}
         directory = create_run(plan_run(_wanted(form.target, changes)), self._root)
         launch(directory)
@@ -182,6 +203,8 @@ class AppServices:
         return _told([*_SELF, "ask", find_run(run, self._root).name, question, "--runs-dir", str(self._root)])
 
     def look_at_model(self, folder: Path) -> str:
+        from vibeserve_tui.inputs.model_folder import has_chat_template, read_model_shape
+
         shape = read_model_shape(folder)
         size = f"{shape.parameters / 1e9:.1f} G" if shape.parameters >= 1e9 else f"{shape.parameters / 1e6:.1f} M"
         kind = "with a chat template" if has_chat_template(folder) else "no chat template: plain text"
@@ -191,11 +214,16 @@ class AppServices:
         )
 
     def new_target(self, wanted: NewTarget) -> TargetEntry:
+        from vibeserve_tui.inputs.own_targets import make_target
+        from vibeserve_tui.inputs.scaffold import Traffic
+
         traffic = Traffic(wanted.clients, wanted.longest_prompt, wanted.answers)
         target = make_target(wanted.name, wanted.model, traffic=traffic)
         return self._target(target.spec.name, target.root)
 
     def check_target(self, entry: TargetEntry) -> TargetCheck:
+        from vibeserve_tui.inputs.own_targets import weights_of
+
         weights = weights_of(entry.path)
         model = ["--model", str(weights)] if weights else []
         return CheckProcess([*_SELF, "target", "check", str(entry.path), *model])
@@ -268,11 +296,14 @@ def _told(command: list[str]) -> str:
 
 
 def _wanted(target: str, changes: dict[str, str]) -> Wanted:
+    from vibeserve_tui.starting import Wanted
+
     try:
         return Wanted(
             target=target,
             profile=changes.get("profile", ""),
             backend=changes.get("backend", ""),
+            policy=changes.get("policy", ""),
             agent=changes.get("agent", ""),
             approval=changes.get("approve", ""),
             max_rounds=int(changes["rounds"]) if changes.get("rounds") else None,
@@ -286,7 +317,7 @@ def _wanted(target: str, changes: dict[str, str]) -> Wanted:
 
 def _flags(changes: dict[str, str]) -> list[str]:
     names = {"rounds": "max-rounds", "minutes": "max-minutes"}
-    return [f"--{names.get(name, name)} {value}" for name, value in changes.items() if name != "policy"]
+    return [f"--{names.get(name, name)} {value}" for name, value in changes.items()]
 
 
 def _finding(requirement: Requirement) -> Finding:

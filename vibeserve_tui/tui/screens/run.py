@@ -65,6 +65,7 @@ class RunScreen(Opening):
         self._diff_of: tuple[int, str] | None = None
         self._second = -1
         self._opened = time.monotonic()
+        self._panes: list[Pane] = []
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
@@ -85,6 +86,7 @@ class RunScreen(Opening):
         yield Footer(id="footer")
 
     def on_mount(self) -> None:
+        self._panes = list(self.query(Pane))
         self.refresh_view()
         self.query_one(RoundsPane).focus()
         self.set_interval(self._period(), self.tick)
@@ -162,7 +164,7 @@ class RunScreen(Opening):
             self._second = int(self.view.now)
             self.query_one(Header).show(self.view)
         self.view.compact = self._layout_now.compact
-        for pane in self.query(Pane):
+        for pane in self._panes:
             if pane.display and (everything or pane.views & dirty):
                 pane.show(self.view)
         if "diff" in self._layout_now.regions and (everything or dirty & DiffPane.views):
