@@ -16,10 +16,10 @@ from tests.cheats.laboratory import laboratory
 from tests.fakes import FakeEvaluator, measured
 from tests.fakes.llm import FakeLLM
 from tests.roles.players import COUNTER, FILE, Player, babbling, brain, cheating, giving_up, honest, vetoing
-from tests.roles.scripted import ScriptedAgent, scripted
+from tests.roles.scripted import scripted
 from tests.roles.stage import Stage, open_stage, real_evaluator, slow_champion
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.protocol import Role, Voice, load_voice
+from vibeserve_tui.agents.protocol import Voice, load_voice
 from vibeserve_tui.execution.launcher import Launcher
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("llm-round")]
@@ -43,8 +43,8 @@ async def stage(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(autouse=True)
-def accepting(stage: Stage) -> None:
-    stage.evaluator = FakeEvaluator(measured(ratio=1.2))
+def as_it_was(stage: Stage) -> None:
+    stage.evaluator, stage.lenient = FakeEvaluator(measured(ratio=1.2)), False
 
 
 def cast(**players) -> dict[str, Voice]:
@@ -58,26 +58,24 @@ async def test_an_honest_model_plans_reads_edits_passes_the_judge_and_is_kept(st
     assert (record.outcome, record.reason, record.attempts) == ("kept", "bound", 1)
     assert record.task.kind == "agent" and record.task.hypothesis and record.task.hypothesis.activation == COUNTER
     assert f'counters.add("{COUNTER}"' in stage.run.store.read_file(record.commit, FILE)
-    assert [step.id for step in record.verdict.steps][-1] == "review"
-    assert record.verdict.steps[-1].passed
-    # py_compile left a cache behind, which is nobody's change
-    assert record.files_changed == 1
+    assert [(step.id, step.passed) for step in record.verdict.steps][-1] == ("review", True)
+    assert record.files_changed == 1, "py_compile left a cache behind, which is nobody's change"
     issue = stage.run.state.issues[record.task.issue]
     assert (issue.status, issue.title) == ("done", "Count the steps of the decoder")
     assert "steps are not counted yet" in stage.run.state.memory.split("## Ideas")[1]
+    _sees_only_what_its_role_may(voices)
 
 
-async def test_a_reviewer_sees_task_diff_and_tests_but_never_the_implementers_words(stage: Stage) -> None:
-    voices = cast()
-    await stage.play(voices)
-    agent = voices["judge"].agent
-    assert isinstance(agent, ScriptedAgent)
-    brief = agent.requests[0].brief
-    assert f'+        counters.add("{COUNTER}"' in brief.volatile
-    assert "J3 held-out prompts: passed" in brief.volatile
-    assert "counts steps in" not in brief.volatile  # the implementer's summary
-    assert not brief.writable
-    assert "memory" not in {tool.name for tool in brief.tools}
+def _sees_only_what_its_role_may(voices: dict[str, Voice]) -> None:
+    briefs = {role: voices[role].agent.requests[0].brief for role in ROLES[:3]}
+    tools = {role: {tool.name for tool in brief.tools} for role, brief in briefs.items()}
+    assert {"write", "edit", "bash", "apply_recipe", "run_check", "run_bench", "skill"} <= tools["implementer"]
+    assert not tools["orchestrator"] & {"write", "edit", "bash", "apply_recipe", "run_check"}
+    assert not tools["judge"] & {"write", "edit", "apply_patch", "apply_recipe", "memory", "list_recipes"}
+    assert [brief.writable for brief in briefs.values()] == [False, True, False]
+    review = briefs["judge"].volatile
+    assert f'+        counters.add("{COUNTER}"' in review and "J3 held-out prompts: passed" in review
+    assert "counts steps in" not in review, "the implementer's own words"
 
 
 async def test_a_cheating_implementer_is_rejected_by_tests_in_every_attempt(stage: Stage) -> None:
@@ -94,19 +92,15 @@ async def test_a_cheating_implementer_is_rejected_by_tests_in_every_attempt(stag
     assert stage.run.state.issues[record.task.issue].status == "abandoned"
 
 
+@pytest.mark.slow
 async def test_a_veto_with_its_place_in_the_diff_ends_the_attempt(stage: Stage) -> None:
     record = await stage.play(cast(judge=vetoing), attempts=1)
     assert (record.outcome, record.verdict.first_failure) == ("failed", "review")
     assert record.reason.startswith("veto (frozen_counter): server/decode.py:")
 
 
-async def test_an_unreadable_review_leaves_the_tests_verdict_as_it_is(stage: Stage) -> None:
-    record = await stage.play(cast(judge=babbling))
-    assert record.outcome == "kept"
-    assert any("was not reviewed" in text for text in stage.run.state.warnings)
-
-
 async def test_what_the_gate_turns_down_is_reverted_whoever_wrote_it(stage: Stage) -> None:
+    stage.lenient = True
     stage.evaluator = FakeEvaluator(measured("rejected", ratio=0.9))
     record = await stage.play(cast())
     assert record.outcome == "reverted"
@@ -114,6 +108,7 @@ async def test_what_the_gate_turns_down_is_reverted_whoever_wrote_it(stage: Stag
 
 
 async def test_an_implementer_that_gives_up_or_babbles_costs_attempts_and_commits_nothing(stage: Stage) -> None:
+    stage.lenient = True
     commits = len(stage.run.state.attempts)
     record = await stage.play(cast(implementer=giving_up))
     assert (record.outcome, record.reason) == ("failed", "the implementer gave up: it cannot be done")
@@ -122,6 +117,7 @@ async def test_an_implementer_that_gives_up_or_babbles_costs_attempts_and_commit
     assert len(stage.run.state.attempts) == commits
 
 
+@pytest.mark.slow
 async def test_a_rehearsal_tells_what_the_judge_would_say_and_how_fast_it_is(stage: Stage) -> None:
     stage.run.store.checkout(stage.run.state.champion_commit, stage.run.dir.workspace)
     rehearsal = stage.workplace.rehearsal(stage.run.dir.workspace, "test")
@@ -147,22 +143,12 @@ async def test_the_playbook_applies_the_recipe_that_a_model_names(stage: Stage) 
             )
         ]
 
+    stage.lenient = True
     voices = cast(orchestrator=naming)
     record = await stage.play(voices)
     assert record.task.skill == "tokenizer-cache-and-parallel"
     assert "tokenizer-cache-and-parallel" in record.skills
     assert voices["implementer"].agent.requests == []
-
-
-async def test_every_role_gets_its_own_tools_and_nothing_else(stage: Stage) -> None:
-    voices = cast()
-    await stage.play(voices)
-    names = {role: {tool.name for tool in voices[role].agent.requests[0].brief.tools} for role in ROLES[:3]}
-    assert {"write", "edit", "bash", "apply_recipe", "run_check", "run_bench", "skill"} <= names["implementer"]
-    assert not names["orchestrator"] & {"write", "edit", "bash", "apply_recipe", "run_check"}
-    assert not names["judge"] & {"write", "edit", "apply_recipe", "apply_patch", "memory", "list_recipes"}
-    assert voices["judge"].agent.requests[0].role is Role.JUDGE
-    assert load_voice("playbook").provider == "playbook"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.cheats.laboratory import Laboratory
-from tests.fakes import THROUGHPUT, FakeEvaluator, FakeOperator, measured
+from tests.fakes import THROUGHPUT, FakeEvaluator, FakeJudge, FakeOperator, measured
 from tests.roles.players import FILE, OLD, WAIT
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import Voice, load_voice
@@ -44,6 +44,8 @@ class Stage:
     lab: Laboratory
     run: Run
     workplace: Workplace
+    lenient: bool = False
+    """A judge that passes everything: for what happens around the judgement."""
     evaluator: FakeEvaluator | Evaluator = field(default_factory=lambda: FakeEvaluator(measured(ratio=1.2)))
 
     async def play(self, voices: Mapping[str, Voice], *, attempts: int = 2) -> ev.RoundRecord:
@@ -59,7 +61,7 @@ class Stage:
         reviewer = Reviewer(run, voices["judge"], workplace) if "judge" in voices else None
         crew = Crew(
             Implementer(run, voices.get("implementer", load_voice("playbook")), briefing, workplace),
-            Judge(run, self.lab.testbed, self.lab.workload, self.lab.reference, SIZES, reviewer),
+            FakeJudge() if self.lenient else _judge(self, reviewer),
             self.evaluator,
             FakeOperator(),
         )
@@ -68,14 +70,18 @@ class Stage:
         return record
 
 
+def _judge(stage: Stage, reviewer: Reviewer | None) -> Judge:
+    lab = stage.lab
+    return Judge(stage.run, lab.testbed, lab.workload, lab.reference, SIZES, reviewer)
+
+
 def real_evaluator(stage: Stage) -> Evaluator:
     """The gate itself, in its quickest setting."""
     lab, run = stage.lab, stage.run
-    judge = Judge(run, lab.testbed, lab.workload, lab.reference, SIZES)
     reader = ProfileReader(run, load_voice("playbook"), None)
     return Evaluator(
         run, lab.testbed, lab.workload, lab.reference, stage.workplace.briefing, load_backend("cpu"), reader,
-        GateConfig.quick(), judge.judge,
+        GateConfig.quick(), _judge(stage, None).judge,
     )  # fmt: skip
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
+from pathlib import Path
 
 from vibeserve_tui.client import open_state
 from vibeserve_tui.errors import InputError, VibeServeError
@@ -25,7 +27,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
     add_run(parser, optional=False)
     parser.add_argument("question", help="in your own words")
     parser.add_argument(
-        "--agent", default="", help="who answers; the run's own orchestrator unless given, playbook for a plain lookup"
+        "--agent", default="", help="who answers; the run's own orchestrator unless given, playbook for a lookup"
     )
     parser.add_argument("--model-name", default="", metavar="NAME", help="the model that answers")
 
@@ -56,19 +58,23 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
 
 
 def _settings(options: argparse.Namespace, state: RunState) -> VoiceSettings | None:
-    """Who was asked for; else who planned this run, if that still can be had here."""
-    from vibeserve_tui.agents.protocol import named, prepared
+    """Who was asked for; else who planned this run or is set for runs, if they still can be had here."""
+    from vibeserve_tui.agents.protocol import prepared
+    from vibeserve_tui.inputs.config import load_config
+    from vibeserve_tui.inputs.profiles import AgentSettings
+    from vibeserve_tui.starting import voice_of
 
+    config = load_config(os.environ, project=Path.cwd())
     if options.agent:
-        asked = named(options.agent)
-        return prepared(asked.model_copy(update={"model": options.model_name} if options.model_name else {}))
+        return voice_of(AgentSettings(provider=options.agent, model=options.model_name), config)
     own = state.plan.voices.get("orchestrator") if state.plan else None
-    if own is None:
-        return None
     try:
-        return prepared(own)
+        if own is not None and own.provider != "playbook":
+            return prepared(own)
+        usual = config.run.agent
+        return voice_of(AgentSettings(provider=usual, model=config.run.model or ""), config) if usual else None
     except VibeServeError as error:
-        _look(f"{own.provider} cannot answer: {error}")
+        _look(f"no model can be asked: {error}")
         return None
 
 
