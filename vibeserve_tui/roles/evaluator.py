@@ -15,13 +15,12 @@ from dataclasses import replace
 from typing import Literal
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.protocol import AgentRequest, PerfFacts, Role, Voice
-from vibeserve_tui.agents.replies import PerfReport
 from vibeserve_tui.backend import Backend, Device, ProfilePlan, Profiler
-from vibeserve_tui.errors import AgentError, MeasurementError
+from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation import block_run, measure
 from vibeserve_tui.evaluation.blocks import Arm
 from vibeserve_tui.evaluation.evidence import Evidence, noise_of
+from vibeserve_tui.evaluation.floors import DeviceFloors, Floors
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise
 from vibeserve_tui.evaluation.live_side import LiveSide, WrongAnswers, mean_output_tokens, passes_for
 from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
@@ -38,18 +37,18 @@ from vibeserve_tui.recipes.ablation import still_good
 from vibeserve_tui.recipes.expressions import Scope
 from vibeserve_tui.recipes.recipe_spec import Layer
 from vibeserve_tui.roles.briefing import Briefing
-from vibeserve_tui.roles.conversation import ask
+from vibeserve_tui.roles.reading import ProfileReader
 from vibeserve_tui.round import Work
 from vibeserve_tui.state.run import Run
 
 Rejudge = Callable[[Work, str], Awaitable[ev.Verdict]]
-Purpose = Literal["baseline", "round", "ablation", "confirmation", "noise"]
+Purpose = Literal["baseline", "round", "ablation", "confirmation", "noise", "again"]
 PROFILE_SEED = 11
 """Any will do: a profile is not a measurement."""
 READY_LIMIT_S = 20.0
 """A machine that does not become quiet for so long is measured by CPU time, where that says something."""
-FINAL_VOIDS = ("not active", "roofline")
-"""What measuring again cannot mend; any other void is the machine's fault and gets a second chance."""
+FINAL_VOIDS = ("not active",)
+"""What measuring again cannot mend; any other void may be the machine's fault and gets a second chance."""
 LARGE_GAIN = 2.0
 PROFILE_S = 3.0
 OBSERVER_LIMIT = 0.10
@@ -65,7 +64,7 @@ class Evaluator:
         reference: ReferenceService,
         briefing: Briefing,
         backend: Backend,
-        voice: Voice,
+        reader: ProfileReader,
         gate: GateConfig,
         judge_again: Rejudge,
     ) -> None:
@@ -75,10 +74,11 @@ class Evaluator:
         self._reference = reference
         self._briefing = briefing
         self._backend = backend
-        self._voice = voice
+        self._reader = reader
         self._gate = gate
         self._judge_again = judge_again
         self._mean_tokens = mean_output_tokens(workload)
+        self._floors = DeviceFloors(backend, briefing.device, testbed.target, workload, run.dir.path / "ceilings.json")
 
     # ---- what the engine asks for -------------------------------------------------------------------------------
 
@@ -90,6 +90,12 @@ class Evaluator:
             # One pair a block: the seed is the slowest server of all, and its restarts are what varies.
             plan = replace(self._plan(sentinels), config=self._gate.model_copy(update={"pairs": 1}))
             done = await measure.noise(side, blocks, plan, self._told(0))
+            if measure.slots_differ(done):
+                self._run.emit(ev.PhaseProgress(detail="the seed differs from itself: measuring it once more"))
+                done = await measure.noise(side, blocks, plan, self._told(0))
+        if measure.slots_differ(done):
+            self._run.emit(ev.Warned(text="the seed differs from itself twice: on this machine one slot is the faster"))
+        await self._floors.measure()
         return self._measured(done.evidence, done.comparison)
 
     async def evaluate(self, number: int, champion: str, candidate: str) -> ev.Measured:
@@ -102,6 +108,8 @@ class Evaluator:
             measured = await compare(number, champion, candidate, label)
             if measured.outcome == "void" and not measured.reason.startswith(FINAL_VOIDS):
                 self._run.emit(ev.PhaseProgress(detail=f"void ({measured.reason}): measuring once more"))
+                if measured.reason == "roofline":
+                    await self._floors.measure()
                 measured = await compare(number, champion, candidate, label)
         except WrongAnswers as wrong:
             return ev.Measured(outcome="rejected", reason=str(wrong), blocks=0, fault=str(wrong))
@@ -127,6 +135,17 @@ class Evaluator:
             evidence=measured.evidence,
         )
 
+    async def again(self, a: int, b: int) -> ev.Measured:
+        """Two judged rounds beside one another, for a person who wants to know; the gate's rules, but no decision."""
+        rounds = self._run.state.rounds
+        self._announce(b, f"r{a}", f"r{b}", "again")
+        new = self._side(f"r{b}", rounds[b].commit, prove=True)
+        try:
+            done = await self._compare(self._side(f"r{a}", rounds[a].commit), new, self._told(b))
+        except WrongAnswers as wrong:
+            return ev.Measured(outcome="void", reason=str(wrong), blocks=0, fault=str(wrong))
+        return self._measured(done.evidence, done.comparison)
+
     async def profile(self, number: int, commit: str) -> None:
         """Where the champion's time goes, under load, in a run apart from any measurement."""
         profilers = [p for p in self._backend.profilers(self._device) if p.availability().usable]
@@ -148,11 +167,7 @@ class Evaluator:
             hints=report.hints,
         )
         self._run.emit(taken)
-        request = AgentRequest(Role.EVALUATOR, PerfFacts(taken), PerfReport)
-        try:
-            await ask(self._run, self._voice, request, PerfReport, task="read the profile")
-        except AgentError as error:
-            self._run.emit(ev.Warned(text=f"the profile of round {number} was not read: {error}"))
+        await self._reader.read(taken, commit)
 
     # ---- measuring ----------------------------------------------------------------------------------------------
 
@@ -233,6 +248,7 @@ class Evaluator:
             workload_sha256=self._workload.sha256,
             device_fingerprint=self._device.fingerprint,
             noise=self._noise(),
+            bounds=self._floors.now.bounds,
             mechanism_declared=self._task.hypothesis is not None,
             cpu_proxy=self._backend.cpu_time_is_work and not self._changes_threads(),
             ready=sentinels.ready,
@@ -257,7 +273,10 @@ class Evaluator:
         return noise_of(Evidence.model_validate_json(self._run.dir.get_blob(blob)) for blob in blobs)
 
     def _inactive(self, side: LiveSide) -> str:
-        """The activation check of the task's recipe, if the candidate's counters say that it never ran."""
+        """The activation check of the task, if the candidate's counters say that the change never ran."""
+        if self._task.kind == "agent":
+            name = self._task.hypothesis.activation if self._task.hypothesis else ""
+            return f"counter('{name}') > 0" if name and side.counters.get(name, 0) <= 0 else ""
         recipe = self._briefing.book.get(self._task.skill)
         expression = recipe.spec.verify.activation if recipe else None
         if expression is None:
@@ -311,7 +330,7 @@ class Evaluator:
             outcome=comparison.outcome.value,
             reason=comparison.reason,
             blocks=comparison.used,
-            figures=tuple(_figure(figure, swap=swap) for figure in comparison.figures),
+            figures=tuple(_figure(figure, self._floors.now, swap=swap) for figure in comparison.figures),
             evidence=blob,
             provisional=comparison.provisional,
             took_s=round(comparison.took_s, 1),
@@ -376,7 +395,7 @@ def _calibrated(report: ProfileReport, profiled: float | None, control: float | 
     return report.model_copy(update={"observer_effect": round(effect, 4), "quality": quality})
 
 
-def _figure(figure: Figure, *, swap: bool) -> ev.Figure:
+def _figure(figure: Figure, floors: Floors, *, swap: bool) -> ev.Figure:
     a, b = (figure.b, figure.a) if swap else (figure.a, figure.b)
     low, high = (figure.ci_high, figure.ci_low) if swap else (figure.ci_low, figure.ci_high)
     turn = _inverse if swap else (lambda ratio: ratio)
@@ -392,6 +411,7 @@ def _figure(figure: Figure, *, swap: bool) -> ev.Figure:
         ci_high=turn(high),
         headline=figure.spec.role is MetricRole.HEADLINE,
         guard=figure.spec.role is MetricRole.GUARD,
+        headroom=floors.distance(figure.spec.key, figure.spec.direction, b),
     )
 
 
