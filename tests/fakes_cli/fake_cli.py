@@ -313,8 +313,10 @@ class Player:
             done = subprocess.run(["/bin/sh", "-c", arguments["command"]], capture_output=True, text=True, check=False)
             result = done.returncode == 0, done.stdout + done.stderr
         elif name == "write":
-            Path(arguments["path"]).parent.mkdir(parents=True, exist_ok=True)
-            result = True, f"{Path(arguments['path']).write_text(arguments['text'])} characters"
+            path = Path(arguments["path"])
+            word = "changed" if path.exists() else "new"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            result = True, f"{word} {path}: {path.write_text(arguments['text'])} characters"
         else:
             result = call_tool(name, arguments)
         self._report({"bash": "run"}.get(name, name), {**arguments, "file_path": arguments.get("path", "")}, *result)

@@ -115,6 +115,18 @@ async def test_answers_that_never_fit_end_the_call(stage: Stage) -> None:
     assert "sumary" in result.reason
 
 
+@pytest.mark.parametrize("cli", ["claude", "opencode"])
+async def test_what_is_done_after_the_answer_was_accepted_does_not_count(stage: Stage, cli: str) -> None:
+    write = ["write", str(stage.workspace / "server.py"), "speed = 2\n"]
+    sneak = ["run", "echo 'speed = 9' > server.py; touch more"]
+    (stage.workspace / "link").symlink_to("server.py")
+    _, result = await stage.ask(cli, write, SUBMIT, sneak, ["sleep", 60], ["say", "never said"])
+    assert result.status == "ok"
+    assert (stage.workspace / "server.py").read_text() == "speed = 2\n"
+    assert sorted(path.name for path in stage.workspace.iterdir()) == ["link", "server.py"]
+    assert (stage.workspace / "link").is_symlink()
+
+
 @pytest.mark.parametrize("cli", ALL)
 async def test_an_answer_in_the_last_words_counts_when_it_fits(stage: Stage, cli: str) -> None:
     _, result = await stage.ask(cli, ["say", 'Here it is:\n```json\n{"summary": "in words"}\n```'], DONE)

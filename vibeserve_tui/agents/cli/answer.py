@@ -5,8 +5,10 @@ Both are held against the role's schema; what does not fit is told with its reas
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +24,8 @@ class Submission:
     """What was handed in so far."""
 
     schema: type[BaseModel]
+    keep: Callable[[], None]
+    """Called before an answer is accepted, to keep what it speaks of."""
     value: BaseModel | None = None
     faults: int = 0
     """Answers in a row that did not fit."""
@@ -37,6 +41,7 @@ class Submission:
         )
 
     async def _take(self, value: BaseModel) -> str:
+        await asyncio.to_thread(self.keep)
         self.value, self.faults = value, 0
         return "Accepted. You are done."
 

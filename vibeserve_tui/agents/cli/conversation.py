@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from vibeserve_tui.agents.cli.driver import (
     Turn,
     failure,
 )
+from vibeserve_tui.agents.cli.handed_in import HandedIn
 from vibeserve_tui.agents.cli.process import COOKIE, Stalled, TimeIsUp, Watch, talk
 from vibeserve_tui.agents.cli.program import Program
 from vibeserve_tui.agents.cli.spending import Meter
@@ -67,10 +68,11 @@ async def opened(terms: Terms, request: AgentRequest) -> AsyncIterator[Conversat
     brief, launcher = request.brief, request.launcher
     if brief is None or launcher is None:
         raise AgentError("a coding CLI needs a brief in words and a box to run in")
-    submission = Submission(request.schema)
+    folder = Path(tempfile.mkdtemp(prefix="vibeserve-cli-"))
+    handed_in = HandedIn(brief.workspace, folder)
+    submission = Submission(request.schema, handed_in.keep if brief.writable else lambda: None)
     offered = [tool for tool in brief.tools if tool.name not in BUILT_IN]
     desk = Desk([*offered, submission.tool()], {SUBMIT: submission.refused})
-    folder = Path(tempfile.mkdtemp(prefix="vibeserve-cli-"))
     home = folder / "home"
     home.mkdir(mode=0o700)
     login = () if terms.key or terms.settings.auth == "none" else terms.driver.login
@@ -78,6 +80,7 @@ async def opened(terms: Terms, request: AgentRequest) -> AsyncIterator[Conversat
     try:
         async with serve_http(desk) as url:
             yield Conversation(terms, request, brief, launcher, folder, desk, submission, url)
+            await asyncio.to_thread(handed_in.restore)
     finally:
         program.give_back(login, home, lent)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -152,7 +155,7 @@ class Conversation:
                         for event in self._heard(signal):
                             yield event
                     watch.expects_exit = any(isinstance(signal, Over) for signal in signals)
-                    if self.failed is not None or self._is_hopeless or watch.expects_exit:
+                    if self.failed is not None or self._is_hopeless or watch.expects_exit or self._goes_on(signals):
                         break
         except BudgetSpent as spent:
             self.failed = Failed("budget", str(spent))
@@ -177,6 +180,12 @@ class Conversation:
             self.submission.take_words(self._last_words)
             if not self.session and self.submission.value is None:
                 self.failed = failure(self._errors() or "it ended without saying anything")
+
+    def _goes_on(self, signals: Sequence[Signal]) -> bool:
+        """Whether it still uses tools although its answer was accepted."""
+        if self.submission.value is None:
+            return False
+        return any(isinstance(signal, Began | Ended) and signal.name not in ("", SUBMIT) for signal in signals)
 
     def _is_busy(self) -> bool:
         return bool(self._running) or self.desk.is_busy

@@ -25,7 +25,7 @@ class Meter:
         self._expected = Tokens()
         self._before = Tokens()
         self.tokens = Tokens()
-        self.usd: float | None = 0.0
+        self.usd: float | None = None if purse is None else 0.0
         """None once the price of a part is not known."""
 
     def start(self, characters: int) -> None:
