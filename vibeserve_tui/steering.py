@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vibeserve_tui import commands as cmd
@@ -65,8 +66,8 @@ class Desk:
         """The gate's own outcome in mode auto; otherwise the person's answer, or the default at the deadline."""
         if not self._must_ask():
             return Decision(default, "gate")
-        waiting = self._run.state.approval or self._ask(number, default)
         while (answer := self._answered(number)) is None:
+            waiting = self._run.state.approval or self._ask(number, default)
             left = None if waiting.deadline_ts is None else waiting.deadline_ts - time.time()
             if left is not None and left <= 0:
                 self._run.emit(_decided(waiting, waiting.default, "gate", "nobody answered before the deadline"))
@@ -175,8 +176,20 @@ class Desk:
     def scan(self) -> None:
         """Answer the commands that wait."""
         for path, command in self._run.dir.waiting_commands():
-            self._answer(clean_line(path.stem)[:64], command)
+            name = clean_line(path.stem)[:64]
+            if isinstance(command, cmd.Pause | cmd.Resume | cmd.CancelStep) and self._is_stale(path):
+                reason = "was meant for an engine that ended before it saw this"
+                self._run.emit(ev.CommandRejected(id=command.id, command=command.kind, reason=reason))
+            else:
+                self._answer(name, command)
             self._run.dir.remove_command(path)
+
+    def _is_stale(self, path: Path) -> bool:
+        """Posted before this engine took over: who then resumed the run does not want it paused."""
+        try:
+            return path.lstat().st_mtime < self._run.opened_wall
+        except OSError:
+            return False
 
     def turn_away(self) -> None:
         """The run is over: whoever still waits for an answer is told so."""

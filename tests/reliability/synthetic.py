@@ -117,6 +117,7 @@ class Step:
 
     async def __call__(self, folder: Path, launcher: Launcher) -> None:
         up: dict[str, object] = {}
+        server = None
         if self.tier is not None:
             pod = await launcher.open_pod()
             server = await pod.start("server", spec(python(SERVER, pod.port), folder, log=folder / "server"))
@@ -127,6 +128,8 @@ class Step:
             up["launcher"] = launcher._connection._process.pid
         (folder / "up.new").write_text(json.dumps(up))
         (folder / "up.new").rename(folder / "up")
+        if server is not None:
+            await server.wait()
         await asyncio.Event().wait()
 
 

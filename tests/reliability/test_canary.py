@@ -13,6 +13,7 @@ import pytest
 
 from tests.execution.conftest import new_run_id, python
 from tests.fakes import open_run
+from tests.reliability.synthetic import START
 from tests.reliability.test_orphans import ROOT
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
@@ -30,14 +31,14 @@ CANARY = "canary-7f3a9c5e1b"
 EVERYTHING = """
 import glob, os
 print(dict(os.environ))
-places = glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline") + [
+places = glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline") + glob.glob(os.sys.argv[1] + "/.*") + [
     os.path.join(folder, name)
     for top in (os.sys.argv[1], os.path.expanduser("~"), "/root", "/home", "/run/user", "/etc/vibeserve")
     for folder, _, names in os.walk(top) for name in names
 ]
-for place in places:
+for place in places[:2000]:
     try:
-        print(place, open(place, "rb").read(100_000))
+        print(place, open(place, "rb").read(1000))
     except OSError as error:
         print(place, error)
 try:
@@ -68,7 +69,7 @@ async def let_an_agent_look(folder: Path, tier: str) -> None:
     run.dir.put_blob(printed)
     run.dir.workspace.mkdir()
     (run.dir.workspace / "found.txt").write_bytes(printed)
-    run.store.snapshot(run.dir.workspace, ref="attempts/001/1", parent=None, message=printed.decode("latin-1"), when=0)
+    run.store.snapshot(run.dir.workspace, ref="attempts/001/1", parent=None, message=printed.decode("latin-1"), when=START)
     run.close()
 
 

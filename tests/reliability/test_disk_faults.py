@@ -15,6 +15,7 @@ import pytest
 from tests.reliability.outcome import faults, outcome_of, whole_groups
 from tests.reliability.synthetic import prepare
 from tests.reliability.yard import Yard
+from vibeserve_tui.client import open_state
 from vibeserve_tui.errors import DiskFull, EnvironmentFault, StateDamaged
 from vibeserve_tui.state import place
 from vibeserve_tui.state.run_dir import RunDir
@@ -60,7 +61,9 @@ def test_whatever_write_fails_the_run_ends_clearly_and_goes_on_later(
         folder = ground / f"{fault}-{point}"
         folder.mkdir(exist_ok=True)
         directory = prepare(folder)
-        assert yard.run(folder, f"{fault}:{point}") == code, point
+        ended = yard.run(folder, f"{fault}:{point}")
+        # Behind the last record only views are written, which the next engine makes again.
+        assert ended == code or (ended == 0 and open_state(directory).is_over), point
         before = whole_groups(directory.journal.read_bytes()) if directory.journal.exists() else b""
         assert yard.run(folder) == 0, point
         assert faults(folder, before) == [], point

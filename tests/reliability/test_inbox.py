@@ -163,6 +163,17 @@ def test_a_command_that_comes_after_the_end_is_told_so(run: Run) -> None:
     assert run.state.status == "finished"
 
 
+@pytest.mark.parametrize("command", [cmd.Pause(id="x"), cmd.Resume(id="x"), cmd.CancelStep(id="x")])
+def test_a_pause_that_the_last_engine_never_saw_does_not_hold_the_next_one(run: Run, command: cmd.Command) -> None:
+    run.dir.post(command)
+    os.utime(run.dir.inbox / "x.json", (1, 1))
+    after = reopened(run)
+    desk = desk_of(after)
+    desk.scan()
+    assert "meant for an engine that ended" in after.state.answered["x"]
+    assert not desk.wishes.pause
+
+
 def test_an_answer_to_another_question_is_turned_down(run: Run) -> None:
     waiting_round(run)
     run.dir.post(cmd.Approve(id="x", approval="0-7"))

@@ -41,6 +41,8 @@ class Run:
         self._views = Views(directory)
         self._folder = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._opened = time.monotonic()
+        self.opened_wall = time.time()
+        """When this engine process took the run over."""
         self._active_before = self.state.active_s
 
     @property
