@@ -144,7 +144,7 @@ class ReplayClient(_Folder):
     def poll(self) -> int:
         now = self._clock()
         if not self.paused:
-            self._at += (now - self._last) * self.speed
+            self._at = min(self._at + (now - self._last) * self.speed, self._records[-1].ts_wall)
         self._last = now
         return self._fold_until(self._at)
 

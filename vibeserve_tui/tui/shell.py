@@ -70,9 +70,8 @@ class Shell(App[int]):
     def hint(self, situation: str) -> None:
         """Show this situation's hint, if the user has not seen it yet."""
         if words := self.hints.take(situation):
-            self.notify(
-                clean_line(to_ascii(words) if self.ascii_only else words), title="hint", timeout=HINT_S, markup=False
-            )
+            shown = f"hint: {to_ascii(words) if self.ascii_only else words}"
+            self.notify(clean_line(shown), timeout=HINT_S, markup=False)
 
     def keys_of(self, *scopes: str) -> list[Key]:
         """The keys of these scopes, with the user's own keys in their place."""

@@ -27,7 +27,8 @@ def points_of(view: RunView) -> list[Point]:
 
 def bounds_of(record: ev.RoundRecord | None) -> tuple[float | None, float | None]:
     """The round's interval on the axis of its own measurement: what it may be, if the other side is as measured."""
-    figure = record.measured.headline if record and record.measured else None
+    sound = record is not None and record.number and record.outcome not in (ev.Outcome.VOID, ev.Outcome.FAILED)
+    figure = record.measured.headline if sound and record and record.measured else None
     if figure is None or not figure.a or not figure.ci_low or not figure.ci_high:
         return None, None
     edges = [

@@ -149,7 +149,9 @@ class RunScreen(Opening):
         if isinstance(client, ReplayClient):
             view.now = client.now
             paused = ", paused" if client.paused else ""
-            playing = f"×{client.speed:g}{paused} · {100 * client.fraction:.0f} %"
+            playing = (
+                "at its end" if client.fraction == 1 else f"×{client.speed:g}{paused} · {100 * client.fraction:.0f} %"
+            )
             self._dirty |= {"header"} if playing != view.replay else set()
             view.replay = playing
         known = view.rounds_known
