@@ -34,7 +34,7 @@ def _champion(state: RunState) -> str:
     record = state.rounds[state.champion]
     if not state.champion:
         return "The champion is the seed, round 0."
-    gains = [state.rounds[number].measured for number in state.lineage(state.champion)]
+    gains = [state.rounds[number].measured for number in state.measured_way(state.champion)]
     ratios = [
         measured.headline.ratio for measured in gains if measured and measured.headline and measured.headline.ratio
     ]
