@@ -19,7 +19,7 @@ from vibeserve_tui.resources import shipped_targets
 from vibeserve_tui.state.run_dir import RunDir
 
 MakeExam = Callable[..., Awaitable[Exam]]
-WIDE = 'class = "numeric"\nlimits = { max = 100.0, mean = 100.0, share_05 = 1.0 }'
+WIDE = 'class = "numeric"\nlimits = { mean = 100.0, share_05 = 1.0, share_2 = 1.0 }'
 
 
 @pytest.fixture

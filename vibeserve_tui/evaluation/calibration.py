@@ -149,16 +149,18 @@ async def _judged(
 
 
 def limits_of(rows: Sequence[Row], name: str) -> GapLimits:
-    """Limits for a class: a margin beyond the worst of every arithmetic that it is for.
+    """Limits for a class: a margin beyond the worst of every arithmetic that it is for, own and other weights together.
 
     The class's own names of statistics are kept. What is exact by definition never falls below rounding size.
     """
     classes = list(CLASS_LIMITS)
-    honest = [row for row in rows if row.arithmetic.allowed_from in classes[: classes.index(name) + 1]]
+    allowed = classes[: classes.index(name) + 1]
+    seen = {row.arithmetic for row in rows if row.arithmetic.allowed_from in allowed}
+    honest = [GapStatistics.of(row.statistics.gaps for row in rows if row.arithmetic is one) for one in seen]
     least = CLASS_LIMITS["exact"].max or 0.0
     found = {}
     for statistic in CLASS_LIMITS[name].model_dump(exclude_none=True):
-        wanted = MARGIN * max((at_most(row.statistics, statistic) for row in honest), default=0.0)
+        wanted = MARGIN * max((at_most(seen, statistic) for seen in honest), default=0.0)
         found[statistic] = _rounded_up(max(wanted, least) if statistic in {"max", "p99"} else min(wanted, 1.0))
     return GapLimits.model_validate(found)
 

@@ -6,7 +6,7 @@ as plain equality of texts would. All positions of all answers count.
 A limit on a share, a percentile or a mean speaks of all that a server might be asked; a judgement sees some hundred
 positions of it. Such a limit is broken when what was seen contradicts it (p < 0.01 %), not when a server within it has
 bad luck: one that shows wide gaps at just the allowed 1 % of its positions shows two or more of them in every third
-draw of 125. The limit on the largest gap is absolute. What a step is too short to prove, the positions of all steps
+draw of 125. The limit on the largest gap, which only exact arithmetic can keep, is absolute. What a step is too short to prove, the positions of all steps
 together do.
 """
 
