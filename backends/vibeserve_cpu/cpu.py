@@ -128,23 +128,27 @@ class CpuBackend:
     def ceilings(self, device: Device, weight_bytes: int) -> Ceilings:
         threads = device.compute_units or 1
         argv = (sys.executable, "-P", "-B", "-m", "vibeserve_cpu.measure_ceilings", str(weight_bytes))
-        counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-        env = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **counts}
+        single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        env = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **single}
         try:
             done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=CEILINGS_S, check=True)
             measured = json.loads(done.stdout)
         except (OSError, subprocess.SubprocessError, ValueError):
             return Ceilings()
-        conditions = f"best of several tries, {threads} threads"
         return Ceilings(
             bandwidth=Ceiling(
                 value=measured["bandwidth"],
                 unit="B/s",
                 provenance="measured",
-                conditions=f"{conditions}, {weight_bytes / 1e6:.1f} MB read again and again",
+                conditions=f"one thread, {weight_bytes / 1e6:.1f} MB read again and again",
             ),
             compute={
-                dtype: Ceiling(value=value, unit="FLOP/s", provenance="measured", conditions=conditions)
+                dtype: Ceiling(
+                    value=threads * value,
+                    unit="FLOP/s",
+                    provenance="measured",
+                    conditions=f"{threads} times what one thread gave",
+                )
                 for dtype, value in measured["compute"].items()
             },
         )

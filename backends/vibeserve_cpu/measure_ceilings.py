@@ -2,8 +2,10 @@
 
     python -P -m vibeserve_cpu.measure_ceilings WEIGHT_BYTES     →  {"bandwidth": B/s, "compute": {dtype: FLOP/s}}
 
-Threads are those of the environment. Noise only ever takes away from a ceiling, so the best of several tries is the
-estimate, not their median. Data are random: zeros multiply faster than numbers on some processors.
+Of one thread, per second of its own CPU time: what else the machine does would lower any other figure (a busy one gave
+a tenth), and as many threads can give as many times that at best. Noise only ever takes away from a ceiling, so the
+best of several tries is the estimate, not their median. Data are random: zeros multiply faster than numbers on some
+processors.
 """
 
 from __future__ import annotations
@@ -20,20 +22,20 @@ TRIES = 9
 LEAST_S = 0.02
 """A try repeats its work for at least so long."""
 COLUMNS = 1024
-SIZES = (512, 1024, 2048)
-"""Of the square matrices: which of them reaches the peak depends on caches and threads."""
+SIZES = (256, 512, 1024)
+"""Of the square matrices: which of them reaches the peak depends on the caches."""
 
 
 def best_rate(work: Callable[[], object], amount: float) -> float:
-    """Amount per second of the fastest try."""
+    """Amount per CPU second of the fastest try."""
     work()
     best = 0.0
     for _ in range(TRIES):
-        started, done = time.perf_counter(), 0
-        while time.perf_counter() - started < LEAST_S:
+        started, done = time.process_time(), 0
+        while time.process_time() - started < LEAST_S:
             work()
             done += 1
-        best = max(best, done * amount / (time.perf_counter() - started))
+        best = max(best, done * amount / (time.process_time() - started))
     return best
 
 
@@ -61,6 +63,7 @@ def compute() -> dict[str, float]:
     except ImportError:
         return found
     torch.manual_seed(3)
+    torch.set_num_threads(1)
     for size in SIZES:
         for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
             x, y = (torch.randn(size, size).to(dtype) for _ in range(2))
