@@ -13,9 +13,10 @@ import pytest_asyncio
 from tests.agents.one_call import settings_for
 from tests.agents.scene import KEY, KEY_NAME, WIRES
 from tests.cheats.laboratory import laboratory
+from tests.cheats.zoo import BY_PROMPT, STORE
 from tests.fakes import FakeEvaluator, measured
 from tests.fakes.llm import FakeLLM
-from tests.roles.players import COUNTER, FILE, Player, babbling, brain, cheating, giving_up, honest, vetoing
+from tests.roles.players import COUNTER, FILE, Player, babbling, brain, cheating, giving_up, honest, spoiling, vetoing
 from tests.roles.scripted import scripted
 from tests.roles.stage import Stage, open_stage, real_evaluator, slow_champion
 from vibeserve_tui import events as ev
@@ -90,6 +91,23 @@ async def test_a_cheating_implementer_is_rejected_by_tests_in_every_attempt(stag
     ]
     assert first
     assert stage.run.state.issues[record.task.issue].status == "abandoned"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "addition", "steps"),
+    [
+        ("server/engine.py", STORE.format(key=BY_PROMPT, before="pass"), {"J5", "J8"}),
+        ("server/config.py", "\n\nraise SystemExit(3)\n", {"J1"}),
+    ],
+    ids=["keeps answers by prompt", "does not start"],
+)
+async def test_an_implementer_that_spoils_the_server_is_stopped_by_the_step_that_is_there_for_it(
+    stage: Stage, path: str, addition: str, steps: set[str]
+) -> None:
+    record = await stage.play(cast(implementer=spoiling(path, addition)), attempts=1)
+    assert record.outcome == "failed"
+    assert record.verdict.first_failure in steps
 
 
 @pytest.mark.slow

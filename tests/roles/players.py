@@ -82,6 +82,21 @@ def cheating(role: str, prompt: str, results: Sequence[str]) -> list[Call]:
     return [("write", {"path": "server/clock.py", "text": "import time\n\ntime.perf_counter = lambda: 0.0\n"})]
 
 
+def spoiling(path: str, addition: str) -> Player:
+    """An implementer that appends something to a file of the server; everybody else is honest."""
+
+    def player(role: str, prompt: str, results: Sequence[str]) -> list[Call]:
+        if role != "implementer":
+            return honest(role, prompt, results)
+        if not results:
+            return [("skill", {"name": "continuous-batching"}), ("read", {"path": path})]
+        if any(text.startswith("changed ") for text in results):
+            return [("submit", {"summary": "much faster now"})]
+        return [("write", {"path": path, "text": plain(results[-1]) + addition})]
+
+    return player
+
+
 def giving_up(role: str, prompt: str, results: Sequence[str]) -> list[Call]:
     if role == "implementer":
         return [("submit", {"summary": "nothing", "gave_up": "it cannot be done"})]

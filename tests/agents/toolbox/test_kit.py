@@ -28,7 +28,9 @@ LIBRARY = SkillLibrary.load([shipped_folder(Shipped.SKILLS)])
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     run = open_run(tmp_path / "board")
-    task = ev.TaskPlan(title="batch requests", instructions="gather, then step", why=(ev.WhyRow(what="prior", value="×2"),))
+    task = ev.TaskPlan(
+        title="batch requests", instructions="gather, then step", why=(ev.WhyRow(what="prior", value="×2"),)
+    )
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "server.py").write_text("speed = 2\n")
@@ -42,7 +44,9 @@ def run(tmp_path: Path) -> Run:
     issue = ev.Issue(id="I-1", type="perf", title="Batch requests", status="open", body="gather them", priority=1)
     done = ev.Issue(id="I-2", type="bug", title="Stop strings", status="done")
     run.emit(ev.RoundFinished(record=record), ev.IssueChanged(issue=issue), ev.IssueChanged(issue=done))
-    run.emit(ev.MemoryChanged(text="# Memory\n\n## Dead ends\n- r1 batching broke answers\n- threads spin\n", by="engine"))
+    run.emit(
+        ev.MemoryChanged(text="# Memory\n\n## Dead ends\n- r1 batching broke answers\n- threads spin\n", by="engine")
+    )
     return run
 
 
@@ -56,7 +60,9 @@ def tools(run: Run, places: Places, role: Role = Role.ORCHESTRATOR) -> tuple[Too
 
 async def test_rounds_are_told_in_a_line_each_or_in_full(run: Run, places: Places) -> None:
     lines = (await call(tools(run, places), "rounds")).splitlines()
-    assert lines[1].startswith("r1 failed ×0.900 [0.873, 0.927] from r0: batch requests – J3 held-out prompts: gap max 3.1")
+    assert lines[1].startswith(
+        "r1 failed ×0.900 [0.873, 0.927] from r0: batch requests – J3 held-out prompts: gap max 3.1"
+    )
     whole = await call(tools(run, places), "rounds", number=1)
     assert "judge J3 held-out prompts: FAILED gap max 3.1" in whole
     assert "why: prior = ×2" in whole and "task: gather, then step" in whole

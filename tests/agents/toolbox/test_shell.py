@@ -29,6 +29,11 @@ async def test_it_reaches_no_network_but_its_own_loopback(bench: Bench) -> None:
     assert "Error" in done and "[exit 1" in done
 
 
+async def test_a_server_can_be_tried_on_the_boxs_own_loopback(bench: Bench) -> None:
+    script = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname()); print('up')"
+    assert (await bench.call("bash", command=f'python3 -c "{script}"')).startswith("up\n[exit 0")
+
+
 async def test_a_writer_changes_files_and_a_reader_cannot(bench: Bench) -> None:
     await bench.call("bash", command="echo 'x = 2' > server/new.py")
     assert (bench.places.workspace / "server" / "new.py").read_text() == "x = 2\n"
