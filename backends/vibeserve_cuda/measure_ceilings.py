@@ -44,8 +44,8 @@ def best_rate(work: Callable[[], object], amount: float) -> float:
 def bandwidth(weight_bytes: int) -> float:
     """A matrix of the weights' size times a vector: what a decode step of one sequence does."""
     rows = max(1, weight_bytes // (2 * COLUMNS))
-    matrix = torch.randn(rows, COLUMNS, device="cuda").half()
-    vector = torch.randn(COLUMNS, device="cuda").half()
+    matrix = torch.randn(rows, COLUMNS, device="cuda", dtype=torch.float16)
+    vector = torch.randn(COLUMNS, device="cuda", dtype=torch.float16)
     return best_rate(lambda: torch.mv(matrix, vector), matrix.numel() * 2.0)
 
 
@@ -57,7 +57,7 @@ def compute() -> dict[str, float]:
     found: dict[str, float] = {}
     for dtype in types:
         for size in SIZES:
-            a, b = (torch.randn(size, size, device="cuda").to(dtype) for _ in range(2))
+            a, b = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
             rate = best_rate(partial(torch.matmul, a, b), 2.0 * size**3)
             name = str(dtype).removeprefix("torch.")
             found[name] = max(found.get(name, 0.0), rate)

@@ -58,8 +58,9 @@ def report(tool: str, line: Timeline) -> ProfileReport:
     if len(line.kernels) < MIN_KERNELS:
         raise ValueError(f"only {len(line.kernels)} kernels, {MIN_KERNELS} are needed")
     work = [*line.kernels, *line.copies]
-    window = max(one.end for one in work) - min(one.start for one in work)
-    spent = sum(one.took for one in work)
+    window, spent = max(one.end for one in work) - min(one.start for one in work), sum(one.took for one in work)
+    if window <= 0:
+        raise ValueError("the kernels took no time")
     idle = 1 - covered((one.start, one.end) for one in work) / window
     return ProfileReport(
         tool=tool,

@@ -19,23 +19,14 @@ CLOCK_FALL = 0.10
 
 
 def ready(recent: Sequence[Telemetry]) -> GateCheck:
-    reasons = [*_unread(recent), *_host(recent), *_slowed(recent)]
-    busy = max((sample.foreign_util or 0.0 for sample in recent), default=0.0)
-    strangers = sorted({pid for sample in recent for pid in sample.foreign_pids or ()})
-    if busy > FOREIGN_SHARE:
-        reasons.append(f"other processes use {busy:.0%} of the GPU, limit {FOREIGN_SHARE:.0%}")
-    elif strangers:
-        reasons.append(f"other processes hold the GPU: pid {', '.join(map(str, strangers))}")
+    reasons = [*_unread(recent), *_host(recent), *_slowed(recent), *_strangers(recent)]
     return GateCheck(ok=not reasons, reasons=tuple(reasons))
 
 
 def trusted(during: Sequence[Telemetry]) -> GateCheck:
     if not during:
         return GateCheck(ok=False, reasons=("there is no telemetry of this time",))
-    reasons = [*_unread(during), *_host(during), *_slowed(during)]
-    known = set(during[0].foreign_pids or ())
-    if new := sorted({pid for sample in during for pid in sample.foreign_pids or ()} - known):
-        reasons.append(f"other processes came to the GPU: pid {', '.join(map(str, new))}")
+    reasons = [*_unread(during), *_host(during), *_slowed(during), *_strangers(during)]
     return GateCheck(ok=not reasons, reasons=tuple(reasons), warnings=tuple(_warnings(during)))
 
 
@@ -44,6 +35,16 @@ def _unread(series: Sequence[Telemetry]) -> list[str]:
     last = series[-1:]
     seen = [value for sample in last for value in (sample.util, sample.clock_mhz, sample.temp_c) if value is not None]
     return [] if seen else ["nothing could be read from the GPU"]
+
+
+def _strangers(series: Sequence[Telemetry]) -> list[str]:
+    """As strict during a measurement as before it: one who came in an earlier block is there in the next ones too."""
+    current = series[1:] or series
+    busy = max((sample.foreign_util or 0.0 for sample in current), default=0.0)
+    if busy > FOREIGN_SHARE:
+        return [f"other processes use {busy:.0%} of the GPU, limit {FOREIGN_SHARE:.0%}"]
+    pids = sorted({pid for sample in current for pid in sample.foreign_pids or ()})
+    return [f"other processes hold the GPU: pid {', '.join(map(str, pids))}"] if pids else []
 
 
 def _slowed(series: Sequence[Telemetry]) -> list[str]:

@@ -37,8 +37,8 @@ def best_rate(work: Callable[[], mx.array], amount: float) -> float:
 
 def bandwidth(weight_bytes: int) -> float:
     """A matrix of the weights' size times a vector: what a decode step of one sequence does."""
-    matrix = mx.random.normal((max(1, weight_bytes // (2 * COLUMNS)), COLUMNS)).astype(mx.float16)
-    vector = mx.random.normal((COLUMNS,)).astype(mx.float16)
+    matrix = mx.random.normal((max(1, weight_bytes // (2 * COLUMNS)), COLUMNS), dtype=mx.float16)
+    vector = mx.random.normal((COLUMNS,), dtype=mx.float16)
     return best_rate(lambda: matrix @ vector, matrix.nbytes)
 
 
@@ -46,7 +46,7 @@ def compute() -> dict[str, float]:
     found: dict[str, float] = {}
     for name, dtype in (("float32", mx.float32), ("float16", mx.float16), ("bfloat16", mx.bfloat16)):
         for size in SIZES:
-            a, b = (mx.random.normal((size, size)).astype(dtype) for _ in range(2))
+            a, b = (mx.random.normal((size, size), dtype=dtype) for _ in range(2))
             mx.eval(a, b)
             found[name] = max(found.get(name, 0.0), best_rate(partial(mx.matmul, a, b), 2.0 * size**3))
     return found

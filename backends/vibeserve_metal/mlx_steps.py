@@ -75,6 +75,8 @@ def report(steps: Steps) -> ProfileReport:
     if len(steps.evals) < MIN_STEPS:
         raise ValueError(f"only {len(steps.evals)} evaluations, {MIN_STEPS} are needed")
     window = max(end for _, end in steps.evals) - min(start for start, _ in steps.evals)
+    if window <= 0:
+        raise ValueError("the evaluations took no time")
     inside = covered(steps.evals) / window
     return ProfileReport(
         tool="mlx-capture" if steps.captured else "mlx-steps",

@@ -32,15 +32,16 @@ class Powermetrics:
         if shutil.which("powermetrics") is None:
             return Availability(usable=False, reason="powermetrics is not found", fix="it is part of macOS")
         if os.geteuid():
-            fix = f"sudo powermetrics --samplers gpu_power,thermal -i {INTERVAL_MS} -n 12 -o {FILE}"
+            fix = f"sudo powermetrics --samplers gpu_power,thermal -i {INTERVAL_MS} -n 12 --output-file {FILE}"
             return Availability(usable=False, reason="powermetrics needs root", fix=fix)
         return Availability(usable=True)
 
     def plan(self, pid: int, out: Path, seconds: float) -> ProfilePlan:  # noqa: ARG002 - it sees the machine, not a process
         count = max(MIN_SAMPLES, round(seconds * 1000 / INTERVAL_MS))
         argv = (
-            "powermetrics", "--samplers", "gpu_power,thermal", "--sample-rate", str(INTERVAL_MS), "--sample-count",
-            str(count), "--output-file", str(out / FILE),
+            # The long names of the first two differ between versions of macOS.
+            "powermetrics", "--samplers", "gpu_power,thermal", "-i", str(INTERVAL_MS), "-n", str(count),
+            "--output-file", str(out / FILE),
         )  # fmt: skip
         return ProfilePlan(argv=argv, timeout_s=count * INTERVAL_MS / 1000 + 10)
 

@@ -8,13 +8,13 @@ and nothing of it was compared with a Mac yet.
 
 from __future__ import annotations
 
-import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from vibeserve_metal.machine import ask
 from vibeserve_tui.backend import Availability, LaunchPlan, Window
 from vibeserve_tui.profile_report import ProfileReport, covered
 
@@ -31,7 +31,8 @@ class Xctrace:
     title = "the GPU's timeline, by Instruments"
 
     def availability(self) -> Availability:
-        if shutil.which("xcrun") and shutil.which("xctrace"):
+        # /usr/bin holds a shim of that name on every Mac; only xcrun knows whether Xcode stands behind it.
+        if ask("xcrun", "--find", "xctrace"):
             return Availability(usable=True)
         fix = "install Xcode (the command line tools alone lack it), then sudo xcode-select -s /Applications/Xcode.app"
         return Availability(usable=False, reason="xctrace is not found", fix=fix)
@@ -91,6 +92,8 @@ def report(rows: Iterator[Mapping[str, Cell | None]], pid: str) -> ProfileReport
     if len(spans) < MIN_ROWS:
         raise ValueError(f"only {len(spans)} of {seen} rows are the server's, {MIN_ROWS} are needed")
     window = max(end for _, end in spans) - min(start for start, _ in spans)
+    if window <= 0:
+        raise ValueError("the encoders took no time")
     idle = 1 - covered(spans) / window
     return ProfileReport(
         tool="xctrace",

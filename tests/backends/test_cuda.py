@@ -298,14 +298,13 @@ def test_a_falling_clock_is_a_warning() -> None:
     assert trust.trusted([sample(), sample(clock_mhz=1500.0)]).warnings == ("the clock fell from 1980 to 1500 MHz",)
 
 
-def test_others_on_the_gpu_have_to_be_waited_for_and_those_who_come_void_a_measurement() -> None:
-    here, came = sample(foreign_pids=(7,)), sample(foreign_pids=(7, 8))
-    assert trust.ready([here]).reasons == ("other processes hold the GPU: pid 7",)
-    assert trust.ready([sample(foreign_util=0.4, foreign_pids=(7,))]).reasons == (
-        "other processes use 40% of the GPU, limit 10%",
-    )
-    assert trust.trusted([here, here]).ok
-    assert trust.trusted([here, came]).reasons == ("other processes came to the GPU: pid 8",)
+def test_others_on_the_gpu_have_to_be_waited_for_and_void_what_is_measured_beside_them() -> None:
+    alone, here = sample(foreign_pids=()), sample(foreign_pids=(7, 8))
+    assert trust.ready([alone, here]).reasons == ("other processes hold the GPU: pid 7, 8",)
+    assert trust.trusted([alone, here]).reasons == trust.trusted([here, here]).reasons == trust.ready([here]).reasons
+    assert trust.trusted([here, alone]).ok, "who is gone since is no reason"
+    busy = sample(foreign_util=0.4, foreign_pids=(7,))
+    assert trust.ready([busy]).reasons == ("other processes use 40% of the GPU, limit 10%",)
 
 
 @pytest.mark.parametrize(
@@ -442,6 +441,8 @@ def test_synchronising_copies_and_communication_are_named() -> None:
     assert found.hints == ("python_overhead_bound", "sync_bound", "memcpy_bound", "comm_bound")
     with pytest.raises(ValueError, match="only 3 kernels"):
         report("test", Timeline(kernels[:3], [], []))
+    with pytest.raises(ValueError, match="took no time"):
+        report("test", Timeline([Work("gemm", 1.0, 1.0)] * 20, [], []))
 
 
 @pytest.mark.parametrize(

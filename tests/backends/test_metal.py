@@ -294,6 +294,14 @@ def test_rows_of_others_alone_are_a_failed_profile_and_not_an_idle_gpu(tmp_path:
         Xctrace().parse(tmp_path)
 
 
+def test_xctrace_is_there_only_with_the_whole_of_xcode(tools: Path) -> None:
+    program(tools, "xctrace", "")
+    program(tools, "xcrun", "import sys; sys.exit('xcrun: error: unable to find utility \"xctrace\"')")
+    assert "install Xcode" in Xctrace().availability().fix
+    program(tools, "xcrun", "print('/Applications/Xcode.app/Contents/Developer/usr/bin/xctrace')")
+    assert Xctrace().availability().usable
+
+
 def test_powermetrics_tells_busyness_and_heat() -> None:
     found = powermetrics.report((DATA / "metal" / "powermetrics.txt").read_text())
     assert found.samples == 4 and found.window_s == pytest.approx(2.0)
