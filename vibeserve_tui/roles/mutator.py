@@ -68,7 +68,8 @@ class Mutator:
 
     async def implement(self, work: Work) -> ev.AttemptCommitted:
         """Make the child. Raises AgentError for whatever keeps it from being one, also when it exists already."""
-        made = self._written(self._workplace, work) if self._workplace else self._workshop.implement(work)
+        writes = work.task.kind == "agent" and self._workplace
+        made = self._written(writes, work) if writes else self._workshop.implement(work)
         committed = await _survived(self._run, made)
         twin = self._twin(committed.tree)
         if twin is not None and work.task.kind != "ablation":
