@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import open_run
+from tests.roles.bare import BareWorkplace
 from tests.roles.scripted import ScriptedAgent, scripted
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.protocol import Brief
 from vibeserve_tui.roles.review import Reviewer
-from vibeserve_tui.roles.workplace import Commission
 from vibeserve_tui.round import Work
 from vibeserve_tui.state.run import Run
 
 TASK = ev.TaskPlan(title="Faster", kind="agent", instructions="make it faster", pass_criteria=("answers stay",))
 PLACE = {"path": "server.py", "lines": [2, 2], "claim": "stores answers", "severity": "blocking", "category": "cache"}
-
-
-@dataclass
-class BareWorkplace:
-    """Briefs without tools: what is tested is what becomes of the answer."""
-
-    def brief(self, commission: Commission) -> Brief:
-        return Brief("You are the judge of VibeServe", "", commission.words, (), commission.workspace, writable=False)
-
-    def rehearsal(self, workspace: Path, label: str) -> None:
-        return None
 
 
 @pytest.fixture
@@ -125,6 +112,22 @@ async def test_recipes_and_the_seed_are_not_reviewed_and_no_tree_twice(
     assert isinstance(voice.agent, ScriptedAgent)
     (request,) = voice.agent.requests
     assert request.brief is not None and "+answers = {}" in request.brief.volatile
+
+
+async def test_a_long_diff_is_cut_and_can_be_read_whole(run: Run, work: Work, tmp_path: Path) -> None:
+    tree = tmp_path / "large"
+    tree.mkdir()
+    (tree / "server.py").write_text("".join(f"line_{number} = {number}\n" for number in range(5000)))
+    commit = run.store.snapshot(tree, ref="attempts/001/2", parent=work.parent, message="x", when=1_700_000_000)
+    workplace = BareWorkplace()
+    voice = scripted(lambda role, prompt, results: [("submit", {"verdict": "pass"})])
+    await Reviewer(run, voice, workplace).reviewed(
+        work, ev.Verdict(outcome="pass", commit=commit.sha, tree=commit.tree)
+    )  # type: ignore[arg-type]
+    (commission,) = workplace.commissions
+    name = commission.words.split("all of it: read @outputs/")[1].split(" ")[0]
+    assert commission.outputs is not None
+    assert "+line_2500 = 2500\n" in commission.outputs.read(name)
 
 
 async def test_a_bug_that_a_reviewer_found_goes_onto_the_board(run: Run, work: Work, passed: ev.Verdict) -> None:

@@ -52,16 +52,12 @@ class Reviewer:
     async def _ask(self, work: Work, verdict: ev.Verdict, diff: str) -> JudgeReport:
         folder = self._run.dir.checkouts / f"review-{verdict.commit[:12]}"
         await asyncio.to_thread(self._run.store.checkout, verdict.commit, folder)
-        words = render(
-            "judge",
-            task=work.task,
-            battery=battery_in_words(verdict),
-            diff=Outputs(self._run.dir.put_blob).cut(diff, DIFF_LIMIT),
-        )
+        outputs = Outputs(self._run.dir.put_blob)
+        shown = outputs.cut(diff, DIFF_LIMIT)
+        words = render("judge", task=work.task, battery=battery_in_words(verdict), diff=shown)
         label = f"{work.round:03d}/{work.attempt}/judge"
-        commission = Commission(
-            Role.JUDGE, self._voice, words, folder, rehearsal=self._workplace.rehearsal(folder, label)
-        )
+        rehearsal = self._workplace.rehearsal(folder, label)
+        commission = Commission(Role.JUDGE, self._voice, words, folder, rehearsal=rehearsal, outputs=outputs)
         request = AgentRequest(Role.JUDGE, ReviewFacts(work.task, diff), JudgeReport, self._workplace.brief(commission))
         try:
             return await ask(self._run, self._voice, request, JudgeReport, task=f"review {work.task.title}")

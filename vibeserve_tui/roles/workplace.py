@@ -51,6 +51,8 @@ class Commission:
     """Skills to be read before anything is written."""
     recipes: RecipeDesk | None = None
     rehearsal: Rehearsal | None = None
+    outputs: Outputs | None = None
+    """Where a part of the words that was cut can be read whole."""
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class Workplace:
 
     def _kit(self, commission: Commission) -> Kit:
         run, limits = self.run, self.briefing.target.spec.limits
-        places = Places(commission.workspace, self.public, Outputs(run.dir.put_blob))
+        places = Places(commission.workspace, self.public, commission.outputs or Outputs(run.dir.put_blob))
         shell = Shell(
             launcher=self.testbed.launcher,
             env=self.testbed.env,
