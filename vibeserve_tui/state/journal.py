@@ -269,7 +269,9 @@ def _recover(path: Path) -> tuple[list[ev.Record], str, int]:
         try:
             line = decode_line(data[offset:end], seq=seq + 1, prev=prev)
         except BadLine as error:
-            if not _another_group_follows(data, end + 1, group=len(records) + 1):
+            # A line with its right checksum was written like this: it is no torn end, whatever is wrong with it.
+            torn = not _is_sound(data[offset:end])
+            if torn and not _another_group_follows(data, end + 1, group=len(records) + 1):
                 break
             raise StateDamaged(
                 str(error), where=f"{path}, line {seq + 1}", fix=f"vibeserve doctor {path.parent}"
@@ -288,13 +290,17 @@ def _another_group_follows(data: bytes, offset: int, *, group: int) -> bool:
     Lines of the last group may well be sound behind one that is not: a power cut need not keep the order of a write.
     """
     for raw in data[offset:].split(b"\n"):
-        if len(raw) > _TAIL and raw[-10:-2] == f"{zlib.crc32(raw[:-_TAIL] + b'}'):08x}".encode():
+        if _is_sound(raw):
             try:
                 if json.loads(raw)["grp"] != group:
                     return True
             except (ValueError, KeyError, TypeError, RecursionError):
                 return True
     return False
+
+
+def _is_sound(raw: bytes) -> bool:
+    return len(raw) > _TAIL and raw[-10:-2] == f"{zlib.crc32(raw[:-_TAIL] + b'}'):08x}".encode()
 
 
 def _boot_id() -> str:
