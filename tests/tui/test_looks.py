@@ -11,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 from textual.app import App
 from textual.color import Color
+from textual.dom import DOMNode
 from textual.theme import Theme
 
 import vibeserve_tui.tui
@@ -26,6 +27,20 @@ from vibeserve_tui.tui.ink import Ink, Span
 from vibeserve_tui.tui.keymap import SCREENS, TABLE, clash_in, shown, shown_keys, with_user_keys
 from vibeserve_tui.tui.layout import PANES
 from vibeserve_tui.tui.palette import ink_styles, span_style
+from vibeserve_tui.tui.panes.diff import DiffPane
+from vibeserve_tui.tui.screens.budget import BudgetScreen
+from vibeserve_tui.tui.screens.compare import CompareScreen
+from vibeserve_tui.tui.screens.compare_runs import CompareRunsScreen
+from vibeserve_tui.tui.screens.dialogs import Confirm, Leave, Page, Prompt
+from vibeserve_tui.tui.screens.editors import IssueEditor, MemoryEditor
+from vibeserve_tui.tui.screens.help import HelpScreen
+from vibeserve_tui.tui.screens.new_target import NewTargetScreen
+from vibeserve_tui.tui.screens.review import ReviewScreen
+from vibeserve_tui.tui.screens.run import RunScreen
+from vibeserve_tui.tui.screens.settings import SettingsScreen
+from vibeserve_tui.tui.screens.skills import SkillsScreen
+from vibeserve_tui.tui.screens.start import StartScreen
+from vibeserve_tui.tui.widgets.line_view import LineView
 
 SOURCES = sorted(Path(vibeserve_tui.tui.__file__).parent.rglob("*.py"))
 
@@ -36,6 +51,22 @@ SOURCES = sorted(Path(vibeserve_tui.tui.__file__).parent.rglob("*.py"))
 @pytest.mark.parametrize("screen", SCREENS)
 def test_no_two_bindings_of_a_screen_share_a_key(screen: str) -> None:
     assert clash_in(screen, TABLE) == ""
+
+
+OWNERS: dict[str, type[DOMNode]] = {
+    "app": VibeServeApp, "lines": LineView, "diff": DiffPane, "run": RunScreen, "replay": RunScreen, "review": ReviewScreen,
+    "start": StartScreen, "compare": CompareScreen, "compare-runs": CompareRunsScreen, "skills": SkillsScreen,
+    "settings": SettingsScreen, "wizard": NewTargetScreen, "budget": BudgetScreen, "memory": MemoryEditor, "issue": IssueEditor,
+    "help": HelpScreen, "confirm": Confirm, "prompt": Prompt, "reader": Page, "leave": Leave,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", TABLE)
+def test_every_key_has_an_action_that_exists(scope: str) -> None:
+    for key in TABLE[scope]:
+        owner, _, action = key.action.partition("(")[0].rpartition(".")
+        node = VibeServeApp if owner == "app" else OWNERS[scope]
+        assert not action or hasattr(node, f"action_{action}"), key.id
 
 
 def test_binding_ids_are_unique_and_helps_are_short() -> None:

@@ -154,6 +154,10 @@ class Steering(Screen[str]):
         else:
             self.app.push_screen(Leave(), self._leave)
 
+    def action_detach(self) -> None:
+        """Out of the app at once; the run is not touched."""
+        self.app.exit()
+
     def _go_back(self) -> None:
         """To the start screen when this one was opened from there, else out of the app."""
         # The stack holds Textual's own first screen, then ours.
