@@ -88,6 +88,17 @@ async def test_the_explanation_tells_blocks_looks_guards_and_verdict() -> None:
     assert told.splitlines()[-1].startswith("accepted (bound) after ")
 
 
+async def test_the_explanation_tells_how_far_the_floor_is() -> None:
+    plan = replace(PLAN, bounds={THROUGHPUT.key: 390.0})
+    told = explain(await evidence_of(candidate(130), plan))
+    assert any(
+        line.startswith("floor output_throughput@c16: this device cannot pass 390 tok/s; B is at 1") for line in told
+    )
+    assert any("×3.0" in line or "×2.9" in line for line in told if line.startswith("floor"))
+    beyond = await evidence_of(candidate(500), plan)
+    assert (beyond.decision.outcome, beyond.decision.reason) == (Outcome.VOID, "roofline")
+
+
 async def test_the_explanation_names_crashes() -> None:
     told = explain(await evidence_of(candidate(130, crash_in=frozenset({1, 2}))))
     assert any("B crashed: round 3 died with signal 9" in line for line in told)

@@ -14,7 +14,7 @@ from vibeserve_tui.evaluation.block_run import BlockFinished, BlockStarted, Look
 from vibeserve_tui.evaluation.blocks import Arm
 from vibeserve_tui.evaluation.evidence import noise_of
 from vibeserve_tui.evaluation.gate_config import GateConfig
-from vibeserve_tui.evaluation.measure import Measurement, MeasurePlan, confirm, measure, noise
+from vibeserve_tui.evaluation.measure import Measurement, MeasurePlan, confirm, measure, noise, slots_differ
 from vibeserve_tui.metrics import Basis, GuardState, MetricSpec, Outcome, Role, TimeBasis
 
 E = TypeVar("E", bound=MeasureEvent)
@@ -368,6 +368,14 @@ async def test_a_side_against_itself_gives_the_noise_and_its_own_figures(bench: 
     assert pooled.wall.df == 2
     assert 0.001 < pooled.wall.sd < 0.3
     assert pooled.cpu is not None
+
+
+async def test_a_side_that_differs_from_itself_in_every_block_shows_a_slot_with_an_advantage(bench: Bench) -> None:
+    same = await noise(bench.side("S"), 4, bench.plan, bench.events.append)
+    assert not slots_differ(same)
+    # What an advantage of the second slot would look like.
+    apart = await bench.measured(bench.side("A", start_noise=0.001), bench.side("B", 110, start_noise=0.001))
+    assert slots_differ(apart)
 
 
 async def test_the_noise_raises_the_gain_that_counts(bench: Bench) -> None:
