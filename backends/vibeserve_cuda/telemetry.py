@@ -13,13 +13,14 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from vibeserve_cpu.cpu import CpuBackend
+from vibeserve_cpu.host import Tail, mean, trees_of
 from vibeserve_cuda import child, nvidia_smi
 from vibeserve_tui.backend import Device, Pids, Telemetry
 from vibeserve_tui.errors import BackendError
@@ -81,8 +82,7 @@ class Watch:
 
     source: str
     process: subprocess.Popen[bytes]
-    path: Path
-    _seen: int = 0
+    output: Tail
     _header: str = ""
 
     def take(self, wait_s: float = 0.0) -> list[Reading]:
@@ -92,11 +92,7 @@ class Watch:
         return found
 
     def _new(self) -> list[Reading]:
-        with self.path.open("rb") as file:
-            file.seek(self._seen)
-            whole, newline, _half = file.read().rpartition(b"\n")
-        self._seen += len(whole) + len(newline)
-        lines = whole.decode("utf-8", "replace").splitlines()
+        lines = self.output.lines()
         if self.source == "nvml":
             return [from_nvml(line) for line in lines]
         if lines and not self._header:
@@ -118,7 +114,7 @@ def watching(uuid: str) -> Iterator[Watch | None]:
             quiet = subprocess.DEVNULL
             process = subprocess.Popen(command, stdin=quiet, stdout=file, stderr=quiet, env=child.environment())
         try:
-            yield Watch(source, process, path)
+            yield Watch(source, process, Tail(path))
         finally:
             process.kill()
             process.wait()
@@ -144,7 +140,7 @@ def _looks(host: Iterator[Telemetry], watch: Watch | None, uuid: str, own: Pids)
         readings = watch.take(wait_s) if watch else []
         wait_s = INTERVAL_S
         users = _users(readings, uuid)
-        yield summarise(machine, readings, users, _trees(own()), watch.source if watch else "none")
+        yield summarise(machine, readings, users, trees_of(own()), watch.source if watch else "none")
 
 
 def summarise(
@@ -161,9 +157,9 @@ def summarise(
     return machine.model_copy(
         update={
             "source": source,
-            "util": _mean(reading.util for reading in readings),
-            "clock_mhz": _mean(reading.clock_mhz for reading in readings),
-            "power_w": _mean(reading.power_w for reading in readings),
+            "util": mean(reading.util for reading in readings),
+            "clock_mhz": mean(reading.clock_mhz for reading in readings),
+            "power_w": mean(reading.power_w for reading in readings),
             "power_limit_w": last.power_limit_w,
             "temp_c": max((reading.temp_c for reading in readings if reading.temp_c is not None), default=None),
             "mem_used": last.mem_used,
@@ -201,16 +197,3 @@ def _users(readings: Sequence[Reading], uuid: str) -> dict[int, tuple[int, float
             before = found.get(pid, (0, 0.0))
             found[pid] = max(before[0], held), max(before[1], share)
     return {pid: use for pid, use in found.items() if psutil.pid_exists(pid)}
-
-
-def _trees(roots: Iterable[int]) -> set[int]:
-    found = set(roots)
-    for root in tuple(found):
-        with contextlib.suppress(psutil.Error):
-            found.update(child.pid for child in psutil.Process(root).children(recursive=True))
-    return found
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vibeserve_cpu import host
 from vibeserve_cuda.telemetry import FOREIGN_SHARE
 from vibeserve_tui.backend import GateCheck, Telemetry
 
 VOID = frozenset({"hardware slowdown", "software thermal slowdown", "hardware thermal slowdown", "power brake"})
 WARN = frozenset({"power cap"})
-STEAL_LIMIT = 0.05
-SWAP_LIMIT = 64 << 20
 CLOCK_FALL = 0.10
 
 
 def ready(recent: Sequence[Telemetry]) -> GateCheck:
-    reasons = [*_unread(recent), *_host(recent), *_slowed(recent), *_strangers(recent)]
+    reasons = [*_unread(recent), *host.faults(recent), *_slowed(recent), *_strangers(recent)]
     return GateCheck(ok=not reasons, reasons=tuple(reasons))
 
 
 def trusted(during: Sequence[Telemetry]) -> GateCheck:
     if not during:
         return GateCheck(ok=False, reasons=("there is no telemetry of this time",))
-    reasons = [*_unread(during), *_host(during), *_slowed(during), *_strangers(during)]
+    reasons = [*_unread(during), *host.faults(during), *_slowed(during), *_strangers(during)]
     return GateCheck(ok=not reasons, reasons=tuple(reasons), warnings=tuple(_warnings(during)))
 
 
@@ -51,15 +50,6 @@ def _slowed(series: Sequence[Telemetry]) -> list[str]:
     # A sample speaks of the time since the one before it: the first is of an earlier time.
     seen = {reason for sample in series[1:] or series for reason in sample.throttle or ()}
     return [f"the GPU slowed down: {reason}" for reason in sorted(seen & VOID)]
-
-
-def _host(series: Sequence[Telemetry]) -> list[str]:
-    swap = [sample.swap_used for sample in series if sample.swap_used is not None]
-    steal = [sample.steal for sample in series if sample.steal is not None]
-    reasons = ["swap is growing"] if swap and max(swap) - swap[0] > SWAP_LIMIT else []
-    if steal and sum(steal) / len(steal) > STEAL_LIMIT:
-        reasons.append(f"the hypervisor takes {sum(steal) / len(steal):.0%} of the CPU, limit {STEAL_LIMIT:.0%}")
-    return reasons + (["on battery"] if any(sample.on_battery for sample in series) else [])
 
 
 def _warnings(series: Sequence[Telemetry]) -> list[str]:

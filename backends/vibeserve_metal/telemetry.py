@@ -13,13 +13,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from vibeserve_cpu.cpu import CpuBackend
+from vibeserve_cpu.host import Tail, mean, trees_of
 from vibeserve_metal import machine
 from vibeserve_tui.backend import Device, Pids, Telemetry
 
@@ -59,16 +58,11 @@ def from_macmon(line: str) -> Reading:
 class Macmon:
     """macmon at work: it writes lines into a file, `take` gives the readings that are new."""
 
-    path: Path
-    _seen: int = 0
+    output: Tail
 
     def take(self) -> list[Reading]:
-        with self.path.open("rb") as file:
-            file.seek(self._seen)
-            whole, newline, _half = file.read().rpartition(b"\n")
-        self._seen += len(whole) + len(newline)
         found = []
-        for line in whole.decode("utf-8", "replace").splitlines():
+        for line in self.output.lines():
             # Its first words may be about itself.
             with contextlib.suppress(ValueError):
                 found.append(from_macmon(line))
@@ -86,7 +80,7 @@ def macmon() -> Iterator[Macmon | None]:
         with path.open("wb") as file:
             process = subprocess.Popen(command, stdin=quiet, stdout=file, stderr=quiet)
         try:
-            yield Macmon(path)
+            yield Macmon(Tail(path))
         finally:
             process.kill()
             process.wait()
@@ -105,7 +99,7 @@ def _looks(host: Iterator[Telemetry], monitor: Macmon | None, own: Pids) -> Iter
         sample, now, gpu = next(host), time.monotonic(), machine.read_gpu()
         shares = shares_of(before, gpu, now - then)
         readings = monitor.take() if monitor else []
-        yield summarise(sample, gpu, shares, readings, _trees(own())).model_copy(
+        yield summarise(sample, gpu, shares, readings, trees_of(own())).model_copy(
             update={"thermal_level": machine.thermal_level(), "low_power_mode": machine.low_power_mode()}
         )
         then, before = now, gpu
@@ -126,13 +120,13 @@ def summarise(
     ours: Collection[int],
 ) -> Telemetry:
     foreign = None if shares is None else {pid: share for pid, share in shares.items() if pid not in ours}
-    watched = _mean(reading.util for reading in readings)
+    watched = mean(reading.util for reading in readings)
     return sample.model_copy(
         update={
             "source": "macmon" if readings else "ioreg" if gpu else "none",
             "util": watched if watched is not None else gpu and gpu.util,
-            "clock_mhz": _mean(reading.clock_mhz for reading in readings),
-            "power_w": _mean(reading.power_w for reading in readings),
+            "clock_mhz": mean(reading.clock_mhz for reading in readings),
+            "power_w": mean(reading.power_w for reading in readings),
             "temp_c": max((reading.temp_c for reading in readings if reading.temp_c is not None), default=None),
             "foreign_util": None if foreign is None else min(1.0, sum(foreign.values())),
             "foreign_pids": None
@@ -142,18 +136,5 @@ def summarise(
     )
 
 
-def _trees(roots: Iterable[int]) -> set[int]:
-    found = set(roots)
-    for root in tuple(found):
-        with contextlib.suppress(psutil.Error):
-            found.update(child.pid for child in psutil.Process(root).children(recursive=True))
-    return found
-
-
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vibeserve_cpu import host
 from vibeserve_metal.telemetry import FOREIGN_SHARE
 from vibeserve_tui.backend import GateCheck, Telemetry
 
-SWAP_LIMIT = 64 << 20
 CLOCK_FALL = 0.10
 FOREIGN_VOID = 0.25
 """During a measurement a window that is redrawn is only worth a warning; a second program at work is not."""
@@ -20,30 +20,26 @@ BUSY = 0.50
 
 
 def ready(recent: Sequence[Telemetry]) -> GateCheck:
-    reasons = [*_unread(recent), *_host(recent)]
+    reasons = [*_unread(recent), *_machine(recent)]
     if (busy := _foreign(recent)) > FOREIGN_SHARE:
         reasons.append(f"other processes use {busy:.0%} of the GPU, limit {FOREIGN_SHARE:.0%}")
-    level = max((sample.thermal_level for sample in recent if sample.thermal_level is not None), default=0)
-    if level > 0:
-        reasons.append(f"the machine is warm (thermal level {level}): let it cool down")
+    reasons += _warm(recent)
     return GateCheck(ok=not reasons, reasons=tuple(reasons))
 
 
 def trusted(during: Sequence[Telemetry]) -> GateCheck:
     if not during:
         return GateCheck(ok=False, reasons=("there is no telemetry of this time",))
-    reasons = [*_unread(during), *_host(during)]
+    reasons = [*_unread(during), *_machine(during)]
     warnings: list[str] = []
     if (busy := _foreign(during)) > FOREIGN_SHARE:
         told = f"other processes used {busy:.0%} of the GPU"
         (reasons if busy > FOREIGN_VOID else warnings).append(told)
-    levels = [sample.thermal_level for sample in during if sample.thermal_level is not None]
-    if levels and levels[-1] > levels[0]:
-        reasons.append(f"the machine grew warm: thermal level {levels[0]} to {levels[-1]}")
+    reasons += _warm(during)
     clocks = [s.clock_mhz for s in during if s.clock_mhz and (s.util or 0.0) >= BUSY]
     if clocks and clocks[-1] < (1 - CLOCK_FALL) * clocks[0]:
         reasons.append(f"the GPU's clock fell from {clocks[0]:.0f} to {clocks[-1]:.0f} MHz")
-    if not levels:
+    if during[-1].thermal_level is None:
         warnings.append("the thermal level could not be read")
     return GateCheck(ok=not reasons, reasons=tuple(reasons), warnings=tuple(warnings))
 
@@ -53,14 +49,16 @@ def _unread(series: Sequence[Telemetry]) -> list[str]:
     return [] if any(sample.util is not None for sample in series[-1:]) else ["nothing could be read from the GPU"]
 
 
+def _warm(series: Sequence[Telemetry]) -> list[str]:
+    """As strict during a measurement as before it: one that grew warm in an earlier block is warm in the next ones too."""
+    level = max((sample.thermal_level or 0 for sample in series[1:] or series), default=0)
+    return [f"the machine is warm (thermal level {level}): let it cool down"] if level else []
+
+
 def _foreign(series: Sequence[Telemetry]) -> float:
-    shares = [sample.foreign_util for sample in series if sample.foreign_util is not None]
-    return sum(shares) / len(shares) if shares else 0.0
+    return host.mean(sample.foreign_util for sample in series) or 0.0
 
 
-def _host(series: Sequence[Telemetry]) -> list[str]:
-    swap = [sample.swap_used for sample in series if sample.swap_used is not None]
-    reasons = ["swap is growing"] if swap and max(swap) - swap[0] > SWAP_LIMIT else []
-    if any(sample.on_battery for sample in series):
-        reasons.append("on battery")
-    return reasons + (["Low Power Mode is on"] if any(sample.low_power_mode for sample in series) else [])
+def _machine(series: Sequence[Telemetry]) -> list[str]:
+    saving = any(sample.low_power_mode for sample in series)
+    return [*host.faults(series), *(["Low Power Mode is on"] if saving else [])]
