@@ -116,10 +116,10 @@ async def test_what_did_not_win_may_have_children_that_do(folder, full):
     assert fruitful & {1, 2}
 
 
-async def test_the_same_seed_breeds_the_same_children_and_another_one_does_not(folder, full):
+async def test_the_same_seed_breeds_the_same_children_and_another_one_does_not(folder, briefing):
     async def titles(name: str, seed: int) -> list[str]:
-        search = open_search(folder / name, "evolve", full, seed=seed)
-        return [record.task.title for record in await play(search, 3)]
+        search = open_search(folder / name, "evolve", briefing, seed=seed)
+        return [record.task.title for record in await play(search, 2)]
 
     first = await titles("a", 1)
     assert await titles("b", 1) == first
@@ -171,13 +171,13 @@ def test_a_hypothesis_speaks_of_the_champion_that_the_child_will_meet(bred):
 # ---- faults -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_fault_in_breeding_one_parent_is_told_and_another_one_is_taken(folder, full):
+async def test_a_fault_in_breeding_one_parent_is_told_and_another_one_is_taken(folder, briefing):
     def fault(facts: MutationFacts) -> None:
         if facts.situation.champion.round == 1:
             raise ZeroDivisionError("no child of round 1")
 
-    search = open_search(folder, "evolve", full, Voice(Faulty(fault), "playbook"))
-    records = await play(search, 6)
+    search = open_search(folder, "evolve", briefing, Voice(Faulty(fault), "playbook"))
+    records = await play(search, 3)
     assert 1 not in {record.task.parent for record in records}
     assert any("no child of round 1" in warning for warning in search.run.state.warnings)
 
@@ -293,7 +293,7 @@ async def test_a_model_makes_the_child_and_states_its_claim(folder, full):
 async def test_a_model_sees_the_inspirations_and_what_went_wrong_before(folder, full):
     search, desk = written(folder, full, Writer())
     search.judge = ToldJudge(frozenset({3}))
-    for _ in range(6):
+    for _ in range(5):
         task = await search.plan()
         record = await search.play(task)
         words = desk.commissions[-1].words

@@ -107,7 +107,10 @@ async def test_an_issue_that_fails_as_often_as_allowed_is_blocked_with_the_reaso
     issue = search.run.state.issues[name]
     assert record.attempts == 3
     assert (issue.status, issue.mechanism) == ("blocked", "failed: 3 of 64 answers differ")
-    assert await search.plan() == f"all that is left on the board is blocked: {name} answer faster: {issue.mechanism}"
+    assert await search.plan() == (
+        f"all that is left on the board is blocked ({name} answer faster: {issue.mechanism}), and no further one was filed: "
+        "it is fast enough"
+    )
 
 
 async def test_with_attempts_left_it_is_tried_again_and_told_what_was_wrong(search):
@@ -154,7 +157,7 @@ async def test_what_was_filed_before_is_not_filed_again(search, orchestrator):
     orchestrator.drafts = [IssueDraft(title="an idea")]
     await search.play(await search.plan())
     orchestrator.drafts = [IssueDraft(title="an idea")]
-    assert "files nothing that is new" in await search.plan()
+    assert "has nothing that is new" in await search.plan()
     assert len(search.run.state.issues) == 1
 
 
@@ -194,7 +197,8 @@ async def test_a_recipe_whose_way_is_closed_is_blocked_with_what_closed_it(folde
     name = file(search, "batches", skill="continuous-batching")
     search.judge = ToldJudge(frozenset({1}))
     await search.play(await search.plan())
-    assert await search.plan() == (f"all that is left on the board is blocked: {name} batches: needs engine.runner")
+    reason = await search.plan()
+    assert reason.startswith(f"all that is left on the board is blocked ({name} batches: needs engine.runner), and no ")
 
 
 async def test_an_issue_whose_recipe_came_in_on_the_way_to_another_is_done(folder, briefing):

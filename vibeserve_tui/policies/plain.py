@@ -7,7 +7,7 @@ or when all that is left is blocked, the search is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import Role
@@ -81,11 +81,19 @@ class Policy:
                 fault = str(error)
                 self._run.emit(ev.Warned(text=f"nothing was filed: {fault}"))
                 continue
-            filed = 0
-            for draft in _drafts(reply):
-                filed += self._file(draft) if filed < self._settings().further else False
-            return "" if filed else reply.stop_reason or "the orchestrator files nothing that is new"
+            if self._file_some(_drafts(reply)):
+                return ""
+            return reply.stop_reason or "the orchestrator has nothing that is new"
         return f"the orchestrator filed nothing in {REQUESTS} attempts: {fault}"
+
+    def _file_some(self, drafts: Iterable[IssueDraft]) -> int:
+        """How many were filed, at most as many as the settings allow."""
+        filed = 0
+        for draft in drafts:
+            if filed == self._settings().further:
+                break
+            filed += self._file(draft)
+        return filed
 
     def _file(self, draft: IssueDraft) -> bool:
         """File it, or open it again where a recipe that did not make it may return; whether that changed the board."""
@@ -104,10 +112,9 @@ class Policy:
     def _why_over(self, reason: str) -> str:
         """In words; what is blocked stands for itself, so that a person can unblock it."""
         blocked = [issue for issue in self._run.state.issues.values() if issue.status is ev.IssueStatus.BLOCKED]
-        if not blocked:
-            return f"no issue is open, and no further one was filed: {reason}"
         reasons = "; ".join(f"{issue.id} {issue.title}: {issue.mechanism}" for issue in sorted(blocked, key=_age))
-        return f"all that is left on the board is blocked: {reasons}"
+        left = f"all that is left on the board is blocked ({reasons})" if blocked else "no issue is open"
+        return f"{left}, and no further one was filed: {reason}" if reason else left
 
     # ---- learning -----------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ MOST_VOIDS = 2
 Made = TypeVar("Made")
 
 
-class Workshop(Protocol):
+class Maker(Protocol):
     """What turns a task or a changed workspace into an attempt."""
 
     async def implement(self, work: Work) -> ev.AttemptCommitted: ...
@@ -52,12 +52,12 @@ class Mutator:
     """Without a workplace it breeds as the playbook does; with one it asks a model."""
 
     def __init__(
-        self, run: Run, voice: Voice, briefing: Briefing, workshop: Workshop, workplace: Workplace | None = None
+        self, run: Run, voice: Voice, briefing: Briefing, maker: Maker, workplace: Workplace | None = None
     ) -> None:
         self._run = run
         self._voice = voice
         self._briefing = briefing
-        self._workshop = workshop
+        self._maker = maker
         self._workplace = workplace
 
     async def propose(self, parent: int, inspirations: Sequence[int], *, draw: str) -> ev.TaskPlan | str:
@@ -69,7 +69,7 @@ class Mutator:
     async def implement(self, work: Work) -> ev.AttemptCommitted:
         """Make the child. Raises AgentError for whatever keeps it from being one, also when it exists already."""
         writes = work.task.kind == "agent" and self._workplace
-        made = self._written(writes, work) if writes else self._workshop.implement(work)
+        made = self._written(writes, work) if writes else self._maker.implement(work)
         committed = await _survived(self._run, made)
         twin = self._twin(committed.tree)
         if twin is not None and work.task.kind != "ablation":
@@ -150,7 +150,7 @@ class Mutator:
         await asyncio.to_thread(remove_caches, run.dir.workspace)
         idea = "" if report.inspiration is None else f", an idea of round {report.inspiration}"
         account = ImplReport(summary=f"{report.kind}{idea}: {report.summary}"[:8000], changes=report.changes)
-        committed = await asyncio.to_thread(self._workshop.commit, work, account)
+        committed = await asyncio.to_thread(self._maker.commit, work, account)
         hypothesis = ev.Hypothesis(id=f"H{work.round}", **report.hypothesis.model_dump())
         return committed.model_copy(update={"hypothesis": hypothesis})
 
