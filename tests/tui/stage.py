@@ -80,9 +80,9 @@ async def stage(
         yield opened
 
 
-def assert_snapshot(name: str, text: str) -> None:
+def assert_snapshot(name: str, text: str, *, kind: str = "txt") -> None:
     """Compare with the stored screen; with the environment variable set, store it instead."""
-    path = SNAPSHOTS / f"{name}.txt"
+    path = SNAPSHOTS / f"{name}.{kind}"
     if os.environ.get(UPDATE):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
