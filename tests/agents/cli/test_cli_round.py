@@ -71,7 +71,8 @@ def voices(cli: str, url: str, key: str, launcher: Launcher) -> dict[str, Voice]
     return dict.fromkeys(ROLES, load_voice(settings, launcher))
 
 
-@pytest.mark.parametrize("cli", [ALL[0], *(pytest.param(cli, marks=pytest.mark.slow) for cli in ALL[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("cli", ALL)
 async def test_an_honest_round_is_kept_through_a_cli(
     stage: Stage, own_launcher: Launcher, fakes: None, key: str, cli: str
 ) -> None:
@@ -82,7 +83,8 @@ async def test_an_honest_round_is_kept_through_a_cli(
     assert stage.run.state.usd > 0
 
 
-@pytest.mark.parametrize("cli", [*(pytest.param(cli, marks=pytest.mark.slow) for cli in ALL[:3]), ALL[3]])
+@pytest.mark.slow
+@pytest.mark.parametrize("cli", ALL)
 async def test_a_cheating_implementer_is_rejected_through_a_cli(
     stage: Stage, own_launcher: Launcher, fakes: None, key: str, cli: str
 ) -> None:

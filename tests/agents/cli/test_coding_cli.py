@@ -12,7 +12,9 @@ import pytest
 
 from tests.agents.cli.conftest import ALL, KEY, Report, Stage, carrying_a_cookie
 from tests.execution.conftest import eventually
+from tests.fakes.llm import Call, FakeLLM, Turn
 from vibeserve_tui.agents.cli.claude import Claude
+from vibeserve_tui.agents.cli.gateway import STAND_IN
 from vibeserve_tui.agents.cli.opencode import OpenCode
 from vibeserve_tui.agents.cli.process import COOKIE, sweep
 from vibeserve_tui.agents.coding_cli import Agent
@@ -254,17 +256,26 @@ async def test_the_sweep_finds_whoever_carries_the_cookie_and_nobody_else() -> N
 
 
 @pytest.mark.parametrize("cli", ALL)
-async def test_a_cli_gets_its_key_by_one_variable_and_it_is_never_repeated(stage: Stage, cli: str) -> None:
-    if cli == "opencode":
-        stage.settings = {"model": "openai/m"}
-    events, result = await stage.ask(cli, ["tell_start"], ["run", f"echo {KEY}"], ["end", f"quota of {KEY} is used up"])
+async def test_the_key_reaches_the_server_and_never_the_program(stage: Stage, cli: str) -> None:
+    with FakeLLM([Turn(calls=[Call("bash", {"command": "env; cat /proc/*/environ $HOME/* 2>&1"})]), Turn()]) as server:
+        stage.settings = {"base_url": server.url}
+        stage.limits = replace(stage.limits, nudges=0)
+        events, result = await stage.ask(cli, thinks=True)
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    assert STAND_IN in repr(events)
+    assert KEY not in repr(events)
+    assert "[key]" not in repr(events)
+    assert result.status == "no_submit"
+
+
+async def test_where_no_server_is_known_the_program_gets_the_key_and_it_is_never_repeated(stage: Stage) -> None:
+    stage.settings = {"model": "somebody/m"}
+    events, result = await stage.ask("opencode", ["tell_start"], ["run", f"echo {KEY}"], ["end", f"quota of {KEY}"])
     assert result.status == "rate_limited"
     assert KEY not in repr(events)
     assert KEY not in repr(result)
     started = json.loads(said(events)[0])
-    assert KEY[:8] not in " ".join(started["argv"])
-    carriers = [name for name, value in started["environment"].items() if "[key]" in value]
-    assert len(carriers) == 1
+    assert [name for name, value in started["environment"].items() if "[key]" in value] == ["TEST_KEY"]
 
 
 @pytest.mark.parametrize("cli", ALL)

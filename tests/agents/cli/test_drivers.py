@@ -17,7 +17,7 @@ from vibeserve_tui.agents.protocol import Tokens
 GOLDEN = Path(__file__).parents[2] / "fakes_cli" / "golden"
 CALL = Call(
     model="m", effort="high", system="You are.", workspace=Path("/ws"), writable=True, home=Path("/home/x"),
-    tools_url="http://127.0.0.1:1/secret", base_url="http://127.0.0.1:2/v1", key="sk-0123456789", key_variable="SOME_KEY",
+    tools_url="http://127.0.0.1:1/secret", base_url="http://127.0.0.1:2/v1", own_server=True, key="sk-0123456789", key_variable="SOME_KEY",
     turns=7, usd=1.5,
 )  # fmt: skip
 
@@ -85,6 +85,19 @@ def test_opencode_is_left_nothing_to_ask() -> None:
     settings = json.loads(DRIVERS["opencode"]().command(CALL).env["OPENCODE_CONFIG_CONTENT"])
     assert set(settings["permission"].values()) == {"allow", "deny"}
     assert settings["provider"]["vibeserve"]["options"]["baseURL"] == CALL.base_url
+
+
+def test_opencode_keeps_the_models_own_provider_where_no_server_is_named() -> None:
+    command = DRIVERS["opencode"]().command(replace(CALL, model="anthropic/claude", own_server=False))
+    settings = json.loads(command.env["OPENCODE_CONFIG_CONTENT"])
+    assert command.argv[command.argv.index("-m") + 1] == "anthropic/claude"
+    assert list(settings["provider"]) == ["anthropic"]
+    assert settings["provider"]["anthropic"]["options"]["baseURL"] == CALL.base_url
+
+
+@pytest.mark.parametrize("cli", ALL)
+def test_the_usual_server_of_each_cli_is_known(cli: str) -> None:
+    assert DRIVERS[cli]().endpoint("anthropic/claude").startswith("https://")
 
 
 def test_each_cli_counts_tokens_in_its_own_way() -> None:

@@ -6,6 +6,7 @@ Not part of any other suite: `pytest -m cli_real` with claude, codex, opencode a
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 from tests.agents.cli.conftest import ALL, Report, Stage, carrying_a_cookie
 from tests.agents.cli.fake_gemini import FakeGemini
 from tests.fakes.llm import Call, FakeLLM, Request, Turn
+from vibeserve_tui.agents.cli.gateway import STAND_IN
 from vibeserve_tui.agents.protocol import Limits, Said, Used
 from vibeserve_tui.execution.launcher import Launcher
 
@@ -83,7 +85,7 @@ def say(text: str) -> Step:
 
 
 ROUND = [
-    run("echo 'speed = 2' > server.py && cat server.py"),
+    run("echo 'speed = 2' > server.py && cat server.py && cat /proc/*/environ | tr '\\0' '\\n'"),
     call("note", text="hello"),
     call("submit", changed="many"),
     call("submit", summary="done", changed=1),
@@ -133,6 +135,12 @@ async def test_a_real_cli_plays_a_round(real: Stage, cli: str) -> None:
     answered = [request for request in player.seen if any("submit" in name for name in tool_names(request))]
     assert real.ledger.spent.total >= 120 * (len(answered) - 1)
     assert "You are a role." in str(answered[0].body)
+    # The key reaches the server and never the program, which prints its whole environment.
+    key = os.environ["TEST_KEY"]
+    assert key in str(answered[0].headers)
+    assert STAND_IN in calls[0].output
+    assert key not in repr(events)
+    assert "[key]" not in repr(events)
 
 
 @pytest.mark.parametrize("cli", ALL)

@@ -57,15 +57,15 @@ async def call(url: str, *calls: tuple[str, dict[str, Any]]) -> list[tuple[str, 
 async def test_tools_are_listed_with_their_schemas() -> None:
     from mcp import Client
 
-    async with serve_http(Desk(Diary().tools())) as url, Client(url) as client:
+    async with serve_http(Desk(Diary().tools())) as address, Client(address.tools) as client:
         listed = (await client.list_tools()).tools
     assert [tool.name for tool in listed] == ["write", "look", "fail"]
     assert listed[0].input_schema["required"] == ["text"]
 
 
 async def test_wrong_arguments_unknown_tools_and_failures_are_answers() -> None:
-    async with serve_http(Desk(Diary().tools())) as url:
-        answers = await call(url, ("write", {"txt": "x"}), ("nothing", {}), ("fail", {"text": "x"}))
+    async with serve_http(Desk(Diary().tools())) as address:
+        answers = await call(address.tools, ("write", {"txt": "x"}), ("nothing", {}), ("fail", {"text": "x"}))
     assert [error for _, error in answers] == [True] * 3
     assert "text: Field required" in answers[0][0]
     assert "there are write, look, fail" in answers[1][0]
@@ -74,24 +74,24 @@ async def test_wrong_arguments_unknown_tools_and_failures_are_answers() -> None:
 
 async def test_calls_that_write_run_one_by_one_and_others_side_by_side() -> None:
     diary = Diary()
-    async with serve_http(Desk(diary.tools())) as url:
-        await call(url, *(("write", {"text": str(n)}) for n in range(3)))
+    async with serve_http(Desk(diary.tools())) as address:
+        await call(address.tools, *(("write", {"text": str(n)}) for n in range(3)))
         assert diary.most_at_once == 1
-        await call(url, *(("look", {"text": str(n)}) for n in range(3)))
+        await call(address.tools, *(("look", {"text": str(n)}) for n in range(3)))
         assert diary.most_at_once == 3
 
 
 async def test_who_does_not_know_the_address_gets_nothing() -> None:
-    async with serve_http(Desk(Diary().tools())) as url:
-        root = url.rpartition("/")[0]
-        for address in (root, f"{root}/mcp", f"{url}x"):
+    async with serve_http(Desk(Diary().tools())) as address:
+        host = address.root.rpartition("/")[0]
+        for url in (host, f"{host}/tools", f"{address.tools}x", address.root, f"{address.model}/v1"):
             with pytest.raises(urllib.error.HTTPError) as refused:
-                await asyncio.to_thread(urllib.request.urlopen, address)
+                await asyncio.to_thread(urllib.request.urlopen, url)
             assert refused.value.code == 404
 
 
 async def test_nobody_listens_afterwards() -> None:
-    async with serve_http(Desk([])) as url:
+    async with serve_http(Desk([])) as address:
         pass
     with pytest.raises(urllib.error.URLError, match="refused"):
-        await asyncio.to_thread(urllib.request.urlopen, url)
+        await asyncio.to_thread(urllib.request.urlopen, address.tools)

@@ -38,6 +38,7 @@ from vibeserve_tui.agents.protocol import Status, Tokens
 READING = ("Bash", "Read", "Glob", "Grep")
 WRITING = ("Edit", "Write")
 _ENDS: Mapping[str, Status] = {"error_max_turns": "turns", "error_max_budget_usd": "budget"}
+ENDPOINT = "https://api.anthropic.com"
 
 
 class Claude:
@@ -46,6 +47,9 @@ class Claude:
     key_variable = "ANTHROPIC_API_KEY"
     login: tuple[Login, ...] = (Login(".claude/.credentials.json", ".credentials.json"),)
     silence_s = SILENCE_S
+
+    def endpoint(self, model: str) -> str:  # noqa: ARG002 - one for all
+        return ENDPOINT
 
     def command(self, call: Call) -> Command:
         tools = READING + (WRITING if call.writable else ())

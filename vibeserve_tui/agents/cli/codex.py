@@ -42,6 +42,9 @@ class Codex:
     login: tuple[Login, ...] = (Login(".codex/auth.json", "auth.json"),)
     silence_s = SILENCE_S
 
+    def endpoint(self, model: str) -> str:  # noqa: ARG002 - one for all
+        return ENDPOINT
+
     def command(self, call: Call) -> Command:
         settings: dict[str, JsonValue] = {
             "model_instructions_file": str(call.home / "system.md"),

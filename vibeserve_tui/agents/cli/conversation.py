@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,11 +33,12 @@ from vibeserve_tui.agents.cli.driver import (
     Turn,
     failure,
 )
+from vibeserve_tui.agents.cli.gateway import STAND_IN, gateway_to
 from vibeserve_tui.agents.cli.handed_in import HandedIn
 from vibeserve_tui.agents.cli.process import COOKIE, Stalled, TimeIsUp, Watch, talk
 from vibeserve_tui.agents.cli.program import Program
 from vibeserve_tui.agents.cli.spending import Meter
-from vibeserve_tui.agents.cli.tool_server import Desk, serve_http
+from vibeserve_tui.agents.cli.tool_server import Address, Desk, serve_http
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Brief, Result, Said, Used
 from vibeserve_tui.errors import AgentError, BudgetSpent, SandboxError
 from vibeserve_tui.events import ToolCall, VoiceSettings
@@ -61,6 +62,11 @@ class Terms:
     settings: VoiceSettings
     key: str = field(default="", repr=False)
 
+    @property
+    def upstream(self) -> str:
+        """Where requests go that get the key on the way; "" without a key, or where the server is not known."""
+        return (self.settings.base_url or self.driver.endpoint(self.settings.model)) if self.key else ""
+
 
 @asynccontextmanager
 async def opened(terms: Terms, request: AgentRequest) -> AsyncIterator[Conversation]:
@@ -78,8 +84,11 @@ async def opened(terms: Terms, request: AgentRequest) -> AsyncIterator[Conversat
     login = () if terms.key or terms.settings.auth == "none" else terms.driver.login
     lent = program.lend(login, home)
     try:
-        async with serve_http(desk) as url:
-            yield Conversation(terms, request, brief, launcher, folder, desk, submission, url)
+        async with AsyncExitStack() as stack:
+            upstream = terms.upstream
+            gateway = await stack.enter_async_context(gateway_to(upstream, terms.key)) if upstream else None
+            address = await stack.enter_async_context(serve_http(desk, gateway))
+            yield Conversation(terms, request, brief, launcher, folder, desk, submission, address)
             await asyncio.to_thread(handed_in.restore)
     finally:
         program.give_back(login, home, lent)
@@ -95,7 +104,7 @@ class Conversation:
     folder: Path
     desk: Desk
     submission: Submission
-    tools_url: str
+    address: Address
     meter: Meter = field(init=False)
     failed: Failed | None = None
     session: str = ""
@@ -260,9 +269,10 @@ class Conversation:
             workspace=self.brief.workspace,
             writable=self.brief.writable,
             home=self.folder / "home",
-            tools_url=self.tools_url,
-            base_url=settings.base_url,
-            key=self.terms.key,
+            tools_url=self.address.tools,
+            base_url=self.address.model if self.terms.upstream else settings.base_url,
+            own_server=bool(settings.base_url),
+            key=STAND_IN if self.terms.upstream else self.terms.key,
             key_variable=settings.api_key_env,
             turns=limits.turns,
             usd=limits.usd,

@@ -39,8 +39,10 @@ class Call:
     tools_url: str
     """Where the tool server listens; whoever knows the address may call it."""
     base_url: str = ""
+    own_server: bool = False
+    """The address was named by the operator; else it stands for the CLI's usual one."""
     key: str = field(default="", repr=False)
-    """"" uses the login of whoever runs us."""
+    """"" uses the login of whoever runs us. Where there is a gateway, this is only a stand-in."""
     key_variable: str = ""
     """What the operator calls the variable of the key."""
     turns: int = 60
@@ -149,6 +151,9 @@ class Driver(Protocol):
     """Read by the CLI itself; the default name of the key's variable."""
     login: tuple[Login, ...]
     silence_s: float
+
+    def endpoint(self, model: str) -> str:
+        """Where it finds that model unless told otherwise; "" where that is not known."""
 
     def command(self, call: Call) -> Command: ...
 

@@ -37,6 +37,7 @@ ASIDE = (
     "ask_user",
 )  # fmt: skip
 """Off for every role. (A list of what is on would switch off tools of MCP servers.)"""
+ENDPOINT = "https://generativelanguage.googleapis.com"
 
 
 class Gemini:
@@ -48,6 +49,9 @@ class Gemini:
         Login(".gemini/google_accounts.json", ".gemini/google_accounts.json"),
     )
     silence_s = SILENCE_S
+
+    def endpoint(self, model: str) -> str:  # noqa: ARG002 - one for all
+        return ENDPOINT
 
     def command(self, call: Call) -> Command:
         argv = ["-o", "stream-json", "--approval-mode", "yolo", "--skip-trust"]

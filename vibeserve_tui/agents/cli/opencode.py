@@ -32,6 +32,8 @@ from vibeserve_tui.agents.cli.driver import (
 from vibeserve_tui.agents.protocol import Tokens
 
 LONGEST_TOOL_S = 660.0
+ENDPOINTS = {"anthropic": "https://api.anthropic.com/v1", "openai": "https://api.openai.com/v1"}
+"""Of the providers that a model's name may begin with."""
 
 
 class OpenCode:
@@ -41,6 +43,9 @@ class OpenCode:
     """It depends on the model's provider."""
     login: tuple[Login, ...] = (Login(".local/share/opencode/auth.json", "data/opencode/auth.json"),)
     silence_s = LONGEST_TOOL_S
+
+    def endpoint(self, model: str) -> str:
+        return ENDPOINTS.get(model.partition("/")[0], "")
 
     def command(self, call: Call) -> Command:
         argv = ["run", "--format", "json", "--dir", str(call.workspace), "--title", SERVER, "--agent", SERVER]
@@ -53,7 +58,7 @@ class OpenCode:
             "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
             "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
             "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
-            "OPENCODE_DISABLE_MODELS_FETCH": "1" if call.base_url else "",
+            "OPENCODE_DISABLE_MODELS_FETCH": "1" if call.own_server else "",
             **{f"XDG_{kind.upper()}_HOME": str(call.home / kind) for kind in ("config", "data", "state", "cache")},
         }
         if call.key:
@@ -85,7 +90,7 @@ class OpenCode:
 
 
 def _model(call: Call) -> str:
-    return f"{SERVER}/{call.model}" if call.base_url else call.model
+    return f"{SERVER}/{call.model}" if call.own_server else call.model
 
 
 def _settings(call: Call) -> dict[str, JsonValue]:
@@ -104,10 +109,11 @@ def _settings(call: Call) -> dict[str, JsonValue]:
     if call.base_url:
         options: dict[str, JsonValue] = {"baseURL": call.base_url}
         options |= {"apiKey": f"{{env:{KEY_VARIABLE}}}"} if call.key else {}
-        settings["provider"] = {
-            SERVER: {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {call.model: {}}}
-        }
-        settings["small_model"] = _model(call)
+        settings["provider"] = {call.model.partition("/")[0]: {"options": options}}
+        if call.own_server:
+            models: dict[str, JsonValue] = {call.model: {}}
+            settings["provider"] = {SERVER: {"npm": "@ai-sdk/openai-compatible", "options": options, "models": models}}
+            settings["small_model"] = _model(call)
     return settings
 
 

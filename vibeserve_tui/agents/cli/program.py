@@ -16,7 +16,7 @@ from vibeserve_tui.agents.cli.driver import Login
 from vibeserve_tui.errors import EnvironmentFault
 
 PASSED_ON = (
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
     "NODE_EXTRA_CA_CERTS", "TZ",
 )  # fmt: skip
 """All that a CLI inherits of our environment: how to reach the network."""
@@ -51,7 +51,10 @@ def find(name: str, package: str) -> Program:
 
 
 def environment() -> Mapping[str, str]:
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"NO_COLOR": "1", "TERM": "dumb"}
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    # Ours are on this machine, whatever stands between it and the rest of the world.
+    direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1,localhost")))
+    return passed_on | {"NO_PROXY": direct, "no_proxy": direct, "NO_COLOR": "1", "TERM": "dumb"}
 
 
 def _home_of(program: Path) -> Path:

@@ -2,6 +2,7 @@
 
 It offers what it is given and nothing else; arguments are validated before a tool sees them, calls that change
 something run one after the other. Over HTTP the address itself is the secret: CLIs differ in which headers they send.
+Beside the tools stands the gateway to the model, where there is one.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import contextlib
 import hmac
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from vibeserve_tui.agents.cli.answer import faults
 from vibeserve_tui.agents.cli.driver import SERVER
+from vibeserve_tui.agents.cli.gateway import Gateway, Receive, Scope, Send
 from vibeserve_tui.agents.protocol import Tool, ToolError
 from vibeserve_tui.errors import EnvironmentFault
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 Refusal = Callable[[ValidationError], str]
 START_S = 10.0
+TOOLS, MODEL = "/tools", "/model"
 
 
 class Desk:
@@ -106,32 +110,50 @@ async def serve_stdio(desk: Desk, instructions: str) -> None:
         await server.run(reading, writing, server.create_initialization_options())
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """For whoever knows it."""
+
+    root: str
+
+    @property
+    def tools(self) -> str:
+        return f"{self.root}{TOOLS}"
+
+    @property
+    def model(self) -> str:
+        return f"{self.root}{MODEL}"
+
+
 @asynccontextmanager
-async def serve_http(desk: Desk) -> AsyncIterator[str]:
-    """Yields the address under which the tools can be called, by whoever knows it, until the context ends."""
+async def serve_http(desk: Desk, gateway: Gateway | None = None) -> AsyncIterator[Address]:
+    """Until the context ends."""
     path = f"/{secrets.token_urlsafe(32)}"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stop, ready = asyncio.Event(), asyncio.Event()
         # In a task of its own: the server's task groups must be left by the task that entered them.
-        serving = asyncio.create_task(_serve(desk, path, listener, ready, stop))
+        serving = asyncio.create_task(_serve(Routes(path, desk, gateway), listener, ready, stop))
         waiting = asyncio.create_task(ready.wait())
         try:
             await asyncio.wait({serving, waiting}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}{path}"
+            yield Address(f"http://127.0.0.1:{listener.getsockname()[1]}{path}")
         finally:
             waiting.cancel()
             stop.set()
             await asyncio.gather(serving, waiting, return_exceptions=True)
 
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+@dataclass(frozen=True, slots=True)
+class Routes:
+    secret: str
+    """First part of every path; without it there is nothing."""
+    desk: Desk
+    gateway: Gateway | None
 
 
-async def _serve(desk: Desk, path: str, listener: socket.socket, ready: asyncio.Event, stop: asyncio.Event) -> None:
+async def _serve(routes: Routes, listener: socket.socket, ready: asyncio.Event, stop: asyncio.Event) -> None:
     import uvicorn
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
@@ -141,16 +163,21 @@ async def _serve(desk: Desk, path: str, listener: socket.socket, ready: asyncio.
             """They are the engine's."""
             yield
 
-    manager = StreamableHTTPSessionManager(server_of(desk), json_response=True, stateless=True)
+    manager = StreamableHTTPSessionManager(server_of(routes.desk), json_response=True, stateless=True)
 
-    async def only_here(scope: Scope, receive: Receive, send: Send) -> None:
-        if hmac.compare_digest(str(scope["path"]), path):
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        path = str(scope["path"])
+        known = hmac.compare_digest(path[: len(routes.secret)].encode(), routes.secret.encode())
+        rest = path[len(routes.secret) :] if known else ""
+        if rest == TOOLS:
             await manager.handle_request(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 404, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        elif rest.startswith(f"{MODEL}/") and routes.gateway is not None:
+            await routes.gateway.pass_on(rest.removeprefix(MODEL), scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
 
-    settings = uvicorn.Config(only_here, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    settings = uvicorn.Config(route, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = QuietServer(settings)
     async with manager.run():
         serving = asyncio.create_task(server.serve(sockets=[listener]))

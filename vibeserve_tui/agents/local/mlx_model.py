@@ -73,8 +73,9 @@ def _compiler(tokenizer: Wrapper, vocabulary: int) -> Callable[[dict[str, JsonVa
     compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo.from_huggingface(plain, vocab_size=vocabulary))
 
     def compiled(schema: dict[str, JsonValue]) -> _Mask:
-        bits = xgrammar.allocate_token_bitmask(1, vocabulary)
-        return _Mask(xgrammar.GrammarMatcher(compiler.compile_json_schema(json.dumps(schema))), bits)
+        # Where blanks are free, a weak model writes nothing else.
+        grammar = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+        return _Mask(xgrammar.GrammarMatcher(grammar), xgrammar.allocate_token_bitmask(1, vocabulary))
 
     return compiled
 
