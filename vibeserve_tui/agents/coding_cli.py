@@ -1,8 +1,8 @@
-"""Coding CLIs that the operator has installed play the roles that a model can play: claude, codex, gemini, opencode.
+"""Coding CLIs play the roles: claude, codex, gemini, opencode.
 
-The program runs in a box with the workspace, writable only for roles that may write, and with our tools over MCP. It is
-never asked to wait for a permission. An answer counts when it came through `submit` and fits the schema; exit codes and
-claims of success count for nothing, because the judge looks at the tree.
+Whichever the operator has installed. The program runs in a box with the workspace, writable only for roles that may
+write, and with our tools over MCP. It is never asked to wait for a permission. An answer counts when it came through
+`submit` and fits the schema; exit codes and claims of success count for nothing, because the judge looks at the tree.
 """
 
 from __future__ import annotations

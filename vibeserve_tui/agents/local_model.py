@@ -1,4 +1,4 @@
-"""A model on this machine, in a process of its own: a GGUF file through llama.cpp, or a folder through mlx-lm.
+"""A model on this machine, by llama.cpp (a GGUF file) or mlx-lm (a folder).
 
 It is loaded for one call and gone afterwards, so that it takes nothing from what is measured next. Small models get few
 tools and whole-file writes; one that cannot call tools is told apart before any role waits for it.

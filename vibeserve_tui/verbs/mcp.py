@@ -1,7 +1,7 @@
-"""mcp: a run as an MCP server on stdin and stdout, for coding assistants: board, memory, rounds, diffs and recipes.
+"""mcp: a run as an MCP server on stdin and stdout, for coding assistants.
 
-It reads like any client. What it may change: it files issues through the run's inbox, and applies recipes to the one
-folder that was named for that.
+Board, memory, rounds, diffs and recipes. It reads like any client. What it may change: it files issues through the
+run's inbox, and applies recipes to the one folder that was named for that.
 """
 
 from __future__ import annotations

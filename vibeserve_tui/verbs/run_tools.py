@@ -1,4 +1,4 @@
-"""The tools of `vibeserve mcp`: what roles use to look at their run, for anybody who is connected to it.
+"""The tools of `vibeserve mcp`: what roles use to look at their run.
 
 Before each call the journal is read on, so a server that lives for hours never tells of an old state.
 """

@@ -1,1 +1,1 @@
-"""Coding CLIs as agents: one driver a program, and one runner that starts, feeds, watches and ends them all."""
+"""Coding CLIs as agents: a driver for each program, one runner for them all."""

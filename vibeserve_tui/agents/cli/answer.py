@@ -1,4 +1,4 @@
-"""How a CLI hands in its answer: through the `submit` tool, or failing that as JSON in its last words.
+"""How a CLI hands in its answer: by the `submit` tool, or as JSON in its last words.
 
 Both are held against the role's schema; what does not fit is told with its reasons, never guessed at.
 """

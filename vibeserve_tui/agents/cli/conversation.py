@@ -1,4 +1,4 @@
-"""One question to a CLI: started, listened to, reminded if it stops without an answer, and paid for.
+"""One question to a CLI: started, listened to, reminded, paid for.
 
 Its folder is private and gone afterwards; in between it holds the configuration that switches off whatever would ask,
 update or read instructions from the workspace.

@@ -1,4 +1,4 @@
-"""What the coding CLIs have in common: what a driver is asked for, and what it makes of a program's output.
+"""What coding CLIs have in common: what a driver is asked, and what it hears.
 
 A driver is pure: it turns a call into a command line and a line of output into signals. It starts nothing, reads no
 clock and no environment, and never decides whether the work was good.

@@ -1,7 +1,8 @@
-"""The way to the model for a program that shall not know the key: its requests pass through here and get the key on the way.
+"""The way to the model for a program that shall not know the key.
 
-The program has a stand-in, which is worth nothing elsewhere. So neither it nor anything that it runs, which may well be
-a candidate's code, can read the key or take it away. Requests and replies pass as they are, byte by byte.
+Its requests pass through here and get the key on the way; what it holds itself is a stand-in, worth nothing elsewhere.
+So neither it nor anything that it runs, which may well be a candidate's code, can read the key or take it away.
+Requests and replies pass as they are, byte by byte.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The workspace as it was handed in: what a program still does to it after its answer was accepted does not count."""
+"""The workspace as it was handed in; what is done to it later does not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding an installed CLI, and what a box must show of the machine so that it can run there.
+"""Finding an installed CLI, and what a box must show so that it can run.
 
 Nothing is downloaded and nothing of the user's home is shown but the program itself: a login is lent as a copy.
 """

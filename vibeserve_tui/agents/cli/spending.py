@@ -1,4 +1,4 @@
-"""What a CLI costs: each reported turn is paid once, and the program's own total settles the rest.
+"""What a CLI costs: each reported turn is paid once, its total settles the rest.
 
 A CLI asks its model whenever it likes. The purse is asked before the program starts and again when the program is
 seen to begin another turn; the answer "no" ends the program.

@@ -1,4 +1,4 @@
-"""Our tools for programs that speak MCP: one server, over stdio or over HTTP on the loopback interface.
+"""Our tools for programs that speak MCP, over stdio or loopback HTTP.
 
 It offers what it is given and nothing else; arguments are validated before a tool sees them, calls that change
 something run one after the other. Over HTTP the address itself is the secret: CLIs differ in which headers they send.

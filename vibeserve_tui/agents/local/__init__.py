@@ -1,1 +1,1 @@
-"""Language models in a process of our own: two backends behind one small protocol, and actions forced into a grammar."""
+"""Models in a process of our own: two backends, actions forced into a grammar."""

@@ -1,7 +1,7 @@
-"""Actions of a small model: one JSON object a turn, `{"thought", "tool", "args"}`, whose form a grammar can force.
+"""Actions of a small model: one JSON object a turn, in a form that can be forced.
 
-The grammar is looser than the tools' own schemas, because grammar engines know less of JSON schema; whoever carries an
-action out validates it all the same.
+`{"thought", "tool", "args"}`. The grammar is looser than the tools' own schemas, because grammar engines know less of
+JSON schema; whoever carries an action out validates it all the same.
 """
 
 from __future__ import annotations

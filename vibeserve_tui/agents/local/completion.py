@@ -1,4 +1,4 @@
-"""What a local model is asked for and what it answers; also the lines that travel between engine and worker.
+"""What a local model is asked and answers; the lines between engine and worker.
 
 Cheap to import: the worker loads it beside a model, the engine beside everything else.
 """

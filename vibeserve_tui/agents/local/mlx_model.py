@@ -1,4 +1,4 @@
-"""mlx-lm in process: folders of safetensors, constrained by a token mask from xgrammar where that is installed."""
+"""mlx-lm in process: folders of safetensors, constrained by xgrammar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Can this model call tools? Asked once, before a role depends on it, and answered in one clear line."""
+"""Can this model call tools? Asked before a role depends on it."""
 
 from __future__ import annotations
 

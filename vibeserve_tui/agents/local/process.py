@@ -1,4 +1,4 @@
-"""The engine's hand on a worker: started for one conversation, asked line by line, gone afterwards."""
+"""The engine's hand on a worker: one for each conversation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A local model as a wire of the loop: the conversation as messages, one action a turn, forced by a grammar."""
+"""A local model as a wire of the loop: one action a turn, forced by a grammar."""
 
 from __future__ import annotations
 

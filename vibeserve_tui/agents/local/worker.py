@@ -1,6 +1,7 @@
-"""The process that holds a model: loads it, says what it can, answers one question a line until stdin ends.
+"""The process that holds a model and answers one question a line.
 
-It runs beside the engine, so that a model can neither block nor crash it, and its memory is free again afterwards.
+It loads the model, says what that can, and ends with its stdin. It runs beside the engine, so that a model can neither
+block nor crash it, and its memory is free again afterwards.
 """
 
 from __future__ import annotations
