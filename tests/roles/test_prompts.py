@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 from jinja2 import UndefinedError
 
 from tests.fakes import measured, open_run
@@ -41,6 +42,7 @@ from vibeserve_tui.roles.standing import (
     standing,
 )
 from vibeserve_tui.run_state import RunState
+from vibeserve_tui.state.memory import add_note
 from vibeserve_tui.state.run import Run
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
@@ -102,26 +104,34 @@ def run(tmp_path: Path) -> Run:
     return open_run(tmp_path, max_rounds=300)
 
 
-def play(run: Run, number: int, outcome: str = "reverted", **changes: object) -> None:
+def played(state: RunState, number: int, outcome: str = "reverted", **changes: object) -> list[ev.Event]:
+    """What a round leaves behind, as wordy as it may get."""
     task = ev.TaskPlan(title=f"idea {number}", kind="agent", family="schedule", parent=0)
     fields = {
         "number": number,
         "task": task,
         "outcome": outcome,
         "reason": "no gain " * 20,
-        "commit": run.state.champion_commit,
+        "commit": state.champion_commit,
     }
     record = ev.RoundRecord.model_validate(fields | {"measured": measured("rejected", ratio=0.99)} | changes)
     issue = ev.Issue(
         id=f"I-{number}", type="perf", title=f"idea {number}", status="abandoned", mechanism="no gain " * 10
     )
-    run.emit(ev.RoundFinished(record=record), ev.IssueChanged(issue=issue))
-    run.note("Dead ends", f"r{number} idea {number}: {'no gain ' * 10}")
-    run.emit(ev.OperatorNote(text=f"mind this, {number}: {'x' * 200}"))
+    memory = add_note(state.memory, "Dead ends", f"r{number} idea {number}: {'no gain ' * 10}")
+    return [
+        ev.RoundFinished(record=record),
+        ev.IssueChanged(issue=issue),
+        ev.MemoryChanged(text=memory, by="engine"),
+        ev.OperatorNote(text=f"mind this, {number}: {'x' * 200}"),
+    ]
 
 
-def orchestrator_words(run: Run, recipes: str) -> str:
-    state = run.state
+def play(run: Run, number: int, outcome: str = "reverted", **changes: object) -> None:
+    run.emit(*played(run.state, number, outcome, **changes))
+
+
+def orchestrator_words(state: RunState, recipes: str) -> str:
     return render(
         "orchestrator",
         standing=standing(state, rounds_left=3, seconds_left=300),
@@ -160,7 +170,7 @@ def test_what_an_orchestrator_is_asked(run: Run) -> None:
     play(run, 1, "kept", measured=measured(ratio=1.5))
     run.emit(ev.ChampionMoved(round=1, commit=run.state.champion_commit), profile)
     play(run, 2)
-    same("orchestrator", orchestrator_words(run, "within reach, best first:\nnone"))
+    same("orchestrator", orchestrator_words(run.state, "within reach, best first:\nnone"))
 
 
 def test_what_the_other_roles_are_asked(run: Run) -> None:
@@ -223,11 +233,13 @@ def test_the_public_folder_holds_goal_contract_and_prompts_and_nothing_of_the_ju
 
 
 def test_a_prompt_of_round_200_is_no_longer_than_one_of_round_40(run: Run, briefing: Briefing) -> None:
-    sizes = []
+    state, sizes = run.state, []
+    recipes = RecipeDesk(briefing.book, Situation(SPECIMEN)).listed()
     for number in range(1, 201):
-        play(run, number)
+        for event in played(state, number):
+            state.apply(ev.Record(seq=state.seq + 1, ts_wall=1.0, ts_mono=1.0, boot_id="b", event=event))
         if number in (40, 200):
-            sizes.append(len(orchestrator_words(run, RecipeDesk(briefing.book, Situation(SPECIMEN)).listed())))
+            sizes.append(len(orchestrator_words(state, recipes)))
     assert sizes[1] <= sizes[0] * 1.05
     assert sizes[1] < 20_000
 
@@ -248,12 +260,13 @@ def test_examples_in_prompts_cannot_contradict_the_schemas_because_there_are_non
         assert '{"' not in path.read_text("utf-8").replace("{{", "").replace("{%", ""), path.name
 
 
-def test_templates_ship_with_the_package() -> None:
-    """Hatchling takes whole folders: `only-include` names the package, and nothing of it is ignored by git."""
+def test_prompts_of_roles_and_backends_are_in_the_wheel() -> None:
     root = FOLDER.parents[2]
-    wheel = (root / "pyproject.toml").read_text("utf-8").split("[tool.hatch.build.targets.wheel]")[1]
-    assert 'only-include = ["vibeserve_tui", "backends"]' in wheel.split("[tool.")[0]
-    assert not re.search(r"\.j2|prompts|\.md", (root / ".gitignore").read_text("utf-8"))
+    packed = {file.distribution_path for file in WheelBuilder(str(root)).recurse_included_files()}
+    own = [f"vibeserve_tui/roles/prompts/{path.name}" for path in FOLDER.glob("*.j2")]
+    told = [path.relative_to(root / "backends").as_posix() for path in root.glob("backends/*/prompts/*.md")]
+    assert own and told
+    assert set(own + told) <= packed
 
 
 def test_a_run_without_rounds_has_words_too() -> None:
