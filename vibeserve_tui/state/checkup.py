@@ -15,7 +15,7 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.errors import RunError, StateDamaged, WorkspaceError
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state import durable
-from vibeserve_tui.state.journal import Journal, read_journal
+from vibeserve_tui.state.journal import Journal, Tail
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
 from vibeserve_tui.state.views import MEMORY_FILE, Views, render
 from vibeserve_tui.state.workspace import Store
@@ -54,15 +54,20 @@ def check_up(run: RunDir) -> Findings:
 def _records(run: RunDir) -> list[ev.Record]:
     """All whole records; of a damaged journal the good beginning is saved before the damage is raised."""
     records: list[ev.Record] = []
+    tail = Tail(run.journal)
     try:
-        records.extend(read_journal(run.journal))
+        while batch := tail.read():
+            records += batch
     except StateDamaged as damage:
+        records += tail.salvaged
         with run.journal.open("rb") as whole:
             durable.write_atomic(run.path / GOOD, b"".join(itertools.islice(whole, len(records))))
         raise StateDamaged(
             f"{damage.what}; its {len(records)} good records are in {GOOD}", where=damage.where,
             fix="keep a copy of the run, then put that file in the journal's place to resume from there",
         ) from damage  # fmt: skip
+    finally:
+        tail.close()
     if not records:
         raise RunError("the journal is empty", where=str(run.journal))
     return records

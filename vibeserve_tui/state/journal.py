@@ -129,6 +129,8 @@ class Tail:
         self._offset = 0
         self._seq = 0
         self._prev = FIRST
+        self.salvaged: list[ev.Record] = []
+        """After StateDamaged: what is good between the last records returned and the damage."""
 
     def read(self, limit: int = 4 * 2**20) -> list[ev.Record]:
         """Records of the groups completed since the last call, from at most about `limit` bytes."""
@@ -147,8 +149,7 @@ class Tail:
             try:
                 line = decode_line(data[offset:end], seq=seq + 1, prev=prev)
             except BadLine as error:
-                if whole:
-                    break  # first what is good; the next call begins at the damage
+                self.salvaged = whole
                 where = f"{self._path}, line {seq + 1}"
                 raise StateDamaged(str(error), where=where, fix=f"vibeserve doctor {self._path.parent}") from error
             seq, prev = line.record.seq, line.crc
@@ -173,10 +174,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open for appending; a torn last group is cut off and its bytes are kept beside the journal."""
         self._path = path
-        whole, self._prev, keep = _recover(path)
-        self._seq = len(whole)
-        self.recovered = whole
+        self.recovered, self._prev, keep = _recover(path)
         """What was recorded before; whoever opened the journal folds it and lets it go."""
+        self._seq = len(self.recovered)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._boot_id = _boot_id()
         self._dead = False
