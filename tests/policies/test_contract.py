@@ -39,15 +39,24 @@ async def test_an_engine_that_takes_over_plans_what_its_predecessor_would_have(f
         await search.play(task)
 
 
-async def test_a_plan_that_a_crash_kept_from_being_recorded_is_made_again(folder, briefing, policy):
-    search = open_search(folder, policy, briefing)
+async def test_a_crash_at_any_record_of_planning_leads_to_the_same_plan(folder, briefing, policy):
+    search = open_search(folder / "a", policy, briefing)
     await played(search, 1)
-    first = await search.plan()
+    before = search.run.state.seq
+    planned = await search.plan()
+    after = search.run.state.seq
     search.run.close()
-    again = open_search(folder, policy, briefing)
-    assert await again.plan() == first
-    doing = [issue for issue in again.run.state.issues.values() if issue.status is ev.IssueStatus.DOING]
-    assert [issue.rounds.count(2) for issue in doing] == [1]
+    records = (folder / "a" / "run" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(records) == after > before
+    for cut in range(before, after + 1):
+        shutil.copytree(folder / "a", folder / "b")
+        (folder / "b" / "run" / "journal.jsonl").write_bytes(b"".join(records[:cut]))
+        again = open_search(folder / "b", policy, briefing)
+        assert await again.plan() == planned
+        doing = [issue for issue in again.run.state.issues.values() if issue.status is ev.IssueStatus.DOING]
+        assert [issue.rounds.count(2) for issue in doing] == [1]
+        again.run.close()
+        shutil.rmtree(folder / "b")
 
 
 async def test_it_comes_to_an_end_and_says_why(folder, briefing, policy):

@@ -217,6 +217,17 @@ async def test_a_child_that_comes_out_as_an_earlier_tree_is_refused(folder, full
     assert (record.outcome, record.reason) == ("failed", "the child is the tree of round 1 again")
 
 
+async def test_an_ablation_at_the_end_may_lead_back_to_an_earlier_tree(folder, briefing):
+    search = open_search(folder, "evolve", briefing)
+    search.gate = ToldGate(lambda _: measured(ratio=1.2))
+    first, second = await play(search, 2)
+    assert second.task.parent == 1
+    without = ev.TaskPlan(title="without it", kind="ablation", parent=2, rebuild=first.task.rebuild)
+    record = await search.play(without)
+    assert (record.outcome, record.tree) == ("kept", first.tree)
+    assert population(search.run.state)[-1].number == 2, "it is no child"
+
+
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"frontier_bias": 1.5}, {"islands": 5}])
 async def test_settings_that_make_no_sense_are_refused(folder, full, settings):
     search = open_search(folder, "evolve", full, settings={"evolve": settings})

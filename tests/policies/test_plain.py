@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -143,6 +144,25 @@ async def test_when_nothing_is_open_three_issues_are_filed_and_no_more(search, o
     assert orchestrator.asked == 1
     assert await search.plan() == "no issue is open, and no further one was filed: it is fast enough"
     assert orchestrator.asked == 2
+
+
+async def test_what_is_planned_together_is_filed_together(folder, briefing, orchestrator):
+    """A bug that is filed behind a gain comes first, also after a crash in between."""
+    drafts = [IssueDraft(title="a gain"), IssueDraft(title="a bug", type="bug")]
+    search = open_search(folder / "a", "plain", briefing, Voice(orchestrator, "playbook"), voices=WRITER)
+    before, orchestrator.drafts = search.run.state.seq, list(drafts)
+    planned = await search.plan()
+    assert planned.title == "a bug"
+    search.run.close()
+    records = (folder / "a" / "run" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(before, len(records)):
+        shutil.copytree(folder / "a", folder / "b")
+        (folder / "b" / "run" / "journal.jsonl").write_bytes(b"".join(records[:cut]))
+        orchestrator.drafts = list(drafts)
+        again = open_search(folder / "b", "plain", briefing, Voice(orchestrator, "playbook"))
+        assert await again.plan() == planned
+        again.run.close()
+        shutil.rmtree(folder / "b")
 
 
 async def test_how_many_are_filed_is_a_setting(folder, briefing, orchestrator):

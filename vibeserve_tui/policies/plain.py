@@ -7,7 +7,7 @@ or when all that is left is blocked, the search is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import Role
@@ -81,33 +81,22 @@ class Policy:
                 fault = str(error)
                 self._run.emit(ev.Warned(text=f"nothing was filed: {fault}"))
                 continue
-            if self._file_some(_drafts(reply)):
+            if self._file(_drafts(reply)):
                 return ""
             return reply.stop_reason or "the orchestrator has nothing that is new"
         return f"the orchestrator filed nothing in {REQUESTS} attempts: {fault}"
 
-    def _file_some(self, drafts: Iterable[IssueDraft]) -> int:
-        """How many were filed, at most as many as the settings allow."""
-        filed = 0
+    def _file(self, drafts: Iterable[IssueDraft]) -> bool:
+        """File as many as the settings allow, all at once: a crash must not leave a part of what was planned together."""
+        board, filed = dict(self._run.state.issues), list[ev.IssueChanged]()
         for draft in drafts:
-            if filed == self._settings().further:
-                break
-            filed += self._file(draft)
-        return filed
-
-    def _file(self, draft: IssueDraft) -> bool:
-        """File it, or open it again where a recipe that did not make it may return; whether that changed the board."""
-        board = self._run.state.issues
-        known = next((i for i in board.values() if i.title == draft.title and i.skill == draft.skill), None)
-        if known is None:
-            filed = issues.file_issue(board, issue_of(draft, "orchestrator"))
-        else:
-            # A model may forget what it proposed; the planner knows what was tried and on which tree.
-            again = known.model_copy(update={"status": ev.IssueStatus.OPEN, "mechanism": ""})
-            filed = ev.IssueChanged(issue=again) if draft.skill else None
+            change = _filed(board, draft) if len(filed) < self._settings().further else None
+            if change is not None:
+                board[change.issue.id] = change.issue
+                filed.append(change)
         if filed:
-            self._run.emit(filed)
-        return filed is not None
+            self._run.emit(*filed)
+        return bool(filed)
 
     def _why_over(self, reason: str) -> str:
         """In words; what is blocked stands for itself, so that a person can unblock it."""
@@ -166,6 +155,16 @@ class Policy:
 
 def _age(issue: ev.Issue) -> int:
     return int(issue.id.removeprefix("I-"))
+
+
+def _filed(board: Mapping[str, ev.Issue], draft: IssueDraft) -> ev.IssueChanged | None:
+    """The draft on the board, or an issue open again where a recipe that did not make it may return."""
+    known = next((i for i in board.values() if i.title == draft.title and i.skill == draft.skill), None)
+    if known is None:
+        return issues.file_issue(board, issue_of(draft, "orchestrator"))
+    # A model may forget what it proposed; the planner knows what was tried, and on which tree.
+    again = known.model_copy(update={"status": ev.IssueStatus.OPEN, "mechanism": ""})
+    return ev.IssueChanged(issue=again) if draft.skill else None
 
 
 def _drafts(reply: PlanReply) -> Iterator[IssueDraft]:
