@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import measured, open_run
-from tests.processes import vibeserve
 from tests.roles.scripted import scripted
 from vibeserve_tui import events as ev
+from vibeserve_tui.cli import main
 from vibeserve_tui.errors import AgentError
 from vibeserve_tui.roles.asking import answer
 from vibeserve_tui.roles.lookup import NO_MODEL, lookup
@@ -79,12 +79,21 @@ async def test_an_answer_that_rests_on_rounds_that_are_not_there_is_refused(run:
         await answer(run.dir, run.state, voice, "what?", lambda look: None)
 
 
-def test_the_verb_looks_up_without_a_model_and_needs_a_question(run: Run) -> None:
+def test_the_verb_looks_up_without_a_model(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run.close()
-    done = vibeserve("ask", str(run.dir.path), "why was round 2 rejected?")
-    assert (done.code, done.err) == (0, "")
-    assert done.out.startswith(NO_MODEL) and "gap max 3.1" in done.out
-    empty = vibeserve("ask", str(run.dir.path), " ")
-    assert empty.code == 2 and "there is no question" in empty.err
-    unknown = vibeserve("ask", str(run.dir.path), "what?", "--agent", "telepathy")
-    assert unknown.code == 2 and "telepathy" in unknown.err and "Traceback" not in unknown.err
+    assert main(["ask", str(run.dir.path), "why was round 2 rejected?"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(NO_MODEL) and "gap max 3.1" in shown.out
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [([" "], "there is no question"), (["what?", "--agent", "telepathy"], "telepathy")]
+)
+def test_the_verb_says_in_one_line_what_it_cannot_do(
+    run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    run.close()
+    assert main(["ask", str(run.dir.path), *arguments]) == 2
+    shown = capsys.readouterr().err
+    assert says in shown and len(shown.splitlines()) == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import measured
-from tests.processes import vibeserve
 from vibeserve_tui import events as ev
+from vibeserve_tui.cli import main
 from vibeserve_tui.errors import SkillError
 from vibeserve_tui.inputs.skills import SkillLibrary
 from vibeserve_tui.recipes.apply import Applied, apply
@@ -144,16 +144,16 @@ def test_a_name_that_is_taken_is_refused(batching: dict[str, str], tmp_path: Pat
         promote(origin(name="http-path"), Change(batching, changed(batching), SEED), [SKILLS], tmp_path / "own")
 
 
-def test_the_verb_promotes_a_kept_round_of_an_agent_and_no_other(tmp_path: Path) -> None:
-    run = recorded_run(tmp_path)
-    done = vibeserve(
-        "skills", "promote", str(run.path), "1", "--as", "looked-at", "--skills-dir", str(tmp_path / "own")
-    )
-    assert (done.code, done.out.strip()) == (0, str(tmp_path / "own" / "looked-at"))
-    assert (tmp_path / "own" / "looked-at" / "recipe.toml").exists()
+def test_the_verb_promotes_a_kept_round_of_an_agent_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, own = recorded_run(tmp_path), tmp_path / "own"
+    assert main(["skills", "promote", str(run.path), "1", "--as", "looked-at", "--skills-dir", str(own)]) == 0
+    assert capsys.readouterr().out.strip() == str(own / "looked-at")
+    assert (own / "looked-at" / "recipe.toml").exists()
     for number, says in (("2", "is reverted"), ("9", "no finished round 9"), ("0", "of kind recipe")):
-        refused = vibeserve("skills", "promote", str(run.path), number, "--skills-dir", str(tmp_path / "own"))
-        assert refused.code == 2 and says in refused.err, refused.err
+        assert main(["skills", "promote", str(run.path), number, "--skills-dir", str(own)]) == 2
+        assert says in capsys.readouterr().err
 
 
 def recorded_run(folder: Path) -> RunDir:
