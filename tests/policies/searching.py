@@ -82,6 +82,7 @@ class Search:
     implementer: Maker
     judge: ToldJudge = field(default_factory=ToldJudge)
     gate: ToldGate = field(default_factory=ToldGate)
+    operator: FakeOperator = field(default_factory=FakeOperator)
 
     @property
     def rounds_left(self) -> int:
@@ -95,7 +96,7 @@ class Search:
         run, number = self.run, max(self.run.state.rounds) + 1
         if run.state.in_flight is None:
             run.emit(ev.RoundPlanned(number=number, task=task))
-        crew = Crew(self.implementer, self.judge, self.gate, FakeOperator())
+        crew = Crew(self.implementer, self.judge, self.gate, self.operator)
         record = self.policy.fate(await play_round(run, crew, number, task, attempts=1 if task.skill else attempts))
         moved = [ev.ChampionMoved(round=number, commit=record.commit)] if record.outcome is ev.Outcome.KEPT else []
         run.emit(ev.RoundFinished(record=record), *moved, *self.policy.lessons(record))

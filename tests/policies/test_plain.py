@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.fakes import measured
+from tests.fakes import FakeOperator, measured
 from tests.policies.searching import Search, ToldGate, ToldJudge, open_search, with_recipes
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Result, Voice
 from vibeserve_tui.agents.replies import IssueDraft, PreparedPlan
 from vibeserve_tui.events import VoiceSettings
-from vibeserve_tui.round import Work
+from vibeserve_tui.round import Decision, Work
 from vibeserve_tui.state import issues
 
 WRITER = {"implementer": VoiceSettings(provider="anthropic_api")}
@@ -263,3 +263,13 @@ async def test_what_an_agent_wrote_is_not_lost_to_a_swap(folder, briefing):
     await search.play(await search.plan())
     await search.plan()
     assert "without what an agent wrote" in search.run.state.issues[batches].mechanism
+
+
+@pytest.mark.parametrize(("action", "status"), [("approve", "open"), ("revert", "abandoned")])
+async def test_what_a_person_says_of_a_link_holds_for_its_issue(folder, briefing, action, status):
+    search = open_search(folder, "plain", briefing)
+    search.operator = FakeOperator([Decision(action, "operator", "so it is")])
+    name = file(search, "batches", skill="continuous-batching")
+    record = await search.play(await search.plan())
+    assert (record.task.skill, record.decided_by) == ("kv-cache-preallocate", "operator")
+    assert search.run.state.issues[name].status == status

@@ -118,8 +118,8 @@ class Policy:
         return [*learnt, *remembered(self._run, record)]
 
     def _settled(self, issue: ev.Issue, record: ev.RoundRecord) -> ev.IssueChanged:
-        if record.decided_by == "operator":
-            return settled(issue, record)
+        if record.decided_by == "operator" and record.outcome is not ev.Outcome.KEPT:
+            return settled(issue, record)  # turned down by a person
         if self._is_link(record) or self._may_return(issue, record):
             return issues.settle(issue, ev.IssueStatus.OPEN)
         if record.outcome is ev.Outcome.FAILED:
