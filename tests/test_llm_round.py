@@ -135,6 +135,22 @@ async def test_an_implementer_that_gives_up_or_babbles_costs_attempts_and_commit
     assert len(stage.run.state.attempts) == commits
 
 
+async def test_an_implementers_own_checks_are_run_in_a_box_before_the_judge_is_troubled(stage: Stage) -> None:
+    script = "import server.counters, os; open('x', 'w')"
+
+    def checking(role, prompt, results):
+        calls = honest(role, prompt, results)
+        if role == "implementer" and calls[0][0] == "submit":
+            calls[0][1]["local_checks"] = [{"name": "it can write", "argv": ["{python}", "-c", script]}]
+        return calls
+
+    stage.lenient = True
+    record = await stage.play(cast(implementer=checking), attempts=1)
+    assert (record.outcome, record.commit) == ("failed", "")
+    assert "its own check 'it can write' fails: " in record.reason
+    assert "Read-only file system" in record.reason or "Permission denied" in record.reason
+
+
 @pytest.mark.slow
 async def test_a_rehearsal_tells_what_the_judge_would_say_and_how_fast_it_is(stage: Stage) -> None:
     stage.run.store.checkout(stage.run.state.champion_commit, stage.run.dir.workspace)

@@ -14,7 +14,6 @@ from vibeserve_tui.agents.protocol import AgentRequest, Brief, BuildFacts, Role,
 from vibeserve_tui.agents.replies import ImplReport, LocalCheck
 from vibeserve_tui.agents.toolbox.leftovers import remove_caches
 from vibeserve_tui.errors import AgentError, WorkspaceError
-from vibeserve_tui.execution.box import BoxSpec
 from vibeserve_tui.roles.briefing import Briefing, composition
 from vibeserve_tui.roles.conversation import ask
 from vibeserve_tui.roles.diff_lines import changed_lines
@@ -93,17 +92,8 @@ class Implementer:
     async def _check(self, workplace: Workplace, checks: tuple[LocalCheck, ...]) -> None:
         """The implementer's own checks, before the judge is troubled. Raises WorkspaceError for the first that fails."""
         for check in checks:
-            spec = BoxSpec(
-                argv=tuple(sys.executable if word == "{python}" else word for word in check.argv),
-                cwd=self._run.dir.workspace,
-                env={
-                    **workplace.testbed.env,
-                    "MODEL_DIR": str(self._briefing.target.model_dir),
-                    "PYTHONDONTWRITEBYTECODE": "1",
-                },
-                read_only=(self._run.dir.workspace, self._briefing.target.model_dir),
-            )
-            result = await workplace.testbed.launcher.run(spec, timeout_s=check.timeout_s)
+            argv = tuple(sys.executable if word == "{python}" else word for word in check.argv)
+            result = await workplace.run_read_only(self._run.dir.workspace, argv, check.timeout_s)
             output = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
             ok = result.returncode == 0 and result.killed is None
             call = ev.ToolCall(

@@ -23,7 +23,7 @@ from vibeserve_tui.backend import Backend
 from vibeserve_tui.evaluation.reference import ReferenceService
 from vibeserve_tui.evaluation.testbed import Testbed
 from vibeserve_tui.evaluation.workload import Workload
-from vibeserve_tui.execution.box import Limits
+from vibeserve_tui.execution.box import BoxResult, Limits
 from vibeserve_tui.inputs.skills import Offer, SkillLibrary
 from vibeserve_tui.roles.briefing import Briefing
 from vibeserve_tui.roles.fragments import fragments_of
@@ -118,25 +118,32 @@ class Workplace:
         situation = self.briefing.situation(self.run, rounds_left=rounds_left, seconds_left=seconds_left)
         return RecipeDesk(self.briefing.book, situation)
 
+    async def run_read_only(self, workspace: Path, argv: tuple[str, ...], timeout_s: float) -> BoxResult:
+        """A command beside an agent's work, in the box that its own commands get, without the right to change it."""
+        places = Places(workspace, self.public, Outputs(self.run.dir.put_blob))
+        return await self._shell(writable=False).run(places, argv, timeout_s)
+
     def _kit(self, commission: Commission) -> Kit:
-        run, limits = self.run, self.briefing.target.spec.limits
-        places = Places(commission.workspace, self.public, commission.outputs or Outputs(run.dir.put_blob))
-        shell = Shell(
+        run = self.run
+        return Kit(
+            places=Places(commission.workspace, self.public, commission.outputs or Outputs(run.dir.put_blob)),
+            shelf=Shelf.of(self.offers, commission.reads),
+            state=run.state,
+            store=run.store,
+            shell=self._shell(writable=commission.role in WRITERS),
+            recipes=commission.recipes,
+            rehearsal=commission.rehearsal,
+            edit_tool=_edit_tool(commission.voice),
+        )
+
+    def _shell(self, *, writable: bool) -> Shell:
+        limits = self.briefing.target.spec.limits
+        return Shell(
             launcher=self.testbed.launcher,
             env=self.testbed.env,
             model_dir=self.briefing.target.model_dir,
             limits=Limits(memory_mib=limits.memory_mib, disk_mib=limits.disk_mib),
-            writable=commission.role in WRITERS,
-        )
-        return Kit(
-            places=places,
-            shelf=Shelf.of(self.offers, commission.reads),
-            state=run.state,
-            store=run.store,
-            shell=shell,
-            recipes=commission.recipes,
-            rehearsal=commission.rehearsal,
-            edit_tool=_edit_tool(commission.voice),
+            writable=writable,
         )
 
 

@@ -10,7 +10,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
@@ -52,7 +52,7 @@ class Rehearsal:
     trusted_digest: str
     checks_left: int = MOST
     benches_left: int = MOST
-    _numbers: int = field(default=0)
+    _numbers: int = 0
 
     async def check(self) -> str:
         commit = await self._committed()
