@@ -108,7 +108,7 @@ class Workshop:
             return 0.0
         # A block of the baseline times the seed twice at one level; one of the confirmation times it once at all levels.
         per_block = baseline.measured.took_s / baseline.measured.blocks
-        return CONFIRMATION_MARGIN * per_block * GATES[self.profile.gate]().confirmation_blocks
+        return CONFIRMATION_MARGIN * per_block * gate_of(self.profile).confirmation_blocks
 
     def speedup_so_far(self) -> float:
         """Product of the lower bounds on the champion's way to the seed: what is certain before it is confirmed."""
@@ -182,6 +182,10 @@ async def open_workshop(run: Run, order: ev.RunPlan, launcher: Launcher) -> Asyn
         yield _assembled(run, order, profile, target, device, backend, testbed, workload, reference, tools)
 
 
+def gate_of(profile: RunProfile) -> GateConfig:
+    return GATES[profile.gate]().model_copy(update={"confirmation_blocks": profile.confirmation.blocks})
+
+
 def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
     run: Run,
     order: ev.RunPlan,
@@ -239,7 +243,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
         planner = Mutator(run, voices[asked], briefing, implementer, words(asked))
     else:
         planner = Orchestrator(run, voices[asked], briefing, words(asked))
-    gate = GATES[profile.gate]()
+    gate = gate_of(profile)
     return Workshop(
         run=run,
         profile=profile,
