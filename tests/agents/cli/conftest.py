@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from pydantic import BaseModel, ConfigDict, Field
 
-from tests.execution.conftest import launched
+from tests.execution.conftest import launched, marked, run_of
 from vibeserve_tui.agents.cli import process
 from vibeserve_tui.agents.coding_cli import Agent
 from vibeserve_tui.agents.protocol import (
@@ -126,12 +126,13 @@ class Stage:
         return f"noted {note.text}"
 
 
-def carrying_a_cookie() -> list[int]:
+def carrying_a_cookie(launcher: Launcher) -> list[int]:
+    """Processes of calls that this launcher boxed."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*"):
+    for pid in marked(run_of(launcher)):
         try:
-            if process.COOKIE.encode() + b"=" in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
+            if process.COOKIE.encode() + b"=" in Path(f"/proc/{pid}/environ").read_bytes():
+                found.append(pid)
         except OSError:  # it ended meanwhile
             continue
     return found

@@ -67,7 +67,7 @@ async def test_every_token_is_paid_once_in_its_own_bucket(stage: Stage, cli: str
     assert result.usd == 237.0
 
 
-@pytest.mark.parametrize("cli", ALL)
+@pytest.mark.parametrize("cli", ["codex", "opencode"])
 async def test_a_role_that_may_not_write_cannot(stage: Stage, cli: str) -> None:
     events, result = await stage.ask(
         cli,
@@ -100,7 +100,7 @@ async def test_public_files_can_be_read_and_nothing_else_of_the_machine(stage: S
     assert [ok for _, ok in used(events)] == [True, False, False, True]
 
 
-@pytest.mark.parametrize("cli", ALL)
+@pytest.mark.parametrize("cli", ["claude", "gemini"])
 async def test_an_answer_that_does_not_fit_is_told_why_and_may_be_mended(stage: Stage, cli: str) -> None:
     events, result = await stage.ask(cli, ["tool", "submit", {"changed": "many"}], SUBMIT, DONE)
     assert result.status == "ok"
@@ -129,7 +129,7 @@ async def test_what_is_done_after_the_answer_was_accepted_does_not_count(stage: 
     assert (stage.workspace / "link").is_symlink()
 
 
-@pytest.mark.parametrize("cli", ALL)
+@pytest.mark.parametrize("cli", ["codex", "gemini"])
 async def test_an_answer_in_the_last_words_counts_when_it_fits(stage: Stage, cli: str) -> None:
     _, result = await stage.ask(cli, ["say", 'Here it is:\n```json\n{"summary": "in words"}\n```'], DONE)
     assert (result.status, result.value) == ("ok", Report(summary="in words"))
@@ -151,13 +151,13 @@ async def test_claims_of_success_and_exit_codes_are_no_answer(stage: Stage) -> N
     assert result.status == "ok"
 
 
-@pytest.mark.parametrize("cli", ALL)
 @pytest.mark.parametrize(
-    ("message", "status", "halts"),
+    ("cli", "message", "status", "halts"),
     [
-        ("API Error: 429 rate limit reached", "rate_limited", False),
-        ("401 invalid api key", "error", True),
-        ("prompt is too long: 210000 tokens", "context", False),
+        ("claude", "API Error: 429 rate limit reached", "rate_limited", False),
+        ("codex", "401 invalid api key", "error", True),
+        ("gemini", "prompt is too long: 210000 tokens", "context", False),
+        ("opencode", "something broke", "error", False),
     ],
 )
 async def test_a_failure_in_words_has_its_status(
@@ -207,7 +207,7 @@ async def test_the_wall_time_of_a_call_is_kept(stage: Stage, short_grace: None) 
     assert "1 s" in result.reason
 
 
-@pytest.mark.parametrize("cli", ALL)
+@pytest.mark.parametrize("cli", ["claude", "opencode"])
 async def test_a_cancelled_call_leaves_no_process_and_no_folder(
     stage: Stage, cli: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_grace: None
 ) -> None:
@@ -228,7 +228,7 @@ async def test_a_cancelled_call_leaves_no_process_and_no_folder(
     listening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await listening
-    assert eventually(lambda: not carrying_a_cookie(), 2.0)
+    assert eventually(lambda: not carrying_a_cookie(stage.launcher), 2.0)
     assert list(private.iterdir()) == []
 
 
@@ -236,9 +236,9 @@ async def test_whoever_stops_listening_ends_the_program(stage: Stage) -> None:
     settings = VoiceSettings(provider="coding_cli", api="codex", api_key_env="TEST_KEY")
     async with aclosing(Agent(settings).run(stage.request(["say", "hello"], ["sleep", 60]))) as events:
         async for _ in events:
-            assert carrying_a_cookie() != []
+            assert carrying_a_cookie(stage.launcher) != []
             break
-    assert carrying_a_cookie() == []
+    assert carrying_a_cookie(stage.launcher) == []
 
 
 async def test_the_sweep_finds_whoever_carries_the_cookie_and_nobody_else() -> None:
@@ -278,7 +278,7 @@ async def test_where_no_server_is_known_the_program_gets_the_key_and_it_is_never
     assert [name for name, value in started["environment"].items() if "[key]" in value] == ["TEST_KEY"]
 
 
-@pytest.mark.parametrize("cli", ALL)
+@pytest.mark.parametrize("cli", ["claude", "opencode"])
 async def test_nothing_of_our_environment_reaches_a_cli_but_how_to_find_the_network(
     stage: Stage, cli: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,8 +176,8 @@ async def test_a_real_cli_is_ended_with_all_that_it_started(real: Stage, cli: st
         while not (real.workspace / "began").exists():
             assert not asking.done(), asking.result()
             await asyncio.sleep(0.1)
-        assert len(carrying_a_cookie()) > 1
+        assert len(carrying_a_cookie(real.launcher)) > 1
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-    assert carrying_a_cookie() == []
+    assert carrying_a_cookie(real.launcher) == []

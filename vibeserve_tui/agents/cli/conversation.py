@@ -112,6 +112,8 @@ class Conversation:
     _running: dict[str, tuple[Began, float]] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
     _last_words: str = ""
+    _told_of_submit: bool = False
+    """Programs report late: only what comes after their own report of it happened afterwards."""
 
     def __post_init__(self) -> None:
         limits = self.request.limits
@@ -191,10 +193,10 @@ class Conversation:
                 self.failed = failure(self._errors() or "it ended without saying anything")
 
     def _goes_on(self, signals: Sequence[Signal]) -> bool:
-        """Whether it still uses tools although its answer was accepted."""
-        if self.submission.value is None:
-            return False
-        return any(isinstance(signal, Began | Ended) and signal.name not in ("", SUBMIT) for signal in signals)
+        """Whether it still uses tools although it has said itself that its answer was accepted."""
+        return self._told_of_submit and any(
+            isinstance(signal, Began | Ended) and signal.name not in ("", SUBMIT) for signal in signals
+        )
 
     def _is_busy(self) -> bool:
         return bool(self._running) or self.desk.is_busy
@@ -212,7 +214,9 @@ class Conversation:
             case Began():
                 self._running[signal.id] = (signal, time.perf_counter())
             case Ended():
-                yield Used(self._call(signal))
+                call = self._call(signal)
+                self._told_of_submit = self._told_of_submit or (call.name == SUBMIT and call.ok)
+                yield Used(call)
             case Asked():
                 self.meter.expect()
             case Turn(tokens):
