@@ -20,9 +20,10 @@ from vibeserve_tui.tui.ink import Ink, Span, cut, fit, text_of, width_of
 from vibeserve_tui.tui.panes.header import draw_header
 from vibeserve_tui.tui.panes.memory import draw_markdown
 from vibeserve_tui.tui.panes.rounds import draw_rows, rows_of
+from vibeserve_tui.tui.panes.trend import limit_of
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.canvas import nice_ticks, robust_range
-from vibeserve_tui.tui.widgets.chart import MOST_ROWS, Shares, Window, share_chart, window_chart
+from vibeserve_tui.tui.widgets.chart import MOST_ROWS, Point, Shares, Window, share_chart, trend_chart, window_chart
 from vibeserve_tui.tui.widgets.diff_text import Kind, parse_diff
 from vibeserve_tui.tui.widgets.diff_view import Diff, DiffStyle
 from vibeserve_tui.tui.widgets.figure_table import draw_figures
@@ -190,6 +191,20 @@ def test_the_window_chart_draws_every_window_and_names_its_side() -> None:
     assert text.count("A r0") == 1
     assert text.count("B r1") == 1
     assert "┊" in text
+
+
+def trend(limit: float | None) -> str:
+    points = [Point(n, "●", Ink.GOOD, 100.0 * n, "", 100.0 * n) for n in (1, 2, 3)]
+    return "\n".join(text_of(row) for row in trend_chart(points, 50, 14, limit))
+
+
+def test_the_limit_of_the_device_is_drawn_unless_it_is_so_far_that_it_flattens_the_rest() -> None:
+    assert "┈" in trend(500.0)
+    assert "┈" not in trend(None)
+    assert trend(50_000.0) == trend(None)
+    slow = Figure(metric="m", level="c1", unit="ms", direction="min", b=30.0, headroom=3.0)
+    fast = slow.model_copy(update={"direction": "max"})
+    assert (limit_of(slow), limit_of(fast), limit_of(None)) == (10.0, 90.0, None)
 
 
 def test_shares_rise_from_left_to_right() -> None:

@@ -25,6 +25,19 @@ def points_of(view: RunView) -> list[Point]:
     return points
 
 
+def headline_of(view: RunView) -> ev.Figure | None:
+    """The champion's figure, as measured last."""
+    record = view.state.champion_record
+    return view.state.confirmed_headline or (record.measured.headline if record and record.measured else None)
+
+
+def limit_of(figure: ev.Figure | None) -> float | None:
+    """The figure that this device's ceilings allow at best; None where they are not known."""
+    if figure is None or not figure.headroom or figure.b is None:
+        return None
+    return figure.b * figure.headroom if figure.direction == "max" else figure.b / figure.headroom
+
+
 def bounds_of(record: ev.RoundRecord | None) -> tuple[float | None, float | None]:
     """The round's interval on the axis of its own measurement: what it may be, if the other side is as measured."""
     sound = record is not None and record.number and record.outcome not in (ev.Outcome.VOID, ev.Outcome.FAILED)
@@ -43,9 +56,13 @@ class TrendPane(Pane):
 
     def draw(self, view: RunView) -> Drawing:
         metric = view.state.headline
-        lines = trend_chart(points_of(view), self.text_width, self.size.height) if metric else []
+        figure = headline_of(view)
+        limit = limit_of(figure)
+        lines = trend_chart(points_of(view), self.text_width, self.size.height, limit) if metric else []
         if metric is None or not lines:
             return Drawing(empty("Each round becomes a sign here, over the champion's line."), "Trend")
         title = f"Trend · {fig.metric_label(metric.name)}, {metric.unit}, by round"
-        foot = f"{glyphs.DASH} champion   {glyphs.KEPT} kept  {glyphs.INDECISIVE} indecisive  {glyphs.FAILED} failed"
-        return Drawing(lines, title, foot if len(foot) < self.size.width - 4 else "")
+        signs = f"{glyphs.DASH} champion   {glyphs.KEPT} kept  {glyphs.INDECISIVE} indecisive  {glyphs.FAILED} failed"
+        far = f"{glyphs.LIMIT} the device's limit, {fig.factor(figure.headroom)} away" if figure and limit else ""
+        forms = (f"{far}   {signs}" if far else signs, far or signs, signs)
+        return Drawing(lines, title, next((form for form in forms if len(form) < self.size.width - 4), ""))

@@ -17,6 +17,8 @@ from vibeserve_tui.tui.widgets.canvas import Axis, Canvas, axis_for, robust_rang
 
 MOST_ROWS, MOST_COLUMNS = 16, 60
 SMALLEST = (20, 4)
+FARTHEST_LIMIT = 2.0
+"""Times the greatest figure; a limit beyond that is told in words only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +103,24 @@ class Point:
     """Bounds of the value, from the interval of its round."""
 
 
-def trend_chart(points: Sequence[Point], width: int, height: int) -> list[Line]:
-    """Rounds as their signs over the champion's step line; a round without a figure stands on the axis."""
+def trend_chart(points: Sequence[Point], width: int, height: int, limit: float | None = None) -> list[Line]:
+    """Rounds as their signs over the champion's step line; a round without a figure stands on the axis.
+
+    `limit` is what this device cannot pass; it is drawn where it does not press everything else to the floor.
+    """
     height = min(height, MOST_ROWS + 4)
     known = [v for p in points for v in (p.value, p.champion) if v is not None]  # an interval may go beyond the axis
     if not known or width < SMALLEST[0] or height < SMALLEST[1] + 1:
         return []
+    if limit is not None and limit <= FARTHEST_LIMIT * max(known):
+        known.append(limit)
     axis = axis_for(known, height - 2, from_zero=True)
     room = min(width, MOST_COLUMNS + 10) - axis.gutter - 1
     step = max(2, min(6, room // max(1, len(points))))
     shown = list(points)[-max(1, room // step) :]
     canvas = Canvas(room, height - 2)
+    if limit is not None and limit in known:
+        canvas.text(0, axis.row(limit), "┈" * room, Ink.WARN)
     for index, point in enumerate(shown):
         if point.champion is not None:
             canvas.text(index * step, axis.row(point.champion), "╌" * step, Ink.MUTED)
