@@ -29,6 +29,7 @@ from vibeserve_tui.errors import (
     StateDamaged,
     VibeServeError,
 )
+from vibeserve_tui.execution import syscalls
 from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.inputs.keys import find_key
@@ -377,6 +378,9 @@ def main(argv: list[str] | None = None) -> int:
 def keep_to_itself() -> None:
     """Nothing of this process gets out: no core file, no file for others to read, no secret in what it prints."""
     forget_git_variables()
+    if sys.platform == "linux":
+        # Its first environment holds the keys and stays readable in /proc, whatever is deleted from os.environ.
+        syscalls.set_dumpable(False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
     redaction.protect_environment(os.environ)
@@ -397,8 +401,9 @@ def own(directory: RunDir, order: ev.RunPlan) -> int:
         if voice.api_key_env:
             redaction.protect(find_key(voice.api_key_env) or "")
     place.require_local(directory)
-    with directory.owned() as lock:
+    with directory.owned() as lock, contextlib.ExitStack() as given_up:
         place.keep_reserve(directory)
+        given_up.callback(place.give_up_reserve, directory)
         tiers = (*LADDER, Tier.NONE) if order.allow_no_sandbox else LADDER
         launcher = Launcher.start(directory.name, tiers=tiers)
         with contextlib.closing(Run(directory, lock)) as run:

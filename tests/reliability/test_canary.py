@@ -136,6 +136,25 @@ def test_a_tree_that_holds_the_key_is_not_committed(run: Run, tmp_path: Path) ->
     assert hits(run.dir.store) == []
 
 
+KEPT_TO_ITSELF = """
+import ctypes, resource, sys
+from vibeserve_tui import engine
+engine.keep_to_itself()
+print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
+print("my key is", sys.argv[1])
+raise ValueError(sys.argv[1])
+"""
+
+
+def test_other_programs_of_the_user_cannot_look_into_the_engine_and_its_log_holds_no_key() -> None:
+    environment = {**os.environ, "ANTHROPIC_API_KEY": CANARY}
+    argv = [sys.executable, "-c", KEPT_TO_ITSELF, CANARY]
+    done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "0 (0, 0)\nmy key is [redacted]\n"
+    assert "ValueError: [redacted]" in done.stderr
+    assert CANARY not in done.stderr
+
+
 def test_git_does_not_get_the_keys_of_the_engines_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = tmp_path / "bin" / "git"
     spy.parent.mkdir()

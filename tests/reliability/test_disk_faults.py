@@ -21,7 +21,7 @@ from vibeserve_tui.state import place
 from vibeserve_tui.state.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
-POINTS = int(os.environ.get("VIBESERVE_TEST_DISK_FAULTS", "60"))
+POINTS = int(os.environ.get("VIBESERVE_TEST_DISK_FAULTS", "15"))
 """Evenly spread over all failpoints; 0 = every one."""
 PAUSED, DAMAGED = 4, 5
 
@@ -67,6 +67,7 @@ def test_whatever_write_fails_the_run_ends_clearly_and_goes_on_later(
         before = whole_groups(directory.journal.read_bytes()) if directory.journal.exists() else b""
         assert yard.run(folder) == 0, point
         assert faults(folder, before) == [], point
+        assert not (directory.path / "reserve").exists(), point
         assert outcome_of(folder).digest == golden.digest, point
         shutil.rmtree(folder)
 

@@ -24,7 +24,7 @@ from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.views import render
 
-STATES = int(os.environ.get("VIBESERVE_TEST_POWER_CUTS", "2500"))
+STATES = int(os.environ.get("VIBESERVE_TEST_POWER_CUTS", "2100"))
 FINISHED = 30
 """Of those, how many runs are played to their end."""
 COMMANDS = ("steer", "issue", "pin")

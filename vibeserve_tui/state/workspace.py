@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ class Store:
         self._lock = lock
         self._index = path / "scratch.index"
         self._settled: dict[Path, int] = {}
+        _load_git()  # here, where no other thread looks at the environment yet
         if not (path / "HEAD").exists():
             self._create()
 
@@ -316,7 +318,12 @@ def _load_git() -> ModuleType:
     """GitPython, loaded on first use: clients that never look at a diff do not pay for it."""
     _program()
     forget_git_variables()
-    import git
-    import git.exc
-
+    # Loading it asks git for its version, with all variables of this process.
+    secret = [] if "git" in sys.modules else redaction.secret_names(os.environ)
+    hidden = {name: os.environ.pop(name) for name in secret}
+    try:
+        import git
+        import git.exc
+    finally:
+        os.environ.update(hidden)
     return git
