@@ -12,7 +12,7 @@ from tests.recorded_run import SEED, Played, record_run
 from vibeserve_tui import events as ev
 from vibeserve_tui.cli import main
 from vibeserve_tui.client import open_state
-from vibeserve_tui.report import as_data, as_html, as_markdown
+from vibeserve_tui.report import as_data, as_html, as_markdown, confirmed_table
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.trajectory import trajectory_svg
 
@@ -37,6 +37,13 @@ def test_a_confirmed_gain_is_the_headline_with_its_interval(states: dict[str, Ru
     assert "| output_throughput ★ | c16 | 100 tok/s | 140 tok/s | ×1.40 | [1.35, 1.45] |" in text
     assert "- round 1: own loop (×1.50)" in text
     assert '<p class="big">×1.4</p>' in as_html(states["confirmed"])
+
+
+def test_the_distance_to_the_floor_is_told_where_it_is_known(states: dict[str, RunState]) -> None:
+    data = as_data(states["confirmed"])
+    assert "floor" not in confirmed_table(data)
+    data["confirmed"][0]["headroom"] = 3.1
+    assert "Left before the physical floor of this device: output_throughput at c16 ×3.10." in confirmed_table(data)
 
 
 def test_a_gain_that_did_not_hold_is_shown_and_never_quoted_as_confirmed(states: dict[str, RunState]) -> None:

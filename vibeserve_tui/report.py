@@ -107,6 +107,7 @@ def _figure(figure: ev.Figure) -> dict[str, Any]:
         "ratio": figure.ratio,
         "ci_low": figure.ci_low,
         "ci_high": figure.ci_high,
+        "headroom": figure.headroom,
         "headline": figure.headline,
     }
 
@@ -189,6 +190,9 @@ def confirmed_table(data: dict[str, Any]) -> str:
         for row in data["confirmed"]
     ]
     note = f"{data['confirmed_blocks']} restart blocks, champion and seed side by side, private seed."
+    if floors := [row for row in data["confirmed"] if row["headline"] and row["headroom"]]:
+        left = ", ".join(f"{row['metric']} at {row['level']} {times(row['headroom'])}" for row in floors)
+        note += f" Left before the physical floor of this device: {left}."
     if not data["confirmation_holds"]:
         note += f" The gain of round {data['confirmed_round']} did not hold, so that it is not the champion any more."
     return "\n".join([*rows, "", note])
