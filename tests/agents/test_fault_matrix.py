@@ -75,6 +75,9 @@ CASES = {
     "arguments that are garbage, again and again": Case(
         [Turn(calls=[Call("write", "{nope}")])] * 5, "bad_arguments", requests=3
     ),
+    "arguments nested without end": Case(
+        [Turn(calls=[Call("write", '{"path":' + "[" * 5_000)]), Turn(text="[" * 5_000), SUBMIT]
+    ),
     "arguments that do not fit": Case([Turn(calls=[Call("write", {"path": 1})]), SUBMIT]),
     "the limit of output inside a call": Case(
         [Turn(calls=[write("good"), Call("write", CUT_OFF)], stop="length"), SUBMIT],

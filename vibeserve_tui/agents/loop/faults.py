@@ -39,7 +39,7 @@ _NO_TOOLS = re.compile(
 )
 """Small servers refuse a request with tools as such, some with a status that looks as if waiting would help."""
 
-MALFORMED = (ValueError, LookupError, AttributeError, TypeError)
+MALFORMED = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 """The SDKs build events without checking them: what a server left out or garbled fails only where it is used."""
 
 

@@ -86,8 +86,13 @@ def _rates(price: ModelPrice) -> Rates | None:
     plain, made = price.input_mtok, price.output_mtok
     if plain is None or made is None:
         return None
-    read, written = price.cache_read_mtok or plain, price.cache_write_mtok or plain
-    buckets = {"input": plain, "output": made, "cache_read": read, "cache_write": written}
+    read, written = price.cache_read_mtok, price.cache_write_mtok
+    buckets = {
+        "input": plain,
+        "output": made,
+        "cache_read": plain if read is None else read,
+        "cache_write": plain if written is None else written,
+    }
     tiered = [value for value in buckets.values() if isinstance(value, TieredPrices)]
     starts = sorted({tier.start for value in tiered for tier in value.tiers})
     return Rates.model_validate(

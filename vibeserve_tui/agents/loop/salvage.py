@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from vibeserve_tui.agents.loop.calls import SUBMIT
 from vibeserve_tui.agents.loop.turns import Call
 
+LONGEST = 100_000
+"""Characters that are looked through; the patterns take quadratic time on text made to make them."""
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 _TAGGED = re.compile(r"<(tool_call|function_call)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL)
 _FENCED = re.compile(r"```(?:json|tool_call)?\s*(\{.*?\})\s*```", re.DOTALL)
@@ -31,6 +33,7 @@ def printed_calls(text: str, tools: Collection[str], answer: type[BaseModel]) ->
 
     An object that fits the answer's own schema is an answer that was not handed in.
     """
+    text = text[:LONGEST]
     pieces = [match[2] for match in _TAGGED.finditer(text)] or _FENCED.findall(text) or [text]
     objects = [table for piece in pieces if (table := _object(piece))]
     named = [call for call in (_as_call(table, tools) for table in objects) if call]
@@ -41,7 +44,7 @@ def printed_calls(text: str, tools: Collection[str], answer: type[BaseModel]) ->
 def _object(piece: str) -> dict[str, object]:
     try:
         table = json.loads(piece)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return table if isinstance(table, dict) else {}
 

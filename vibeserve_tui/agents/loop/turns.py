@@ -28,7 +28,7 @@ class Call:
         """Are the arguments a JSON object? A server that reads its own history back may choke on anything else."""
         try:
             return isinstance(json.loads(self.arguments or "{}"), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
 
 
