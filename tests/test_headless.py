@@ -78,6 +78,22 @@ def test_hostile_text_is_printed_without_its_teeth(tmp_path: Path) -> None:
     assert "secondline" in done.stderr
 
 
+def test_the_end_tells_the_whole_gain_and_what_the_agents_took(tmp_path: Path) -> None:
+    script = journals.with_baseline(journals.started())
+    script.say(ev.SettingChanged(name="max_usd", value="2.0"))
+    script.say(ev.AgentCalling(id="t", role="implementer", round=1, model="m"))
+    script.say(ev.AgentSpent(id="t", role="implementer", model="m", input=900, output=100, usd=0.25))
+    measured = ev.Measured(
+        outcome="accepted", reason="bound", blocks=3, figures=journals.figures(50.0, 100.0, 2.0, 0.1)
+    )
+    script.say(ev.MeasuredAgain(a=0, b=1, measured=measured))
+    script.say(ev.RunFinished(reason="played"))
+    done = attach(script, tmp_path)
+    assert "×1.00 since round 0 · 1000 tokens, $0.25" in done.stderr
+    assert "max_usd is now 2.0" in done.stderr
+    assert "  r0 and r1 again: ×2.00 [1.90, 2.10]" in done.stdout.splitlines()
+
+
 def test_a_figure_that_was_not_measured_is_a_dash() -> None:
     figure = ev.Figure(metric="m", level="c1", unit="ms", direction="min")
     assert confirmed_line(figure) == "  confirmed m c1: – → – ms  –"

@@ -151,24 +151,37 @@ class Printer:
                 self.say(f"           block {block}: {_times(d)}{' ' + note if note else ''}")
             case ev.ApprovalRequested(round=number):
                 self.say(f"round {number} waits for you: vibeserve approve | revert | retry {self.state.run}")
-            case ev.RoundFinished(record=record):
-                print(round_line(record), flush=True)
-            case ev.AblationFinished():
-                print(
-                    clean_line(f"  without {event.skill}: {'dropped' if event.dropped else 'stays'} – {event.reason}"),
-                    flush=True,
-                )
-            case ev.Confirmed():
-                for figure in event.figures:
-                    print(confirmed_line(figure), flush=True)
+            case ev.AgentWaiting(role=role, why=why, wait_s=wait_s):
+                self.say(f"{role} waits {wait_s:.0f} s: {why}")
+            case ev.OperatorNote(text=text):
+                self.say(f"note of the operator: {text}")
+            case ev.SettingChanged(name=name, value=value):
+                self.say(f"{name} is now {value}")
             case ev.Warned(text=text) | ev.RunFailed(reason=text) | ev.RunPausedEvent(reason=text):
                 self.say(text)
             case ev.RunFinished(reason=reason):
+                self.say(total_line(self.state))
                 self.say(
                     f"finished: {reason} · vibeserve report {self.state.run} · vibeserve export {self.state.run} DIR"
                 )
             case _:
-                pass
+                for line in data_lines(event):
+                    print(line, flush=True)
+
+
+def data_lines(event: ev.Event) -> list[str]:
+    """What a run found out, for stdout; everything else is narration."""
+    match event:
+        case ev.RoundFinished(record=record):
+            return [round_line(record)]
+        case ev.AblationFinished(skill=skill, dropped=dropped, reason=reason):
+            return [clean_line(f"  without {skill}: {'dropped' if dropped else 'stays'} – {reason}")]
+        case ev.Confirmed(figures=figures):
+            return [confirmed_line(figure) for figure in figures]
+        case ev.MeasuredAgain(a=a, b=b, measured=measured):
+            return [again_line(a, b, measured)]
+        case _:
+            return []
 
 
 def round_line(record: ev.RoundRecord) -> str:
@@ -182,6 +195,22 @@ def round_line(record: ev.RoundRecord) -> str:
     level = f"{figure.b:.0f} {figure.unit} " if figure and figure.b is not None else ""
     line = f"{OUTCOME_MARK[record.outcome]} {record.number:>2}  {record.outcome:<10} {level}{gain} {record.task.title} – {record.reason}"
     return clean_line(line)
+
+
+def again_line(a: int, b: int, measured: ev.Measured) -> str:
+    """`  r2 and r8 again: ×1.52 [1.48, 1.56]`"""
+    figure = measured.headline
+    if figure is None or figure.ratio is None:
+        return clean_line(f"  r{a} and r{b} again: {measured.outcome} – {measured.reason}")
+    interval = "" if figure.ci_low is None else f" [{figure.ci_low:.2f}, {figure.ci_high:.2f}]"
+    return f"  r{a} and r{b} again: ×{figure.ratio:.2f}{interval}"
+
+
+def total_line(state: RunState) -> str:
+    """What the run gained in all, and what its agents took."""
+    gain, spend = state.total_gain, state.spend
+    money = "price unknown" if spend.unpriced and not spend.usd else f"${spend.usd:.2f}{'+' if spend.unpriced else ''}"
+    return f"{'gain unknown' if gain is None else f'×{gain:.2f}'} since round 0 · {spend.tokens} tokens, {money}"
 
 
 def confirmed_line(figure: ev.Figure) -> str:
