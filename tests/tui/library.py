@@ -165,7 +165,7 @@ class Library:
         return RunPair(states[0], states[1], DIFF)
 
     def ask(self, run: str, question: str) -> str:
-        return f"# {question}\n\nRound 4 failed: 3 of 64 prompts differ from the reference (r4)."
+        return f"{question}\nround 4 failed: 3 of 64 prompts differ from the reference (r4)\njudge J2 failed"
 
     def look_at_model(self, folder: Path) -> str:
         if not (folder / "config.json").exists():

@@ -156,7 +156,8 @@ def test_money_gets_a_limit_with_its_first_step_and_time_never_goes_below_a_minu
 async def test_a_question_is_answered_on_a_page() -> None:
     async with stage("running", services=Library()) as opened:
         await opened.press("A", *"why", "enter")
-        await opened.until("3 of 64 prompts differ from the reference (r4)")
+        await opened.until("3 of 64 prompts differ from the reference (r4) ")
+        assert "│ judge J2 failed" in opened.text, "lines stay lines"
         await opened.press("escape")
         assert opened.app.screen is opened.screen
 

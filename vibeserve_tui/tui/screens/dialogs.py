@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -12,6 +13,7 @@ from textual.events import Resize
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from vibeserve_tui.safe_text import clean
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import Ink, Line, line, text_of
 from vibeserve_tui.tui.keymap import bindings
@@ -129,6 +131,18 @@ class Page(ModalScreen[None]):
 def reader(title: str, text: str) -> Page:
     """A page for a text that is too long for its line."""
     return Page(title, lambda width: draw_markdown(text, width))
+
+
+def told(title: str, text: str) -> Page:
+    """A page for what a program says: its lines stay lines, and only those too long for the page go on below."""
+
+    def draw(width: int) -> list[Line]:
+        rows = clean(text).rstrip().split("\n")
+        return [
+            line(part) for row in rows for part in textwrap.wrap(row, max(20, width), subsequent_indent="  ") or [""]
+        ]
+
+    return Page(title, draw)
 
 
 class Leave(ModalScreen[Leaving]):

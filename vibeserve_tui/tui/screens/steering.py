@@ -13,7 +13,7 @@ from vibeserve_tui.state.run_dir import RunDir, lock_holder
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.outbox import Outbox
 from vibeserve_tui.tui.screens.budget import BudgetScreen
-from vibeserve_tui.tui.screens.dialogs import Confirm, Leave, Leaving, Prompt, reader
+from vibeserve_tui.tui.screens.dialogs import Confirm, Leave, Leaving, Prompt, told
 from vibeserve_tui.tui.screens.editors import IssueEditor, MemoryEditor
 from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.view import RunView
@@ -81,7 +81,7 @@ class Steering(Screen[str]):
         shell, run = shell_of(self), self.view.state.run
 
         def show(answer: str) -> None:
-            self.app.push_screen(reader("Answer", answer))
+            self.app.push_screen(told("Answer", answer))
 
         def put(question: str | None) -> None:
             if question:
