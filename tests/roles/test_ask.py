@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.agents.one_call import settings_for
+from tests.agents.scene import KEY, KEY_NAME, WIRES
 from tests.fakes import measured, open_run
+from tests.fakes.llm import FakeLLM
+from tests.roles.players import brain
 from tests.roles.scripted import scripted
 from vibeserve_tui import events as ev
+from vibeserve_tui.agents.protocol import load_voice
 from vibeserve_tui.cli import main
 from vibeserve_tui.errors import AgentError
 from vibeserve_tui.roles.asking import answer
@@ -71,6 +76,22 @@ async def test_a_model_looks_at_the_records_and_names_its_rounds(run: Run) -> No
     assert told.rounds == (1, 2)
     assert [look.name for look in looks] == ["rounds", "diff", "write"]
     assert run.dir.journal.read_bytes() == before
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_an_answer_over_a_wire_says_what_it_cost(run: Run, wire: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def player(role, prompt, results):
+        if not results:
+            return [("rounds", {"number": 2})]
+        return [("submit", {"text": "Its answers were wrong.", "rounds": [2]})]
+
+    monkeypatch.setenv(KEY_NAME, KEY)
+    with FakeLLM(brain(player)) as server:
+        voice = load_voice(settings_for(server.url, wire))
+        told = await answer(run.dir, run.state, voice, "why was round 2 rejected?", lambda look: None)
+    assert (told.text, told.rounds) == ("Its answers were wrong.", (2,))
+    assert told.spent.tokens == sum(server.billed.values()) - server.billed["reasoning"]
+    assert told.spent.usd == pytest.approx(2 * (100 * 1.0 + 20 * 10.0) / 1e6)
 
 
 async def test_an_answer_that_rests_on_rounds_that_are_not_there_is_refused(run: Run) -> None:
