@@ -4,7 +4,7 @@ gap = log p(best) − log p(emitted), with the candidate's own text as context, 
 as plain equality of texts would. All positions of all answers count.
 
 A limit on a share, a percentile or a mean speaks of all that a server might be asked; a judgement sees some hundred
-positions of it. Such a limit is broken when what was seen contradicts it (p < 0.01 %), not when a server within it has
+positions of it. Such a limit is broken when what was seen contradicts it (p < 0.1 %), not when a server within it has
 bad luck: one that shows wide gaps at just the allowed 1 % of its positions shows two or more of them in every third
 draw of 125. The limit on the largest gap, which only exact arithmetic can keep, is absolute. What a step is too short to prove, the positions of all steps
 together do.
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from vibeserve_tui.inputs.target_sections import GapLimits
 
-SIGNIFICANT = 1e-4
-DEVIATIONS = 3.72
+SIGNIFICANT = 1e-3
+DEVIATIONS = 3.09
 """Of the normal distribution, beyond which lies a share of SIGNIFICANT."""
 NEGLIGIBLE = 1e-12
 P99_SHARE = 0.01
