@@ -149,7 +149,7 @@ async def timed_requests(launcher: Launcher, folder: Path, number: int) -> float
     await pod.start("server", BoxSpec(python(SERVER, pod.port), cwd=folder, writable=(folder,), log=log))
     while not log.exists() or b"ready" not in log.read_bytes():  # noqa: ASYNC110 - another process says so
         await asyncio.sleep(0.01)
-    done = await pod.run("client", BoxSpec(python(CLIENT, pod.port), cwd=folder), timeout_s=60)
+    done = await pod.run("client", BoxSpec(python(CLIENT, pod.port), cwd=folder, read_only=(folder,)), timeout_s=60)
     await pod.close()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
