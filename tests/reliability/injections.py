@@ -20,7 +20,33 @@ _OSC = (
     "1337;SetUserVar=a=Yg==", "1337;RequestUpload=format=tgz", "5522;type=read", "99;i=1;x", "176;x",
 )  # fmt: skip
 _STRINGS = ('$q"p', "+q544e", "q#0;2;0;0;0#0~", "1$r0m", "tmux;\x1b\x1b]52;c;x\x07", "{|owned")
-_SINGLE = ("7", "8", "c", "D", "E", "M", "H", "=", ">", "Z", "N", "O", "n", "|", "}", "~", "l", "m", "#8", "(0", ")B", "%G", " F", "V", "W")
+_SINGLE = (
+    "7",
+    "8",
+    "c",
+    "D",
+    "E",
+    "M",
+    "H",
+    "=",
+    ">",
+    "Z",
+    "N",
+    "O",
+    "n",
+    "|",
+    "}",
+    "~",
+    "l",
+    "m",
+    "#8",
+    "(0",
+    ")B",
+    "%G",
+    " F",
+    "V",
+    "W",
+)
 _MARKUP = (
     "[@click=app.injected]press[/]", "[@click=app.quit]press[/]", "[@click=screen.dismiss]x[/]", "[@click=app.injected('a')]x[/]",
     "[@mouse.down=app.injected]x[/]", "[link=http://x.invalid]x[/link]", "[link='javascript:x']x[/]", "[bold]", "[/]",

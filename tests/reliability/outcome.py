@@ -52,7 +52,9 @@ def outcome_of(folder: Path) -> Outcome:
 
 def _round(state: RunState, number: int) -> str:
     record = state.rounds[number]
-    kept = record.model_dump(include={"outcome", "reason", "attempts", "tree", "fate", "decided_by", "hypothesis_outcome"})
+    kept = record.model_dump(
+        include={"outcome", "reason", "attempts", "tree", "fate", "decided_by", "hypothesis_outcome"}
+    )
     return repr((record.task.title, record.task.parent, kept))
 
 

@@ -174,7 +174,9 @@ class Shop:
     folder: Path
     launcher: Launcher | NoLauncher
     step: Step | None = None
-    profile: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(attempts=2, plateau=0, confirmation=SimpleNamespace(every=0)))
+    profile: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(attempts=2, plateau=0, confirmation=SimpleNamespace(every=0))
+    )
     target: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(spec=SimpleNamespace(goal_speedup=None)))
     approval_timeout_s: float = 0.0
 

@@ -69,7 +69,9 @@ async def let_an_agent_look(folder: Path, tier: str) -> None:
     run.dir.put_blob(printed)
     run.dir.workspace.mkdir()
     (run.dir.workspace / "found.txt").write_bytes(printed)
-    run.store.snapshot(run.dir.workspace, ref="attempts/001/1", parent=None, message=printed.decode("latin-1"), when=START)
+    run.store.snapshot(
+        run.dir.workspace, ref="attempts/001/1", parent=None, message=printed.decode("latin-1"), when=START
+    )
     run.close()
 
 

@@ -86,7 +86,9 @@ def test_the_run_that_is_killed_has_everything_in_it(golden: tuple[Outcome, list
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_failpoint_loses_nothing(ground: Path, golden: tuple[Outcome, list[str]], record_property) -> None:
+def test_a_kill_at_any_failpoint_loses_nothing(
+    ground: Path, golden: tuple[Outcome, list[str]], record_property
+) -> None:
     expected, visits = golden
     points = range(1, len(visits) + 1)
     chosen = list(points) if not POINTS else [points[i * len(points) // POINTS] for i in range(POINTS)]

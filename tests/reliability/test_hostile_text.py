@@ -37,7 +37,9 @@ def is_obeyed(character: str) -> bool:
 
 def poisoned(script: journals.Script) -> journals.Script:
     payloads = cycle(injections())
-    script.events = [(when, ev.parse_event(event.kind, poison(ev.dump_event(event), payloads))) for when, event in script.events]
+    script.events = [
+        (when, ev.parse_event(event.kind, poison(ev.dump_event(event), payloads))) for when, event in script.events
+    ]
     return script
 
 
@@ -62,7 +64,9 @@ def test_there_are_more_than_200_of_them(record_property) -> None:
 @pytest.mark.parametrize("function", [clean, clean_line])
 def test_no_injection_survives_cleaning(function) -> None:
     for payload in injections():
-        left = [character for character in function(f"before {payload} after") if is_obeyed(character) and character != "\n"]
+        left = [
+            character for character in function(f"before {payload} after") if is_obeyed(character) and character != "\n"
+        ]
         assert left == [], repr(payload)
 
 
@@ -91,7 +95,9 @@ async def test_no_injection_reaches_the_screen_or_fires(journal: str, monkeypatc
     script = poisoned(journals.ALL[journal]())
     client = ScriptClient(script)
     client.poll()
-    app = VibeServeApp(FakeServices(), client, config=Config(ui=Ui(glyphs="unicode", hints=False)), clock=lambda: script.now)
+    app = VibeServeApp(
+        FakeServices(), client, config=Config(ui=Ui(glyphs="unicode", hints=False)), clock=lambda: script.now
+    )
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         for key in ("1", "2", "3", "4", "5", "6", "7", "8", "9", "down", "enter", "escape"):
             await pilot.press(key)
@@ -109,4 +115,6 @@ def on_screen(app: VibeServeApp) -> tuple[str, list[object]]:
     """All text that is drawn, and what hangs on it."""
     segments = [segment for strip in app.screen._compositor.render_strips() for segment in strip]
     styles = [segment.style for segment in segments if segment.style is not None]
-    return "".join(segment.text for segment in segments), [part for style in styles for part in (style.meta, style.link)]
+    return "".join(segment.text for segment in segments), [
+        part for style in styles for part in (style.meta, style.link)
+    ]

@@ -229,7 +229,14 @@ def spoilt_records() -> Iterator[tuple[str, object]]:
         for value in values:
             yield f"{name} = {value!r}", {**sound, name: value}
         yield f"no {name}", {key: member for key, member in sound.items() if key != name}
-    for kind in ("run_started", "round_finished", "attempt_committed", "measurement_finished", "issue_changed", "confirmed"):
+    for kind in (
+        "run_started",
+        "round_finished",
+        "attempt_committed",
+        "measurement_finished",
+        "issue_changed",
+        "confirmed",
+    ):
         yield f"an empty {kind}", {**sound, "kind": kind, "data": {}}
     for name, value in (("max_rounds", "many"), ("max_minutes", "long"), ("max_rounds", "1e3"), ("approval", "never")):
         yield f"{name} = {value}", {**sound, "kind": "setting_changed", "data": {"name": name, "value": value}}
@@ -255,7 +262,12 @@ def test_journals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         cases.append((what, first + b"\n" + encode_line(fields)[0] + follower))
     flips = range(0, len(first), max(1, len(first) // 60))
     cases += [(f"bit of byte {at}", whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :]) for at in flips]
-    noise = {"zeros": bytes(4096) + b"\n", "a page of JSON": b'{"a": 1}\n' * 9, "text": b"hello\n" * 9, "lines": b"\n" * 9}
+    noise = {
+        "zeros": bytes(4096) + b"\n",
+        "a page of JSON": b'{"a": 1}\n' * 9,
+        "text": b"hello\n" * 9,
+        "lines": b"\n" * 9,
+    }
     cases += [(what, first + b"\n" + content + follower) for what, content in noise.items()]
     COUNTS["journals"] = len(cases)
     found = []

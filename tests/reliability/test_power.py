@@ -116,7 +116,9 @@ def faults(recording: Recording, files: dict[str, bytes], acknowledged: int, fol
         found.append("the records are not those that were written")
     for event in kept:
         if isinstance(event, ev.AttemptCommitted):
-            missing = [name for name in recording.objects[event.commit] if files.get(name) != _original(recording, name)]
+            missing = [
+                name for name in recording.objects[event.commit] if files.get(name) != _original(recording, name)
+            ]
             found += [f"of the commit of {event.ref}, {name} is gone" for name in missing]
             if f"store.git/{event.ref}" not in files and f"store.git/refs/{event.ref}" not in files:
                 found.append(f"{event.ref} is recorded and not there")

@@ -108,7 +108,9 @@ def settings_in_the_xdg_folder(scene: Scene) -> None:
 
 
 def settings_in_variables(scene: Scene) -> None:
-    scene.environment.update({"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": scene.run})
+    scene.environment.update(
+        {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": scene.run}
+    )
     scene.environment["GIT_CONFIG_PARAMETERS"] = f"'core.fsmonitor={scene.run}'"
 
 
@@ -171,7 +173,9 @@ def odd_names(scene: Scene) -> None:
 
 
 def submodules(scene: Scene) -> None:
-    (scene.tree / ".gitmodules").write_text(f'[submodule "a"]\n path = server\n url = ext::sh -c {scene.run}\n update = !{scene.run}\n')
+    (scene.tree / ".gitmodules").write_text(
+        f'[submodule "a"]\n path = server\n url = ext::sh -c {scene.run}\n update = !{scene.run}\n'
+    )
     scene.settings("[submodule]\n recurse = true\n[protocol]\n allow = always\n")
 
 

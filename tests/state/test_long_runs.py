@@ -25,7 +25,9 @@ def play(run: Run, number: int) -> None:
     for beat in range(EVENTS_A_ROUND - 6):
         run.emit(ev.Heartbeat(active_s=float(number * 100 + beat)))
     run.emit(ev.MeasurementFinished(round=number, measured=measured("rejected")))
-    record = ev.RoundRecord(number=number, task=task, outcome="reverted", reason="futile", measured=measured("rejected"))
+    record = ev.RoundRecord(
+        number=number, task=task, outcome="reverted", reason="futile", measured=measured("rejected")
+    )
     issue = ev.Issue(id=f"I-{number}", type="perf", title=task.title, status="abandoned", mechanism="futile")
     lessons = run.noted(memory.DEAD_ENDS, f"r{number} {task.title}: futile") if number % 10 == 0 else []
     run.emit(ev.RoundFinished(record=record), ev.IssueChanged(issue=issue), *lessons)

@@ -62,7 +62,15 @@ def test_what_looks_like_a_key_is_taken_out(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a sketch of sk-learn", "hf_hub and gh_pages", "AIza", "0123456789abcdef" * 4, "BEGIN CERTIFICATE", "monkey=1"],
+    [
+        "",
+        "a sketch of sk-learn",
+        "hf_hub and gh_pages",
+        "AIza",
+        "0123456789abcdef" * 4,
+        "BEGIN CERTIFICATE",
+        "monkey=1",
+    ],
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     redaction.protect("short")
