@@ -64,6 +64,7 @@ def missing(settings: VoiceSettings) -> None:
 
 
 def _terms(settings: VoiceSettings) -> Terms:
+    tool_server.require()
     driver = _driver(settings)
     return Terms(
         driver=driver,

@@ -28,6 +28,7 @@ from vibeserve_tui.agents.protocol import Voice, load_voice
 from vibeserve_tui.events import Rates, VoiceSettings
 from vibeserve_tui.execution.launcher import Launcher
 
+pytest.importorskip("mcp")
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("cli-round")]
 ROLES = ("orchestrator", "implementer", "judge", "evaluator")
 CHEAP = Rates(input=0.1, output=0.5, cache_read=0.01, cache_write=0.1)

@@ -21,6 +21,7 @@ from vibeserve_tui.agents.coding_cli import Agent
 from vibeserve_tui.agents.protocol import Limits, Result, Said, Used
 from vibeserve_tui.events import VoiceSettings
 
+pytest.importorskip("mcp")
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SUBMIT = ["tool", "submit", {"summary": "done", "changed": 1}]
 DONE = ["end"]

@@ -12,6 +12,7 @@ from tests.fakes.llm import FakeLLM, Turn
 from vibeserve_tui.agents.cli.gateway import STAND_IN, gateway_to
 from vibeserve_tui.agents.cli.tool_server import Desk, serve_http
 
+pytest.importorskip("mcp")
 KEY = "sk-canary-0123456789abcdef"
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "tools": [], "stream": True}
 

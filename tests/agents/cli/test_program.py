@@ -14,6 +14,9 @@ from vibeserve_tui.errors import EnvironmentFault, InputError
 from vibeserve_tui.events import VoiceSettings
 
 
+pytest.importorskip("mcp")
+
+
 def voice(**changes: object) -> VoiceSettings:
     return VoiceSettings.model_validate({"provider": "coding_cli", "api": "claude"} | changes)
 

@@ -23,6 +23,7 @@ from vibeserve_tui.agents.cli.gateway import STAND_IN
 from vibeserve_tui.agents.protocol import Limits, Said, Used
 from vibeserve_tui.execution.launcher import Launcher
 
+pytest.importorskip("mcp")
 pytestmark = [pytest.mark.cli_real, pytest.mark.asyncio(loop_scope="session")]
 
 Step = Callable[["Player"], Turn]
