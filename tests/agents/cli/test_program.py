@@ -13,7 +13,6 @@ from vibeserve_tui.agents.coding_cli import completed, missing
 from vibeserve_tui.errors import EnvironmentFault, InputError
 from vibeserve_tui.events import VoiceSettings
 
-
 pytest.importorskip("mcp")
 
 

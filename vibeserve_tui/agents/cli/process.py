@@ -113,14 +113,16 @@ async def _next_line(replies: asyncio.StreamReader, watch: Watch) -> str | None:
 
 async def end(process: Process, cookie: str, *, patiently: bool) -> None:
     """The kill ladder; returns when nothing of the tree is left."""
-    if patiently:
-        await _over(process)
-    if process.returncode is None:
-        _interrupt(process.pid)
-        await _over(process)
-    await process.kill()
-    if cookie:
-        await asyncio.to_thread(sweep, cookie)
+    try:
+        if patiently:
+            await _over(process)
+        if process.returncode is None:
+            _interrupt(process.pid)
+            await _over(process)
+        await process.kill()
+    finally:  # also when the launcher is lost, which could not end it any more
+        if cookie:
+            await asyncio.to_thread(sweep, cookie)
 
 
 async def _over(process: Process) -> None:
