@@ -125,6 +125,11 @@ def test_a_key_that_gets_into_a_text_stays_out_of_everything_written(run: Run, t
         ev.RunFailed(reason=f"401: {CANARY} is no key", detail=f"Traceback … {CANARY}"),
     )
     run.dir.put_blob(f'{{"authorization": "{CANARY}"}}'.encode())
+    run.dir.workspace.mkdir()
+    (run.dir.workspace / "server.py").write_text("speed = 2\n")
+    said = f"round 1: used {CANARY}"
+    commit = run.store.snapshot(run.dir.workspace, ref="attempts/001/1", parent=None, message=said, when=START)
+    run.store.note(commit.sha, said)
     run.close()
     assert hits(tmp_path) == []
     assert CANARY not in run.state.status_reason, "what the engine goes on with is what it wrote"

@@ -109,7 +109,7 @@ class Store:
         tree = self._write_tree(folder)
         dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
         parents = ["-p", parent] if parent else []
-        sha = self._git(["commit-tree", tree, *parents, "-F", self._scratch(clean(message))], extra=dates)
+        sha = self._git(["commit-tree", tree, *parents, "-F", self._scratch(_sayable(message))], extra=dates)
         self.set_ref(ref, sha)
         return Commit(sha, tree)
 
@@ -143,7 +143,7 @@ class Store:
 
         Made by hand, because `git notes` moves its reference before the names of the new objects are durable.
         """
-        blob = self._git(["hash-object", "-w", "--no-filters", self._scratch(clean(text))])
+        blob = self._git(["hash-object", "-w", "--no-filters", self._scratch(_sayable(text))])
         entry, last = f"100644 blob {blob}\t{sha}", self.ref("notes/metrics")
         entries = self._git(["ls-tree", last]).splitlines() if last else []
         if entry not in entries:
@@ -253,6 +253,11 @@ def check_tree(folder: Path) -> None:
         raise WorkspaceError(f"{files} files, {total >> 20} MiB: more than a tree may hold", where=str(folder))
     if not files:
         raise WorkspaceError("the tree is empty", where=str(folder))
+
+
+def _sayable(text: str) -> str:
+    """What an agent wrote, as it may stand in the history: no control characters, no secrets."""
+    return redaction.redact(clean(text))
 
 
 def _refuse_keys(path: Path) -> None:
