@@ -43,6 +43,8 @@ def test_timers_are_not_rounded_up_to_milliseconds(wait_s: float):
 
 def test_percentiles_of_lag_never_hide_the_worst_of_few():
     assert lag_of([0.001, 0.003, 0.002]) == Lag(mean_ms=2.0, p50_ms=2.0, p90_ms=3.0, p99_ms=3.0, max_ms=3.0)
-    assert lag_of([n / 1000 for n in range(1, 201)]) == Lag(mean_ms=100.5, p50_ms=100.0, p90_ms=180.0, p99_ms=198.0, max_ms=200.0)
+    assert lag_of([n / 1000 for n in range(1, 201)]) == Lag(
+        mean_ms=100.5, p50_ms=100.0, p90_ms=180.0, p99_ms=198.0, max_ms=200.0
+    )
     assert lag_of([]) == Lag(0.0, 0.0, 0.0, 0.0, 0.0)
     assert lag_of([-0.001]).max_ms == 0.0

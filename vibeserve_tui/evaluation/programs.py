@@ -60,7 +60,7 @@ async def run_program(target: LoadedTarget, server: Beside, role: Role, *, draw:
     with TemporaryDirectory(prefix=f"vibeserve-{role}-") as folder:
         work = Path(folder)
         out = work / "records.jsonl"
-        words = _words(target, server, work, out) | {"draw": draw, "level": level}
+        words = {**_words(target, server, work, out), "draw": draw, "level": level}
         argv = tuple(_filled(argument, words) for argument in program.command)
         spec = BoxSpec(
             argv=argv,
