@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # On Linux without an NVIDIA GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves several GB.
 TORCH_INDEX ?=
 
-.PHONY: run demo test e2e check fix docs clean
+.PHONY: run demo test thorough e2e check fix docs clean
 
 run: $(VENV)/.run
 	$(BIN)/vibeserve run
@@ -15,11 +15,16 @@ demo: $(VENV)/.run
 	$(BIN)/vibeserve demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not serial"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not thorough and not serial and not cli_real"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check vibeserve_tui backends tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What test leaves out for the sake of its fifteen minutes: the same laws, with more trials and more variants.
+thorough: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "thorough and not serial and not cli_real"
+	$(BIN)/python benchmarks/reliability.py
 
 # A whole default run with a killed engine: about ten minutes on a quiet machine, and only there.
 e2e: $(VENV)/.dev

@@ -8,6 +8,7 @@ import pytest
 from tests.cheats.honest import HONEST, Honest
 from tests.cheats.laboratory import Laboratory
 from tests.cheats.zoo import BAKED, READ, SERVED, Cheat
+from tests.thoroughly import thoroughly
 from vibeserve_tui.evaluation.battery import SWAPPED_TOKENS, judge
 from vibeserve_tui.inputs.profiles import JudgeSizes
 
@@ -20,6 +21,11 @@ NEARLY_HONEST = {
     "a context that is shorter than it says",  # one position of J3's 672, in the only prompt that is so long
 }
 """What only the exact class can tell from honest rounding on so few positions of this checkpoint."""
+SHOWN_BY_ITS_RECIPE = {
+    "own layers over a static cache", "chunked prefill", "prefix cache", "fused projections", "static batching",
+    "two threads", "cached encodings",
+}  # fmt: skip
+"""Each recipe has a test of its own that asks for the same answers; the whole battery is for those that want more."""
 GROSS = [cheat for cheat in SERVED if cheat.says == "gap max" and cheat.name not in NEARLY_HONEST]
 FIRST_OF_STEP = {cheat.step: cheat.name for cheat in reversed(SERVED)}
 
@@ -72,7 +78,13 @@ async def test_int8_that_nobody_declared_is_too_far_off_for_the_numeric_class(la
 
 @in_the_laboratory
 @pytest.mark.slow
-@pytest.mark.parametrize("honest", HONEST, ids=lambda honest: honest.name)
+@pytest.mark.parametrize(
+    "honest",
+    [
+        thoroughly(one, id=one.name) if one.name in SHOWN_BY_ITS_RECIPE else pytest.param(one, id=one.name)
+        for one in HONEST
+    ],
+)
 async def test_an_honest_server_passes(lab: Laboratory, tmp_path: Path, honest: Honest) -> None:
     verdict = await judge(lab.exam(honest.tree(lab, tmp_path / "tree"), 1, honest.accuracy), lambda step: None)
     assert (verdict.outcome, verdict.reason) == ("pass", "10 steps passed")

@@ -128,7 +128,6 @@ async def test_every_arithmetic_is_run_on_own_and_other_weights(
     assert own[TRUTH].max == 0.0
     assert own[BF16].mean > 0
     assert 0 < own[INT8_WEIGHTS].mean < own[SKIPPED].mean
-    assert own[INT8_WEIGHTS].mean != own[INT8].mean
     assert rows[0].same == rows[0].answers == 20
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.thoroughly import thoroughly
 from vibeserve_tui.evaluation.blocks import Block
 from vibeserve_tui.evaluation.gate import decide
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise, Spread, Terms
@@ -156,7 +157,7 @@ def test_leaps_add_next_to_nothing_to_the_false_accepts(before: float, during: f
 
 @pytest.mark.slow
 @each_profile
-@pytest.mark.parametrize("merge", [1, FULL_WINDOW])
+@pytest.mark.parametrize("merge", [1, thoroughly(FULL_WINDOW)])
 def test_identical_servers_are_rarely_accepted_in_many_runs(name: str, merge: int) -> None:
     for series in Series:
         assert accepted(name, 0.0, series, runs=30_000, merge=merge) <= ALLOWED[name]

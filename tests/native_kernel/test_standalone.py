@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.native_kernel.checkpoints import SIZES, write
+from tests.thoroughly import thoroughly
 
 HERE = Path(__file__).parent
 TOKENS = 41
@@ -93,7 +94,9 @@ def largest_error(native: ModuleType, work: Path, sizes: str, build: Build) -> f
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ here")
-@pytest.mark.parametrize(("variant", "storage"), [("avx2", "bf16"), ("avx2", "int8_t"), ("scalar", "float")])
+@pytest.mark.parametrize(
+    ("variant", "storage"), [("avx2", "bf16"), thoroughly("avx2", "int8_t"), thoroughly("scalar", "float")]
+)
 def test_sanitizers_find_nothing(variant: str, storage: str, native: ModuleType, tmp_path: Path) -> None:
     chosen = native.build.choose_variant(native.build.cpu_features(), variant)
     build = Build(("g++", *SANITIZE, *chosen.flags), X86[variant], storage)

@@ -28,8 +28,8 @@ KILLED = -9
 WORKERS = 2
 POINTS = int(os.environ.get("VIBESERVE_TEST_FAILPOINTS", "110"))
 """How many failpoints are tried, evenly spread; 0 = every one."""
-RECOVERIES = int(os.environ.get("VIBESERVE_TEST_RECOVERIES", "100"))
-RANDOM_KILLS = int(os.environ.get("VIBESERVE_TEST_KILLS", "200"))
+RECOVERIES = int(os.environ.get("VIBESERVE_TEST_RECOVERIES", "40"))
+RANDOM_KILLS = int(os.environ.get("VIBESERVE_TEST_KILLS", "40"))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.reliability.test_orphans import ROOT, Family, family
 from vibeserve_tui.client import open_state
 from vibeserve_tui.state.run_dir import lock_holder
 
-TRIALS = int(os.environ.get("VIBESERVE_TEST_INTERRUPTS", "20"))
+TRIALS = int(os.environ.get("VIBESERVE_TEST_INTERRUPTS", "5"))
 PROMPT_S = 2.0
 PAUSED, LEFT = 4, 130
 CTRL_C = b"\x03"

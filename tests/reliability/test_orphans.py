@@ -28,7 +28,7 @@ from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
 
 ROOT = Path(__file__).parents[2]
-TRIALS = int(os.environ.get("VIBESERVE_TEST_ORPHANS", "50"))
+TRIALS = int(os.environ.get("VIBESERVE_TEST_ORPHANS", "15"))
 VICTIMS = ("app", "engine", "launcher", "box", "terminal")
 GRACE_S = 1.0
 START_S = 30.0

