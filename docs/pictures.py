@@ -72,7 +72,7 @@ def main() -> None:
         run = RunDir(options.run) if options.run else unpacked(Path(scratch))
         for scene in SCENES:
             asyncio.run(take(scene, run, options.out))
-            print(options.out / f"{scene.name}.svg")  # noqa: T201 - its only output
+            print(options.out / f"{scene.name}.svg")
 
 
 if __name__ == "__main__":
