@@ -69,7 +69,7 @@ class GateConfig(Value):
             hopeless=HOPELESS,
             window_s=1.0,
             warm_up_s=0.7,
-            wall_cap_s=120,
+            wall_cap_s=240,  # eight blocks of a server as slow as the default target's seed
         )
 
     @classmethod

@@ -25,7 +25,8 @@ LOST_TIME_SHARE = 0.01
 """Of a median request, which the client's mean lag may add to it."""
 CPU_SHARE_LIMIT = 0.50
 """Of its own core, from which on a client is no longer reliably on time."""
-QUEUEING_SHARE_OF_TPOT = 0.01
+QUEUEING_SHARE_OF_TTFT = 0.01
+"""What chunks wait for one another delays all of a stream alike: first tokens come later, gaps stay what they are."""
 SUSPENDED_LIMIT_S = 0.05
 
 
@@ -156,8 +157,8 @@ def queueing_ms(report: LoadReport) -> float:
 
 
 def _allowed_queueing_ms(report: LoadReport) -> float:
-    tpots = samples_ms(report)["tpot_ms"]
-    return QUEUEING_SHARE_OF_TPOT * percentile(tpots, 50) if tpots else LAG_RESOLUTION_MS
+    ttfts = samples_ms(report)["ttft_ms"]
+    return QUEUEING_SHARE_OF_TTFT * percentile(ttfts, 50) if ttfts else LAG_RESOLUTION_MS
 
 
 def lag_limit_ms(report: LoadReport) -> float:
