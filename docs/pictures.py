@@ -35,10 +35,10 @@ class Scene:
 
 
 SCENES = (
-    Scene("run", 0.6),
-    Scene("run-wide", 0.6, size=(200, 60)),
-    Scene("run-small", 0.6, size=(80, 24)),
-    Scene("run-light", 0.6, theme="vibeserve-light"),
+    Scene("run", 0.63),
+    Scene("run-wide", 0.63, size=(200, 60)),
+    Scene("run-small", 0.63, size=(80, 24)),
+    Scene("run-light", 0.63, theme="vibeserve-light"),
     Scene("review", 1.0, ("g", "down", "down", "enter")),
     Scene("diff", 1.0, ("g", "down", "down", "3", "z")),
     Scene("compare", 1.0, ("g", "down", "down", "c")),
