@@ -47,7 +47,7 @@ sys.exit(engine.own(directory, engine.read_order(directory)))
 APP = """
 import subprocess, sys
 from pathlib import Path
-from tests.tui.library import Library
+from tests.tui.start_services import Library
 from vibeserve_tui.client import AttachedClient
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.state.run_dir import RunDir

@@ -17,8 +17,8 @@ from textual.theme import Theme
 import vibeserve_tui.tui
 from tests.tui import journals
 from tests.tui.fakes import FakeServices, ScriptClient, screen_text
-from tests.tui.library import Library
 from tests.tui.stage import stage
+from tests.tui.start_services import Library
 from vibeserve_tui.errors import ProfileError
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.tui import themes

@@ -12,8 +12,8 @@ from textual.widgets import Input
 
 from tests.tui import journals
 from tests.tui.fakes import screen_text
-from tests.tui.library import Library
 from tests.tui.stage import assert_snapshot
+from tests.tui.start_services import Library
 from vibeserve_tui.errors import InputError
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.tui.app import VibeServeApp

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.tui import journals
-from tests.tui.library import Library
 from tests.tui.stage import Stage, assert_snapshot, stage
+from tests.tui.start_services import Library
 from tests.tui.test_drawing import view_of
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev

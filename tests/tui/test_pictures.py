@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tui.library import Library
 from tests.tui.stage import assert_snapshot, stage
+from tests.tui.start_services import Library
 from vibeserve_tui.inputs.config import Ui
 
 pytestmark = pytest.mark.slow

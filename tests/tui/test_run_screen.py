@@ -8,8 +8,8 @@ import pytest
 
 from tests.tui import fakes, journals
 from tests.tui.fakes import FakeServices, screen_text
-from tests.tui.library import Library
 from tests.tui.stage import assert_snapshot, stage
+from tests.tui.start_services import Library
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import AttachedClient, Liveness

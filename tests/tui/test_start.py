@@ -9,8 +9,8 @@ from textual.pilot import Pilot
 
 from tests.tui import journals
 from tests.tui.fakes import screen_text
-from tests.tui.library import Library
 from tests.tui.stage import assert_snapshot
+from tests.tui.start_services import Library
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.tui.app import VibeServeApp
 from vibeserve_tui.tui.screens.run import RunScreen

@@ -28,7 +28,7 @@ SHOW = """
 import os
 import sys
 from pathlib import Path
-from tests.tui.library import Library
+from tests.tui.start_services import Library
 from vibeserve_tui.client import AttachedClient
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui.app import run_app
