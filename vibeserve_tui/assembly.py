@@ -49,10 +49,10 @@ from vibeserve_tui.roles.review import Reviewer
 from vibeserve_tui.roles.workplace import Workplace, needs_words
 from vibeserve_tui.round import Crew, Operator
 from vibeserve_tui.run_state import RoundInFlight, Status
+from vibeserve_tui.state.pace import confirmation_s
 from vibeserve_tui.state.run import Run
 
 GATES = {"quick": GateConfig.quick, "thorough": GateConfig.thorough, "gpu": GateConfig.gpu}
-CONFIRMATION_MARGIN = 1.25
 CREW = (Role.IMPLEMENTER, Role.JUDGE, Role.EVALUATOR)
 """Who plays a part in every run, beside the role that its policy asks."""
 RECORDED_VERSIONS = (
@@ -100,15 +100,9 @@ class Workshop:
 
     def seconds_left(self) -> float:
         """Of the run's minutes, without what the confirmation at the end will take."""
-        return 60 * self.run.state.max_minutes - self.run.active_s - self._confirmation_s()
-
-    def _confirmation_s(self) -> float:
-        baseline = self.run.state.baseline
-        if baseline is None or baseline.measured is None or not baseline.measured.blocks:
-            return 0.0
-        # A block of the baseline times the seed twice at one level; one of the confirmation times it once at all levels.
-        per_block = baseline.measured.took_s / baseline.measured.blocks
-        return CONFIRMATION_MARGIN * per_block * gate_of(self.profile).confirmation_blocks
+        gate = gate_of(self.profile)
+        reserved = confirmation_s(self.run.state, gate.confirmation_blocks, gate.window_s)
+        return 60 * self.run.state.max_minutes - self.run.active_s - reserved
 
     def speedup_so_far(self) -> float:
         """Product of the lower bounds on the champion's way to the seed: what is certain before it is confirmed."""

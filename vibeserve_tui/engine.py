@@ -39,6 +39,7 @@ from vibeserve_tui.roles.briefing import made_of_recipes
 from vibeserve_tui.round import Work, play_round
 from vibeserve_tui.run_state import Status
 from vibeserve_tui.state import durable, place, redaction
+from vibeserve_tui.state.pace import too_late
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.workspace import Store, forget_git_variables
@@ -195,7 +196,7 @@ async def simplify(shop: Workshop, policy: Policy, desk: Desk) -> None:
     tried = {
         name for record in run.state.rounds.values() for name in record.task.dropped if record.task.kind == "ablation"
     }
-    while shop.seconds_left() > 0 and not desk.wishes.stop:
+    while not too_late(run.state, shop.seconds_left()) and not desk.wishes.stop:
         left = [v for v in variants(shop.book, shop.situation()) if v.dropped not in tried and v.recipes]
         if not left:
             return
