@@ -33,10 +33,11 @@ from vibeserve_tui.evaluation import measure
 from vibeserve_tui.evaluation.block_run import MeasureEvent
 from vibeserve_tui.evaluation.evidence import Evidence, noise_of
 from vibeserve_tui.evaluation.gate_config import GateConfig
-from vibeserve_tui.evaluation.live_side import LiveSide, mean_output_tokens, passes_for
+from vibeserve_tui.evaluation.live_side import LiveSide, WindowPlan, mean_output_tokens
 from vibeserve_tui.evaluation.measure import MeasurePlan
 from vibeserve_tui.evaluation.sentinels import watching
 from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.metrics import Role
 
 SLOWER = """
 
@@ -77,7 +78,7 @@ class Bench:
         self._backend = load_backend("cpu")
         self._device = self._backend.detect()[0]
         self._evidence: list[Evidence] = []
-        self._passes: dict[str, int] = {}
+        self._windows: dict[str, WindowPlan] = {}
 
     def _commit(self, folder: Path, name: str) -> str:
         return self._lab.testbed.store.snapshot(
@@ -96,7 +97,7 @@ class Bench:
 
     def _side(self, label: str, commit: str, *, prove: bool = False) -> LiveSide:
         reference = self._lab.reference if prove else None
-        return LiveSide(label, commit, self._lab.testbed, self._lab.workload, self._passes, reference)
+        return LiveSide(label, commit, self._lab.testbed, self._lab.workload, self._windows, reference)
 
     async def noise(self) -> None:
         with watching(self._backend, self._device) as sentinels:
@@ -105,8 +106,8 @@ class Bench:
         self._evidence.append(done.evidence)
         speeds = {figure.spec.level: figure.b for figure in done.comparison.figures if "throughput" in figure.spec.name}
         tokens, window_s = mean_output_tokens(self._lab.workload), GateConfig.quick().window_s
-        self._passes = {
-            level.id: passes_for(level, speeds.get(level.id), tokens, window_s)
+        self._windows = {
+            level.id: WindowPlan.of(level, speeds.get(level.id), tokens, window_s)
             for level in self._lab.target.spec.levels
         }
 
@@ -125,9 +126,13 @@ class Bench:
 
     def _plan(self, ready: measure.Sentinel, trusted: measure.Sentinel) -> MeasurePlan:
         spec = self._lab.target.spec
+        decisive = [
+            self._windows[m.level] for m in spec.metric_specs if m.role is Role.HEADLINE and m.level in self._windows
+        ]
+        window_s = min((window.seconds for window in decisive), default=0.0)
         plan = MeasurePlan(
             metrics=spec.metric_specs,
-            config=GateConfig.quick(),
+            config=GateConfig.quick().for_windows_of(window_s) if window_s else GateConfig.quick(),
             workload_sha256=self._lab.workload.sha256,
             device_fingerprint=self._device.fingerprint,
             mechanism_declared=True,

@@ -349,3 +349,8 @@ def test_noise_is_pooled_about_the_mean_of_each_series() -> None:
     assert pooled is not None
     assert (pooled.sd, pooled.df) == (pytest.approx(math.sqrt(0.005)), 2)
     assert Spread.of([1.0], []) is None
+
+
+@pytest.mark.parametrize(("seconds", "pairs"), [(0.5, 2), (1.0, 2), (1.9, 2), (2.0, 1), (7.7, 1)])
+def test_a_block_takes_no_more_pairs_than_long_windows_leave_needed(seconds: float, pairs: int) -> None:
+    assert GateConfig.quick().for_windows_of(seconds).pairs == pairs

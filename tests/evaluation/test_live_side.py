@@ -13,7 +13,7 @@ from tests.evaluation.load_windows import report
 from tests.evaluation.toy_server import ToyServer
 from tests.evaluation.toy_target import toy_target
 from vibeserve_tui.evaluation.blocks import Window
-from vibeserve_tui.evaluation.live_side import PROBES, LiveRun, LiveSide, WrongAnswers
+from vibeserve_tui.evaluation.live_side import PROBES, LiveRun, LiveSide, WindowPlan, WrongAnswers
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan
 from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
 from vibeserve_tui.evaluation.load_report import Usage as Tokens
@@ -21,6 +21,7 @@ from vibeserve_tui.evaluation.reference import ReferenceService, reference_comma
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.execution.box import Usage
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
+from vibeserve_tui.inputs.workload_spec import ClosedLevel
 
 
 async def nothing() -> None:
@@ -128,3 +129,15 @@ async def test_a_server_that_is_honest_only_under_load_fails_a_probe(bench: Benc
     run, _ = bench.run(bench.server(spoil=wrong, spoils_probes=True))
     with pytest.raises(WrongAnswers):
         await run.resume()
+
+
+@pytest.mark.parametrize(
+    ("tokens_per_s", "plan"),
+    [(None, WindowPlan()), (200.0, WindowPlan(1, 8.0)), (1600.0, WindowPlan(1, 1.0)), (4000.0, WindowPlan(3, 1.2))],
+)
+def test_a_window_is_the_fewest_passes_that_keep_the_champion_busy_for_long_enough(
+    tokens_per_s: float | None, plan: WindowPlan
+) -> None:
+    level = ClosedLevel(id="c16", mode="closed", concurrency=16, requests=32)
+    found = WindowPlan.of(level, tokens_per_s, tokens_per_request=50.0, window_s=1.0)
+    assert (found.passes, found.seconds) == (plan.passes, pytest.approx(plan.seconds))

@@ -13,6 +13,8 @@ from vibeserve_tui.metrics import MetricSpec, Value
 HOPELESS = 0.05
 ONE_SIDED = 0.95
 """Level of the bounds for futility, guards and the noise floor."""
+LARGE_GAIN = 2.0
+"""A ratio that stands out from any noise seen so far."""
 
 
 class LookRule(Value):
@@ -100,6 +102,25 @@ class GateConfig(Value):
             warm_up_s=5.0,
             wall_cap_s=900,
         )
+
+    def for_windows_of(self, seconds: float) -> GateConfig:
+        """The same gate where one window takes the champion this long: no more pairs than a block's load asks for.
+
+        A slow server's least window, one pass over the level's requests, may be as long as all windows of a block
+        should be. Starts then tell more than further windows: six blocks of one pair take the time of four of two, and
+        the accept bound of the quick gate lies 1.9 standard deviations of a block below their mean instead of 3.5.
+        """
+        return self.model_copy(
+            update={"pairs": min(self.pairs, max(1, math.ceil(self.pairs * self.window_s / seconds)))}
+        )
+
+    def for_gain_of(self, certain: float) -> GateConfig:
+        """For sides of which one is surely this many times as fast: both get the same requests, so the other one works
+        for as many windows. A large gain needs neither a second pair in each block nor windows of full length.
+        """
+        if certain < LARGE_GAIN:
+            return self
+        return self.model_copy(update={"pairs": 1, "window_s": self.window_s / 2})
 
     def for_retest(self) -> GateConfig:
         """The same gate at half the error probability, for a tree that was measured before."""

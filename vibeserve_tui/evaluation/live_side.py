@@ -46,6 +46,24 @@ class WrongAnswers(MeasurementError):
     """The timed run's own answers were wrong: the candidate fails the judge, whatever its speed."""
 
 
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """A level's window: whole passes over its request list, and the seconds that these take the champion."""
+
+    passes: int = 1
+    seconds: float = 0.0
+    """0 = not known yet."""
+
+    @classmethod
+    def of(cls, level: Level, tokens_per_s: float | None, tokens_per_request: float, window_s: float) -> WindowPlan:
+        """The fewest passes that take the champion, at this speed, at least `window_s`."""
+        if not isinstance(level, ClosedLevel) or not tokens_per_s:
+            return cls()
+        pass_s = level.requests * tokens_per_request / tokens_per_s
+        passes = max(1, math.ceil(window_s / pass_s))
+        return cls(passes, passes * pass_s)
+
+
 @dataclass(slots=True)
 class LiveSide:
     """A commit to be measured. `reference` is set for a side whose answers are not proved yet."""
@@ -54,8 +72,8 @@ class LiveSide:
     commit: str
     testbed: Testbed
     workload: Workload
-    passes: Mapping[str, int]
-    """Level id to the passes over its request list that one window takes."""
+    windows: Mapping[str, WindowPlan]
+    """By level id."""
     reference: ReferenceService | None = None
     verified: int = 0
     """Answers of the timed run, and to probes between its windows, that were compared with the reference."""
@@ -145,7 +163,7 @@ class LiveRun:
 
     def _requests(self, level: Level, seed: int, index: int) -> tuple[PlannedRequest, ...]:
         count = getattr(level, "requests", None) or 16
-        return self.side.workload.slice(seed, index, count * self.side.passes.get(level.id, 1))
+        return self.side.workload.slice(seed, index, count * self.side.windows.get(level.id, WindowPlan()).passes)
 
     async def _verify(self, requests: Sequence[PlannedRequest], report: LoadReport) -> None:
         reference = self.side.reference
@@ -204,13 +222,6 @@ class LiveRun:
         probes = self.side.workload.draw(self._random.getrandbits(48), PROBES)
         answers = await self.server.send(calls_of(probes, self._path), concurrency=1)
         await self._compare([(probe, answer) for probe, answer in zip(probes, answers, strict=True) if answer.ok])
-
-
-def passes_for(level: Level, tokens_per_s: float | None, tokens_per_request: float, window_s: float) -> int:
-    """The smallest whole number of passes over a level's request list that takes the champion `window_s`."""
-    if not isinstance(level, ClosedLevel) or not tokens_per_s:
-        return 1
-    return max(1, math.ceil(window_s * tokens_per_s / (level.requests * tokens_per_request)))
 
 
 def mean_output_tokens(workload: Workload) -> float:

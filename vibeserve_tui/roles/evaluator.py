@@ -22,7 +22,7 @@ from vibeserve_tui.evaluation.blocks import Arm
 from vibeserve_tui.evaluation.evidence import Evidence, noise_of
 from vibeserve_tui.evaluation.floors import DeviceFloors, Floors
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise
-from vibeserve_tui.evaluation.live_side import LiveSide, WrongAnswers, mean_output_tokens, passes_for
+from vibeserve_tui.evaluation.live_side import LiveSide, WindowPlan, WrongAnswers, mean_output_tokens
 from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
 from vibeserve_tui.evaluation.load_summary import figures, summarise
 from vibeserve_tui.evaluation.measure import MeasurePlan
@@ -49,7 +49,6 @@ READY_LIMIT_S = 20.0
 """A machine that does not become quiet for so long is measured by CPU time, where that says something."""
 FINAL_VOIDS = ("not active",)
 """What measuring again cannot mend; any other void may be the machine's fault and gets a second chance."""
-LARGE_GAIN = 2.0
 PROFILE_S = 3.0
 OBSERVER_LIMIT = 0.10
 PROFILE_REQUESTS = 4000
@@ -87,7 +86,7 @@ class Evaluator:
         self._announce(0, "seed", "seed", "noise")
         side = self._side("seed", commit)
         with watching(self._backend, self._device) as sentinels:
-            # One pair a block: the seed is the slowest server of all, and its restarts are what varies.
+            # One pair a block: how fast the seed is cannot be known yet, and its restarts are what varies.
             plan = replace(self._plan(sentinels), config=self._gate.model_copy(update={"pairs": 1}))
             done = await measure.noise(side, blocks, plan, self._told(0))
             if measure.slots_differ(done):
@@ -120,9 +119,9 @@ class Evaluator:
         """All levels, champion against the seed, on a new seed of requests; `certain` is the least it should be."""
         number = self._run.state.champion
         self._announce(number, "seed", f"r{number}", "confirmation")
+        gate = self._gate_here().for_gain_of(certain)
         seed, best = self._side("seed", baseline), self._side(f"r{number}", champion, prove=True)
-        # A gain far beyond any noise needs no second pair in each block, and the seed is slow.
-        gate = self._gate.model_copy(update={"pairs": 1}) if certain >= LARGE_GAIN else self._gate
+        seed.windows = best.windows = self._windows(gate.window_s)
         with watching(self._backend, self._device) as sentinels:
             plan = replace(self._plan(sentinels), config=gate)
             done = await measure.confirm(best, seed, plan, self._told(number))
@@ -227,25 +226,35 @@ class Evaluator:
             commit=commit,
             testbed=self._testbed,
             workload=self._workload,
-            passes=self._passes(),
+            windows=self._windows(self._gate.window_s),
             reference=self._reference if prove else None,
         )
 
-    def _passes(self) -> dict[str, int]:
-        """Windows long enough for the present champion, by level."""
+    def _windows(self, window_s: float) -> dict[str, WindowPlan]:
+        """That keep the present champion busy for so long, by level."""
         record = self._run.state.champion_record
         figures = record.measured.figures if record and record.measured else ()
         speed = {figure.level: figure.b for figure in figures if figure.metric == "output_throughput"}
         return {
-            level.id: passes_for(level, speed.get(level.id), self._mean_tokens, self._gate.window_s)
+            level.id: WindowPlan.of(level, speed.get(level.id), self._mean_tokens, window_s)
             for level in self._testbed.target.spec.levels
         }
+
+    def _gate_here(self) -> GateConfig:
+        """The profile's gate, with as many pairs as the present champion's shortest decisive window asks for."""
+        decisive = {metric.level for metric in self._testbed.target.spec.metrics if metric.headline}
+        known = [
+            plan.seconds
+            for level, plan in self._windows(self._gate.window_s).items()
+            if level in decisive and plan.seconds
+        ]
+        return self._gate.for_windows_of(min(known)) if known else self._gate
 
     def _plan(self, sentinels: Sentinels) -> MeasurePlan:
         spec = self._testbed.target.spec
         return MeasurePlan(
             metrics=(*(metric.spec for metric in spec.metrics), *(guard.spec for guard in spec.guards)),
-            config=self._gate,
+            config=self._gate_here(),
             workload_sha256=self._workload.sha256,
             device_fingerprint=self._device.fingerprint,
             noise=self._noise(),
