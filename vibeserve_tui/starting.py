@@ -17,7 +17,7 @@ from typing import get_args
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.loop.prices import own_rates
-from vibeserve_tui.agents.protocol import named, prepared
+from vibeserve_tui.agents.protocol import named, prepared, reach
 from vibeserve_tui.backend import usable_device
 from vibeserve_tui.client import start_engine
 from vibeserve_tui.errors import EnvironmentFault, ProfileError, TargetError, VibeServeError, did_you_mean
@@ -123,6 +123,18 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
         allow_no_sandbox=wanted.allow_no_sandbox,
         asks=wanted.asks,
     )
+
+
+def require_answers(plan: ev.RunPlan) -> None:
+    """See that whoever plays the roles will answer: the first one is asked after minutes of measuring.
+
+    Raises what is against it: a key that is refused, a server that is gone, a model that cannot call tools.
+    """
+    reached: list[ev.VoiceSettings] = []
+    for voice in plan.voices.values():
+        if voice not in reached:
+            reach(voice)
+            reached.append(voice)
 
 
 def create_run(plan: ev.RunPlan, root: Path) -> RunDir:

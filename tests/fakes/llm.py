@@ -144,7 +144,9 @@ Brain = Callable[[Request], Turn]
 class FakeLLM:
     """`with FakeLLM(brain) as server:` answers at `server.url` (Messages) and `server.url + "/v1"` (OpenAI)."""
 
-    def __init__(self, brain: Brain | Sequence[Turn]) -> None:
+    def __init__(self, brain: Brain | Sequence[Turn], *, key: str = "", models: Sequence[str] = ()) -> None:
+        self.key, self.models = key, models
+        """What it insists on, if anything."""
         self._script: Iterator[Turn] = iter(()) if callable(brain) else iter(brain)
         self._brain = brain if callable(brain) else self._next_of_script
         self._lock = threading.Lock()
@@ -237,6 +239,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
+        if self._is_locked_out():
+            return
+        name = self.path.rpartition("/models/")[2]
+        if self.fake.models and name not in self.fake.models:
+            self.whole(404, {"type": "error", "error": {"type": "not_found_error", "message": name}})
+            return
         model = {
             "id": "fake-1",
             "object": "model",
@@ -248,8 +256,18 @@ class _Handler(BaseHTTPRequestHandler):
         listing = {"object": "list", "data": [model | {"created_at": "2026-01-01T00:00:00Z"}], "has_more": False}
         self.whole(200, listing | {"models": [], "first_id": None, "last_id": None})
 
+    def _is_locked_out(self) -> bool:
+        given = self.headers.get("authorization", "").removeprefix("Bearer ")
+        if not self.fake.key or self.fake.key in (given, self.headers.get("x-api-key")):
+            return False
+        message = f"Incorrect API key provided: {given}"
+        self.whole(401, {"type": "error", "error": {"type": "authentication_error", "message": message}})
+        return True
+
     def do_POST(self) -> None:
         raw = self._body()
+        if self._is_locked_out():
+            return
         path, headers = self.path.split("?")[0], {name.lower(): value for name, value in self.headers.items()}
         if path.endswith(("/messages/count_tokens", "/responses/input_tokens")):
             self.whole(200, {"object": "response.input_tokens", "input_tokens": max(1, len(raw) // 4)})

@@ -100,6 +100,44 @@ async def test_an_answer_that_rests_on_rounds_that_are_not_there_is_refused(run:
         await answer(run.dir, run.state, voice, "what?", lambda look: None)
 
 
+CONFIG = """
+[providers.lab]
+kind = "openai"
+api = "chat"
+base_url = "{url}/v1"
+api_key_env = "VIBESERVE_TEST_KEY"
+[prices.script]
+input = 1.0
+output = 10.0
+"""
+
+
+def test_the_verb_asks_a_server_that_the_configuration_names(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def player(role, prompt, results):
+        if not results:
+            return [("rounds", {"number": 2})]
+        return [("submit", {"text": "Its answers were wrong.", "rounds": [2]})]
+
+    run.close()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv(KEY_NAME, KEY)
+    (tmp_path / "vibeserve").mkdir()
+    with FakeLLM(brain(player), key=KEY) as server:
+        (tmp_path / "vibeserve" / "config.toml").write_text(CONFIG.format(url=server.url))
+        lab = ["--agent", "lab", "--model-name", "script"]
+        assert main(["ask", str(run.dir.path), "why was round 2 rejected?", *lab]) == 0
+        shown = capsys.readouterr()
+        assert shown.out == "Its answers were wrong.\nrests on round 2\n"
+        assert shown.err.splitlines() == ['rounds {"number": 2}', "240 tokens, $0.0006"]
+        monkeypatch.setenv(KEY_NAME, "sk-canary-another-one-3c5d")
+        assert main(["ask", str(run.dir.path), "why was round 2 rejected?", *lab]) != 0
+    shown = capsys.readouterr()
+    assert shown.out == "" and len(shown.err.splitlines()) == 1
+    assert "401" in shown.err and "sk-canary" not in shown.err
+
+
 def test_the_verb_looks_up_without_a_model(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run.close()
     assert main(["ask", str(run.dir.path), "why was round 2 rejected?"]) == 0

@@ -54,6 +54,22 @@ def test_a_new_target_is_listed_and_can_be_planned_by_its_name(root: Path) -> No
     assert "no key, $0" in form.estimate
 
 
+def test_every_agent_may_be_chosen_and_one_that_cannot_play_here_says_why(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    (tmp_path / "vibeserve").mkdir()
+    lab = '[providers.lab]\nkind = "openai"\napi = "chat"\nbase_url = "http://127.0.0.1:9/v1"\n'
+    (tmp_path / "vibeserve" / "config.toml").write_text(lab)
+    services = AppServices(root)
+    form = services.plan("tiny-llama-chat", {})
+    known = next(choice.options for choice in form.choices if choice.name == "agent")
+    assert {"playbook", "anthropic", "openai", "claude", "codex", "gemini", "opencode", "lab"} <= set(known)
+    assert services.plan("tiny-llama-chat", {"agent": "openai"}).blocked.startswith("OPENAI_API_KEY is not set")
+    assert services.plan("tiny-llama-chat", {"agent": "lab"}).blocked.startswith("which model of lab is not said")
+
+
 def test_a_target_whose_weights_are_gone_says_so(root: Path) -> None:
     services = AppServices(root)
     weights = Path(shutil.copytree(MODEL, root.parent / "weights"))

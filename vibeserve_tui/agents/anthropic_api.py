@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from functools import partial
 
-from vibeserve_tui.agents.loop.api import Vendor, converse
+from vibeserve_tui.agents.loop.api import ApiAgent, Vendor, auth_headers
 from vibeserve_tui.agents.loop.connection import Patience
-from vibeserve_tui.agents.loop.turns import Wire
-from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest
+from vibeserve_tui.agents.loop.turns import ServerWire
 from vibeserve_tui.events import VoiceSettings
 
 VENDOR = Vendor(
@@ -16,36 +15,27 @@ VENDOR = Vendor(
     model="claude-sonnet-5-5",
     api="messages",
     key="ANTHROPIC_API_KEY",
+    base_url="https://api.anthropic.com",
     base_url_variable="ANTHROPIC_BASE_URL",
     name_in_price_table="anthropic",
 )
-BASE_URL = "https://api.anthropic.com"
-
-completed, missing = VENDOR.completed, VENDOR.require
 
 
-class Agent:
-    def __init__(self, settings: VoiceSettings) -> None:
-        self._settings = settings
-
-    def run(self, request: AgentRequest) -> AsyncIterator[AgentEvent]:
-        return converse(self._settings, request, connect)
-
-
-def connect(settings: VoiceSettings, key: str, patience: Patience) -> Wire:
+def connect(settings: VoiceSettings, key: str, patience: Patience) -> ServerWire:
     """Without the SDK's own retries, which obey any wait that a server asks for, unseen."""
     import anthropic
 
     from vibeserve_tui.agents.loop.messages_wire import MessagesWire
 
-    headers: dict[str, str | anthropic.Omit] = {"x-api-key": key} if settings.auth == "x-api-key" else {}
-    if settings.auth != "bearer" or not key:
-        headers["Authorization"] = anthropic.omit
     client = anthropic.AsyncAnthropic(
         # Never None: the SDK would go looking for credentials in places that the operator did not name.
         api_key=key or "none",
-        base_url=settings.base_url or BASE_URL,
+        base_url=settings.base_url or VENDOR.base_url,
         max_retries=0,
         timeout=patience.timeout,
     )
-    return MessagesWire(client, headers, settings.effort)
+    return MessagesWire(client, auth_headers(settings, key, anthropic.omit), settings.effort)
+
+
+Agent = partial(ApiAgent, connect=connect)
+completed, missing, reach = VENDOR.completed, VENDOR.require, partial(VENDOR.reach, connect=connect)

@@ -6,6 +6,7 @@ tools and whole-file writes; one that cannot call tools is told apart before any
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -55,10 +56,8 @@ class Agent:
 
     async def _answered(self, worker: Worker, request: AgentRequest) -> AsyncGenerator[AgentEvent]:
         if self._probed is None:
-            self._probed = await probe(worker, Path(self._settings.model).name)
+            self._probed = await _useful(worker, self._settings)
             yield Said(self._probed.verdict)
-        if self._probed.skill is Skill.NONE:
-            raise AgentError(self._probed.verdict, fix="take a model that was trained for chat or tools")
         if request.brief is not None:
             request = replace(request, brief=replace(request.brief, tools=few(request.brief.tools)))
         settings = self._settings.model_copy(update={"context": worker.ready.context})
@@ -85,6 +84,24 @@ def missing(settings: VoiceSettings) -> None:
     package, extra = ("llama_cpp", "llamacpp") if kind == GGUF else ("mlx_lm", "metal")
     if importlib.util.find_spec(package) is None:
         raise EnvironmentFault(f"the package {package} is not installed", fix=f"pip install 'vibeserve-tui[{extra}]'")
+
+
+def reach(settings: VoiceSettings) -> None:
+    """Load the model and ask it for a simple call. Raises AgentError for one that cannot do that."""
+    asyncio.run(_reached(settings))
+
+
+async def _reached(settings: VoiceSettings) -> None:
+    async with working(_kind(settings), Path(settings.model), settings.context or 0) as worker:
+        await _useful(worker, settings)
+
+
+async def _useful(worker: Worker, settings: VoiceSettings) -> Probed:
+    """Raises AgentError for a model that cannot call tools."""
+    probed = await probe(worker, Path(settings.model).name)
+    if probed.skill is Skill.NONE:
+        raise AgentError(probed.verdict, fix="take a model that was trained for chat or tools")
+    return probed
 
 
 def few(tools: Sequence[Tool]) -> tuple[Tool, ...]:

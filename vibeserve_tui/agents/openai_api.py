@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from functools import partial
 
-from vibeserve_tui.agents.loop.api import Vendor, converse
+from vibeserve_tui.agents.loop.api import ApiAgent, Vendor, auth_headers
 from vibeserve_tui.agents.loop.connection import Patience
-from vibeserve_tui.agents.loop.turns import Wire
-from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest
+from vibeserve_tui.agents.loop.turns import ServerWire
 from vibeserve_tui.events import VoiceSettings
 
 VENDOR = Vendor(
@@ -16,38 +15,30 @@ VENDOR = Vendor(
     model="gpt-5.5",
     api="responses",
     key="OPENAI_API_KEY",
+    base_url="https://api.openai.com/v1",
     base_url_variable="OPENAI_BASE_URL",
     name_in_price_table="openai",
 )
-BASE_URL = "https://api.openai.com/v1"
-
-completed, missing = VENDOR.completed, VENDOR.require
 
 
-class Agent:
-    def __init__(self, settings: VoiceSettings) -> None:
-        self._settings = settings
-
-    def run(self, request: AgentRequest) -> AsyncIterator[AgentEvent]:
-        return converse(self._settings, request, connect)
-
-
-def connect(settings: VoiceSettings, key: str, patience: Patience) -> Wire:
+def connect(settings: VoiceSettings, key: str, patience: Patience) -> ServerWire:
     """Without the SDK's own retries, which try even what no waiting mends."""
     import openai
 
     from vibeserve_tui.agents.loop.chat_wire import ChatWire
     from vibeserve_tui.agents.loop.responses_wire import ResponsesWire
 
-    headers: dict[str, str | openai.Omit] = {"x-api-key": key} if settings.auth == "x-api-key" else {}
-    if settings.auth != "bearer" or not key:
-        headers["Authorization"] = openai.omit
     client = openai.AsyncOpenAI(
         api_key=key or "none",
-        base_url=settings.base_url or BASE_URL,
+        base_url=settings.base_url or VENDOR.base_url,
         max_retries=0,
         timeout=patience.timeout,
     )
+    headers = auth_headers(settings, key, openai.omit)
     if settings.api == "responses":
         return ResponsesWire(client, headers, settings.effort)
     return ChatWire(client, headers, settings.effort, own_server=bool(settings.base_url))
+
+
+Agent = partial(ApiAgent, connect=connect)
+completed, missing, reach = VENDOR.completed, VENDOR.require, partial(VENDOR.reach, connect=connect)

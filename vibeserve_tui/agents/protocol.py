@@ -1,9 +1,10 @@
 """The one seam between roles and whatever answers: a request in, typed events out, the last one a result.
 
 A provider module exports `Agent`, which is made from the role's settings, and may export `NAMES` (what else an operator
-calls it), `completed` (its defaults) and `missing` (what keeps it from answering here). Roles give every agent the same
-request twice: as values, which the playbook reads, and as a brief in words with tools, which language models read. An
-answer that cannot be had is a status with a reason, never a plausible default.
+calls it), `completed` (its defaults), `missing` (what keeps it from answering here) and `reach` (what keeps whoever
+answers behind it from doing so, found out without paying). Roles give every agent the same request twice: as values,
+which the playbook reads, and as a brief in words with tools, which language models read. An answer that cannot be had is
+a status with a reason, never a plausible default.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from vibeserve_tui.recipes.facts import Facts
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.situation import Composition, Situation
 from vibeserve_tui.recipes.trials import Trial
+
+SUBMIT = "submit"
+"""The tool by which every agent in words hands in its answer."""
 
 
 class Role(StrEnum):
@@ -279,6 +283,12 @@ def providers() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _SEAM))
 
 
+def names() -> tuple[str, ...]:
+    """What an operator calls whoever can play the roles, each by its own name where it has one."""
+    found = [_other_names(provider) or (provider.removesuffix("_api"),) for provider in providers()]
+    return tuple(sorted(name for group in found for name in group))
+
+
 def named(name: str) -> VoiceSettings:
     """The settings that a name alone means: a provider's file, the same without `_api`, or another name it goes by.
 
@@ -287,15 +297,22 @@ def named(name: str) -> VoiceSettings:
     known = {provider: VoiceSettings(provider=provider, name=name) for provider in providers()}
     known |= {provider.removesuffix("_api"): settings for provider, settings in known.items()}
     if name not in known:
-        for provider in providers():
-            other_names: tuple[str, ...] = vars(_module(provider)).get("NAMES", ())
-            known |= {other: VoiceSettings(provider=provider, name=other, api=other) for other in other_names}
+        known |= {
+            other: VoiceSettings(provider=provider, name=other, api=other)
+            for provider in providers()
+            for other in _other_names(provider)
+        }
     if name not in known:
         raise ProfileError(
             f"no agent provider is called {name!r}{did_you_mean(name, known)}",
             fix=f"one of {', '.join(sorted(known))}, or a name in [providers]; playbook needs no key and no network",
         )
     return known[name]
+
+
+def _other_names(provider: str) -> tuple[str, ...]:
+    other: tuple[str, ...] = vars(_module(provider)).get("NAMES", ())
+    return other
 
 
 def prepared(settings: VoiceSettings) -> VoiceSettings:
@@ -307,6 +324,13 @@ def prepared(settings: VoiceSettings) -> VoiceSettings:
     if check:
         check(whole)
     return whole
+
+
+def reach(settings: VoiceSettings) -> None:
+    """See whether somebody will answer; it may take seconds. Raises InputError, EnvironmentFault or AgentError if not."""
+    look: Callable[[VoiceSettings], None] | None = vars(_module(settings.provider)).get("reach")
+    if look:
+        look(settings)
 
 
 def _module(provider: str) -> ModuleType:

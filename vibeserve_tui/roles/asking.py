@@ -14,7 +14,18 @@ from tempfile import TemporaryDirectory
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.loop.prices import cost
-from vibeserve_tui.agents.protocol import AgentRequest, Brief, Limits, QuestionFacts, Result, Role, Tokens, Used, Voice
+from vibeserve_tui.agents.protocol import (
+    SUBMIT,
+    AgentRequest,
+    Brief,
+    Limits,
+    QuestionFacts,
+    Result,
+    Role,
+    Tokens,
+    Used,
+    Voice,
+)
 from vibeserve_tui.agents.replies import Answer, checked
 from vibeserve_tui.agents.toolbox.kit import Kit, tools_for
 from vibeserve_tui.agents.toolbox.outputs import Outputs
@@ -94,7 +105,7 @@ async def _hear(voice: Voice, request: AgentRequest, tell: Tell) -> Result:
     events = voice.agent.run(request)
     try:
         async for event in events:
-            if isinstance(event, Used):
+            if isinstance(event, Used) and event.call.name != SUBMIT:
                 tell(event.call)
             elif isinstance(event, Result):
                 result = event

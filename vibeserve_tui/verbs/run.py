@@ -10,7 +10,7 @@ from pathlib import Path
 from vibeserve_tui.headless import follow, is_interactive
 from vibeserve_tui.inputs.config import load_config
 from vibeserve_tui.policies import policy_names
-from vibeserve_tui.starting import Wanted, create_run, launch, plan_run
+from vibeserve_tui.starting import Wanted, create_run, launch, plan_run, require_answers
 from vibeserve_tui.verbs.common import add_limits, add_runs_dir, root_of
 
 EXAMPLES = """
@@ -104,7 +104,9 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         asks=in_app,
         config=load_config(os.environ, project=Path.cwd()),
     )
-    directory = create_run(plan_run(wanted), root_of(options))
+    plan = plan_run(wanted)
+    require_answers(plan)
+    directory = create_run(plan, root_of(options))
     launch(directory)
     if options.detach:
         print(directory.name)

@@ -147,14 +147,14 @@ class AppServices:
         )  # fmt: skip
 
     def _choices(self, values: dict[str, str]) -> tuple[Choice, ...]:
-        from vibeserve_tui.agents.protocol import providers
+        from vibeserve_tui.agents.protocol import names
         from vibeserve_tui.backend import discover
         from vibeserve_tui.policies import policy_names
 
-        options = {
+        options: dict[str, tuple[str, ...]] = {
             "backend": tuple(sorted(discover())),
             "profile": tuple(shipped_profiles()),
-            "agent": providers(),
+            "agent": (*names(), *load_config(os.environ, project=Path.cwd()).providers),
             "policy": policy_names(),
             "approve": ("each-round", "on-regression", "auto"),
             "rounds": ("4", "8", "12", "24"),
@@ -167,10 +167,12 @@ class AppServices:
         )
 
     def start(self, form: PlanForm) -> RunClient:
-        from vibeserve_tui.starting import create_run, launch, plan_run
+        from vibeserve_tui.starting import create_run, launch, plan_run, require_answers
 
         changes = {choice.name: choice.value for choice in form.choices if choice.value}
-        directory = create_run(plan_run(_wanted(form.target, changes)), self._root)
+        plan = plan_run(_wanted(form.target, changes))
+        require_answers(plan)
+        directory = create_run(plan, self._root)
         launch(directory)
         return AttachedClient(directory)
 

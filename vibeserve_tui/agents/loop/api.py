@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from vibeserve_tui.agents.loop.connection import Patience
 from vibeserve_tui.agents.loop.conversation import Conversation
+from vibeserve_tui.agents.loop.faults import MALFORMED, Fault
 from vibeserve_tui.agents.loop.prices import with_prices
-from vibeserve_tui.agents.loop.turns import Wire
+from vibeserve_tui.agents.loop.turns import ServerWire, Wire
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Result
 from vibeserve_tui.errors import EnvironmentFault, InputError
 from vibeserve_tui.events import VoiceSettings
-from vibeserve_tui.inputs.keys import require_key
+from vibeserve_tui.inputs.keys import require_key, without_key
 
 Connect = Callable[[VoiceSettings, str, Patience], Wire]
 """Opens a wire with a key, which is "" where none is asked for."""
+ConnectServer = Callable[[VoiceSettings, str, Patience], ServerWire]
+Omit = TypeVar("Omit")
+LOOK_UP_S = 10.0
+"""A server that is busy for longer is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class Vendor:
     api: str
     key: str
     """Variable of the key."""
+    base_url: str
     base_url_variable: str
     """Where the vendor's own tools look for another server."""
     name_in_price_table: str
@@ -55,6 +63,56 @@ class Vendor:
         if not settings.model:
             raise InputError(f"which model of {settings.name} is not said", fix="--model-name NAME")
         _key(settings)
+
+    def reach(self, settings: VoiceSettings, connect: ConnectServer) -> None:
+        """Ask the server for what it knows of the model, which costs nothing. Raises InputError or EnvironmentFault.
+
+        Only what is certain counts: a server may well answer without listing its models, or be busy.
+        """
+        key, server = _key(settings), settings.base_url or self.base_url
+        fault = asyncio.run(_look_up(settings, key, connect))
+        if fault is None:
+            return
+        why = without_key(fault.why, key)
+        if fault.status == 401:
+            raise InputError(f"{server} does not take the key: {why}", fix=f"export {settings.api_key_env or 'KEY'}=…")
+        if fault.status == 404 and not settings.base_url:
+            raise InputError(f"{server} knows no model {settings.model!r}", fix="--model-name NAME")
+        if not fault.status and not fault.begun:
+            fix = "start it, or correct base_url in [providers]" if settings.base_url else "look at the network"
+            raise EnvironmentFault(f"{server} cannot be reached: {why}", fix=fix)
+
+
+class ApiAgent:
+    """One request after another, each on a connection of its own."""
+
+    def __init__(self, settings: VoiceSettings, connect: Connect) -> None:
+        self._settings = settings
+        self._connect = connect
+
+    def run(self, request: AgentRequest) -> AsyncIterator[AgentEvent]:
+        return converse(self._settings, request, self._connect)
+
+
+def auth_headers(settings: VoiceSettings, key: str, omit: Omit) -> dict[str, str | Omit]:
+    """What is sent beside the bearer token that an SDK sends by itself, or instead; `omit` is its word for nothing."""
+    headers: dict[str, str | Omit] = {"x-api-key": key} if settings.auth == "x-api-key" else {}
+    if settings.auth != "bearer" or not key:
+        headers["Authorization"] = omit
+    return headers
+
+
+async def _look_up(settings: VoiceSettings, key: str, connect: ConnectServer) -> Fault | None:
+    wire = connect(settings, key, Patience(silence_s=LOOK_UP_S))
+    try:
+        await wire.look_up(settings.model)
+    except Fault as fault:
+        return fault
+    except MALFORMED:  # something answered, if not in the form that the SDK expects
+        return None
+    finally:
+        await wire.close()
+    return None
 
 
 async def converse(

@@ -14,9 +14,8 @@ from itertools import groupby
 from pydantic import BaseModel, ValidationError
 
 from vibeserve_tui.agents.loop.turns import Answer, Call, ToolSpec
-from vibeserve_tui.agents.protocol import Tool, ToolError
+from vibeserve_tui.agents.protocol import SUBMIT, Tool, ToolError
 
-SUBMIT = "submit"
 SIDE_BY_SIDE = 8
 MAX_ANSWER = 60_000
 """Characters of an answer that a model is shown; tools cap theirs well below it."""

@@ -48,6 +48,10 @@ class ChatWire:
             with translated(begun=True):
                 return (await _read(stream)).reply(model)
 
+    async def look_up(self, model: str) -> None:
+        with translated(begun=False):
+            await self._client.models.retrieve(model, extra_headers=self._headers)
+
     async def close(self) -> None:
         await self._client.close()
 

@@ -46,10 +46,14 @@ MALFORMED = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 class Fault(Exception):
     """A turn that came to nothing."""
 
-    def __init__(self, why: str, remedy: Remedy, *, after_s: float | None = None, begun: bool = False) -> None:
+    def __init__(
+        self, why: str, remedy: Remedy, *, status: int = 0, after_s: float | None = None, begun: bool = False
+    ) -> None:
         super().__init__(why)
         self.why = why
         self.remedy: Remedy = remedy
+        self.status = status
+        """Of HTTP; 0 where there is none."""
         self.after_s = after_s
         """How long the server asks us to wait."""
         self.begun = begun
@@ -60,14 +64,14 @@ def of_status(status: int, kind: str, message: str, headers: Mapping[str, str], 
     """The fault behind an error that a server sent; `kind` is its own word for it, or ""."""
     why = " ".join(filter(None, (str(status) if status != 200 else "", kind, message))).strip()[:500]
     if kind in UNPAID or status in NOT_WELCOME or "credit balance" in message:
-        return Fault(why, "operator")
+        return Fault(why, "operator", status=status)
     if _NO_TOOLS.search(message.lower()):
-        return Fault(f"this model cannot call tools: {why}", "operator")
+        return Fault(f"this model cannot call tools: {why}", "operator", status=status)
     if status == 413 or (status in (200, 400, 422) and _NO_ROOM.search(f"{kind} {message}".lower())):
-        return Fault(why, "room", begun=begun)
+        return Fault(why, "room", status=status, begun=begun)
     if status in AGAIN or status >= 500 or (status == 200 and kind not in LASTING):
-        return Fault(why, "again", after_s=wait_asked_for(headers), begun=begun)
-    return Fault(why, "none", begun=begun)
+        return Fault(why, "again", status=status, after_s=wait_asked_for(headers), begun=begun)
+    return Fault(why, "none", status=status, begun=begun)
 
 
 def wait_asked_for(headers: Mapping[str, str]) -> float | None:

@@ -58,6 +58,10 @@ class MessagesWire:
             with translated(begun=True):
                 return await _read(model, stream)
 
+    async def look_up(self, model: str) -> None:
+        with translated(begun=False):
+            await self._client.models.retrieve(model, extra_headers=self._headers)
+
     async def close(self) -> None:
         await self._client.close()
 

@@ -41,6 +41,10 @@ class ResponsesWire:
             with translated(begun=True):
                 return _reply(model, await _last(stream))
 
+    async def look_up(self, model: str) -> None:
+        with translated(begun=False):
+            await self._client.models.retrieve(model, extra_headers=self._headers)
+
     async def close(self) -> None:
         await self._client.close()
 

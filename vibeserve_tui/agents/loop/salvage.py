@@ -11,8 +11,8 @@ from collections.abc import Collection
 
 from pydantic import BaseModel, ValidationError
 
-from vibeserve_tui.agents.loop.calls import SUBMIT
 from vibeserve_tui.agents.loop.turns import Call
+from vibeserve_tui.agents.protocol import SUBMIT
 
 LONGEST = 100_000
 """Characters that are looked through; the patterns take quadratic time on text made to make them."""

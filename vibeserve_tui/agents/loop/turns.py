@@ -110,3 +110,10 @@ class Wire(Protocol):
         """One whole reply. Raises Fault for everything else."""
 
     async def close(self) -> None: ...
+
+
+class ServerWire(Wire, Protocol):
+    """One with a server behind it, which may not be there or not let us in."""
+
+    async def look_up(self, model: str) -> None:
+        """A request that costs nothing. Raises Fault for whatever the server has against it."""
