@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.agents.cli.conftest import ALL
-from vibeserve_tui.agents.cli.driver import Asked, Began, Call, Ended, Failed, Named, Over, Spoke, Total, Turn, failure
+from vibeserve_tui.agents.cli.driver import Call
+from vibeserve_tui.agents.cli.signals import Asked, Began, Ended, Failed, Named, Over, Spoke, Total, Turn, failure
 from vibeserve_tui.agents.coding_cli import DRIVERS
 from vibeserve_tui.agents.protocol import Tokens
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.agents.cli.conftest import ALL, Report, Stage, carrying_a_cookie
-from tests.agents.cli.fake_gemini import FakeGemini
-from tests.fakes.llm import Call, FakeLLM, Request, Turn
+from tests.agents.cli.real_clis import endpoint, is_for_a_role, shell, tool_names
+from tests.fakes.llm import Call, Request, Turn
 from vibeserve_tui.agents.cli.gateway import STAND_IN
 from vibeserve_tui.agents.protocol import Limits, Said, Used
 from vibeserve_tui.execution.launcher import Launcher
@@ -42,10 +40,9 @@ class Player:
 
     def __call__(self, request: Request) -> Turn:
         self.seen.append(request)
-        names = tool_names(request)
-        if not any("submit" in name for name in names):
-            return Turn(text="A title")  # asked for a summary or the like
-        self.tools = names
+        if not is_for_a_role(request):
+            return Turn(text="A title")
+        self.tools = tool_names(request)
         step, self.played = self.steps[min(self.played, len(self.steps) - 1)], self.played + 1
         return step(self)
 
@@ -53,28 +50,8 @@ class Player:
         return next(tool for tool in self.tools if tool.endswith(name))
 
 
-def tool_names(request: Request) -> list[str]:
-    names = []
-    for tool in request.body.get("tools") or ():
-        if tool.get("type") == "namespace":
-            names += [f"{tool['name']}::{inner['name']}" for inner in tool["tools"]]
-        else:
-            names.append(tool["function"]["name"] if "function" in tool else tool.get("name", ""))
-    return names
-
-
 def run(command: str) -> Step:
-    def step(player: Player) -> Turn:
-        name = {"claude": "Bash", "opencode": "bash", "gemini": "run_shell_command"}.get(player.cli, "")
-        if player.cli == "codex":
-            name = next(tool for tool in player.tools if tool in ("exec_command", "shell_command", "shell"))
-            arguments: dict[str, object] = {"cmd": command} if name == "exec_command" else {"command": command}
-            if name == "shell":
-                arguments = {"command": ["bash", "-lc", command]}
-            return Turn(text="I run it.", calls=[Call(name, arguments)])
-        return Turn(text="I run it.", calls=[Call(name, {"command": command, "description": "run"})])
-
-    return step
+    return lambda player: Turn(text="I run it.", calls=[shell(command, player.tools, player.cli)])
 
 
 def call(name: str, **arguments: object) -> Step:
@@ -94,16 +71,6 @@ ROUND = [
 ]
 
 
-@contextmanager
-def endpoint(cli: str, player: Player) -> Iterator[str]:
-    if cli == "gemini":
-        with FakeGemini(player) as google:
-            yield google.url
-        return
-    with FakeLLM(player) as server:
-        yield server.url if cli == "claude" else f"{server.url}/v1"
-
-
 @pytest.fixture
 def real(launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     workspace = tmp_path / "workspace"
@@ -113,14 +80,8 @@ def real(launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return Stage(launcher, workspace, limits=Limits(usd=None, wall_s=150.0))
 
 
-def installed(cli: str) -> None:
-    if shutil.which(cli) is None:
-        pytest.fail(f"{cli} is not on the PATH: npm install -g …")
-
-
 @pytest.mark.parametrize("cli", ALL)
 async def test_a_real_cli_plays_a_round(real: Stage, cli: str) -> None:
-    installed(cli)
     player = Player(cli, real.workspace, list(ROUND))
     with endpoint(cli, player) as url:
         real.settings = {"base_url": url, "model": "fake-1"}
@@ -133,7 +94,7 @@ async def test_a_real_cli_plays_a_round(real: Stage, cli: str) -> None:
     assert [call.ok for call in calls][-4:] == [True, True, False, True]
     assert "speed = 2" in calls[0].output
     assert any(isinstance(event, Said) for event in events)
-    answered = [request for request in player.seen if any("submit" in name for name in tool_names(request))]
+    answered = [request for request in player.seen if is_for_a_role(request)]
     assert real.ledger.spent.total >= 120 * (len(answered) - 1)
     assert "You are a role." in str(answered[0].body)
     # The key reaches the server and never the program, which prints its whole environment.
@@ -146,7 +107,6 @@ async def test_a_real_cli_plays_a_round(real: Stage, cli: str) -> None:
 
 @pytest.mark.parametrize("cli", ALL)
 async def test_a_real_cli_cannot_write_for_a_role_that_may_not(real: Stage, cli: str) -> None:
-    installed(cli)
     player = Player(cli, real.workspace, [run("echo 'speed = 9' > server.py"), *ROUND[3:]])
     with endpoint(cli, player) as url:
         real.settings = {"base_url": url, "model": "fake-1"}
@@ -157,7 +117,6 @@ async def test_a_real_cli_cannot_write_for_a_role_that_may_not(real: Stage, cli:
 
 @pytest.mark.parametrize("cli", ALL)
 async def test_a_real_cli_that_stops_too_early_is_reminded_in_its_session(real: Stage, cli: str) -> None:
-    installed(cli)
     player = Player(cli, real.workspace, [say("I am done, trust me."), *ROUND[3:]])
     with endpoint(cli, player) as url:
         real.settings = {"base_url": url, "model": "fake-1"}
@@ -169,7 +128,6 @@ async def test_a_real_cli_that_stops_too_early_is_reminded_in_its_session(real: 
 
 @pytest.mark.parametrize("cli", ALL)
 async def test_a_real_cli_is_ended_with_all_that_it_started(real: Stage, cli: str) -> None:
-    installed(cli)
     player = Player(cli, real.workspace, [run("touch began; setsid sleep 300 & sleep 300")])
     with endpoint(cli, player) as url:
         real.settings = {"base_url": url, "model": "fake-1"}

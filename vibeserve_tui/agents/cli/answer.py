@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
 
-from vibeserve_tui.agents.protocol import Tool
+from vibeserve_tui.agents.protocol import SUBMIT, Tool
 
-SUBMIT = "submit"
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 
 

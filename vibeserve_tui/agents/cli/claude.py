@@ -11,28 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import Field, JsonValue
 
-from vibeserve_tui.agents.cli.driver import (
-    SERVER,
-    SILENCE_S,
-    Asked,
-    Began,
-    Call,
-    Command,
-    Ended,
-    Failed,
-    Lenient,
-    Login,
-    Named,
-    Over,
-    Signal,
-    Spoke,
-    Total,
-    Turn,
-    as_text,
-    failure,
-    parsed,
-    plain,
-)
+from vibeserve_tui.agents.cli import signals
+from vibeserve_tui.agents.cli.driver import SERVER, SILENCE_S, Call, Command, Login
+from vibeserve_tui.agents.cli.output import Lenient, as_text, parsed, plain
 from vibeserve_tui.agents.protocol import Status, Tokens
 
 READING = ("Bash", "Read", "Glob", "Grep")
@@ -74,42 +55,42 @@ class Claude:
         env |= {"ANTHROPIC_BASE_URL": call.base_url} if call.base_url else {}
         return Command(tuple(argv), env, {"system.md": call.system, "tools.json": json.dumps(servers)})
 
-    def read(self, line: str) -> Iterable[Signal]:
+    def read(self, line: str) -> Iterable[signals.Signal]:
         event = parsed(_Event, line)
         if event is None:
             return
         match event.type:
             case "system" if event.subtype == "init" and event.session_id:
-                yield Named(event.session_id)
+                yield signals.Named(event.session_id)
             case "stream_event" if event.event.type == "message_start":
-                yield Asked()
+                yield signals.Asked()
             case "stream_event" if event.event.type == "message_delta":
-                yield Turn(event.event.usage.tokens)
+                yield signals.Turn(event.event.usage.tokens)
             case "assistant" | "user":
                 yield from _blocks(event.message)
             case "result":
                 yield from _result(event)
 
 
-def _blocks(message: _Message) -> Iterator[Signal]:
+def _blocks(message: _Message) -> Iterator[signals.Signal]:
     for block in message.content if isinstance(message.content, tuple) else ():
         match block.type:
             case "text" if message.role == "assistant" and block.text:
-                yield Spoke(block.text)
+                yield signals.Spoke(block.text)
             case "tool_use":
-                yield Began(block.id, plain(block.name), json.dumps(block.input, ensure_ascii=False))
+                yield signals.Began(block.id, plain(block.name), json.dumps(block.input, ensure_ascii=False))
             case "tool_result":
-                yield Ended(block.tool_use_id, not block.is_error, as_text(block.content))
+                yield signals.Ended(block.tool_use_id, not block.is_error, as_text(block.content))
 
 
-def _result(event: _Event) -> Iterator[Signal]:
+def _result(event: _Event) -> Iterator[signals.Signal]:
     if event.modelUsage:
-        yield Total(sum((usage.tokens for usage in event.modelUsage.values()), Tokens()))
+        yield signals.Total(sum((usage.tokens for usage in event.modelUsage.values()), Tokens()))
     if event.is_error or event.subtype != "success":
         reason = event.result or "; ".join(event.errors) or event.subtype
         status = _ENDS.get(event.subtype)
-        yield failure(reason) if status is None else Failed(status, reason)
-    yield Over()
+        yield signals.failure(reason) if status is None else signals.Failed(status, reason)
+    yield signals.Over()
 
 
 class _Usage(Lenient):

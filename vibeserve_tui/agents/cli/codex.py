@@ -11,25 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import Field, JsonValue
 
-from vibeserve_tui.agents.cli.driver import (
-    KEY_VARIABLE,
-    SERVER,
-    SILENCE_S,
-    Began,
-    Call,
-    Command,
-    Ended,
-    Lenient,
-    Login,
-    Named,
-    Over,
-    Signal,
-    Spoke,
-    Total,
-    as_text,
-    failure,
-    parsed,
-)
+from vibeserve_tui.agents.cli import signals
+from vibeserve_tui.agents.cli.driver import KEY_VARIABLE, SERVER, SILENCE_S, Call, Command, Login
+from vibeserve_tui.agents.cli.output import Lenient, as_text, parsed
 from vibeserve_tui.agents.protocol import Tokens
 
 ENDPOINT = "https://api.openai.com/v1"
@@ -69,23 +53,23 @@ class Codex:
         env = {"CODEX_HOME": str(call.home), **({KEY_VARIABLE: call.key} if call.key else {})}
         return Command((*argv, "-"), env, {"system.md": call.system})
 
-    def read(self, line: str) -> Iterable[Signal]:
+    def read(self, line: str) -> Iterable[signals.Signal]:
         event = parsed(_Event, line)
         if event is None:
             return
         match event.type:
             case "thread.started":
-                yield Named(event.thread_id)
+                yield signals.Named(event.thread_id)
             case "item.started" if _is_tool(event.item):
-                yield Began(event.item.id, event.item.tool or event.item.type, _arguments(event.item))
+                yield signals.Began(event.item.id, event.item.tool or event.item.type, _arguments(event.item))
             case "item.completed":
                 yield from _item(event.item)
             case "turn.completed":
-                yield Total(event.usage.tokens, whole_session=True)
-                yield Over()
+                yield signals.Total(event.usage.tokens, whole_session=True)
+                yield signals.Over()
             case "turn.failed":
-                yield failure(event.error.message)
-                yield Over()
+                yield signals.failure(event.error.message)
+                yield signals.Over()
 
 
 def _provider(call: Call) -> Mapping[str, JsonValue]:
@@ -100,12 +84,12 @@ def _provider(call: Call) -> Mapping[str, JsonValue]:
     return settings | ({f"{prefix}.env_key": KEY_VARIABLE} if call.key else {})
 
 
-def _item(item: _Item) -> Iterator[Signal]:
+def _item(item: _Item) -> Iterator[signals.Signal]:
     if item.type == "agent_message":
-        yield Spoke(item.text)
+        yield signals.Spoke(item.text)
     elif _is_tool(item):
         ok = item.status == "completed" and not item.exit_code
-        yield Ended(item.id, ok, _output(item), item.tool or item.type, _arguments(item))
+        yield signals.Ended(item.id, ok, _output(item), item.tool or item.type, _arguments(item))
 
 
 def _is_tool(item: _Item) -> bool:

@@ -16,30 +16,16 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vibeserve_tui.agents.cli import program
-from vibeserve_tui.agents.cli.answer import SUBMIT, Submission
-from vibeserve_tui.agents.cli.driver import (
-    Asked,
-    Began,
-    Call,
-    Driver,
-    Ended,
-    Failed,
-    Named,
-    Over,
-    Signal,
-    Spoke,
-    Total,
-    Turn,
-    failure,
-)
+from vibeserve_tui.agents.cli import program, signals
+from vibeserve_tui.agents.cli.answer import Submission
+from vibeserve_tui.agents.cli.driver import Call, Driver
 from vibeserve_tui.agents.cli.gateway import STAND_IN, gateway_to
 from vibeserve_tui.agents.cli.handed_in import HandedIn
 from vibeserve_tui.agents.cli.process import COOKIE, Stalled, TimeIsUp, Watch, talk
 from vibeserve_tui.agents.cli.program import Program
 from vibeserve_tui.agents.cli.spending import Meter
 from vibeserve_tui.agents.cli.tool_server import Address, Desk, serve_http
-from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Brief, Result, Said, Used
+from vibeserve_tui.agents.protocol import SUBMIT, AgentEvent, AgentRequest, Brief, Result, Said, Used
 from vibeserve_tui.errors import AgentError, BudgetSpent, SandboxError
 from vibeserve_tui.events import ToolCall, VoiceSettings
 from vibeserve_tui.execution.box import BoxSpec, Limits
@@ -106,10 +92,10 @@ class Conversation:
     submission: Submission
     address: Address
     meter: Meter = field(init=False)
-    failed: Failed | None = None
+    failed: signals.Failed | None = None
     session: str = ""
     _cookie: str = field(default_factory=lambda: secrets.token_hex(16))
-    _running: dict[str, tuple[Began, float]] = field(default_factory=dict)
+    _running: dict[str, tuple[signals.Began, float]] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
     _last_words: str = ""
     _told_of_submit: bool = False
@@ -161,22 +147,22 @@ class Conversation:
             self.meter.start(len(prompt) + len(self.brief.system))
             async with aclosing(talk(self.launcher, self._spec(), prompt, watch)) as lines:
                 async for line in lines:
-                    signals = tuple(self.terms.driver.read(line))
-                    for signal in signals:
+                    heard = tuple(self.terms.driver.read(line))
+                    for signal in heard:
                         for event in self._heard(signal):
                             yield event
-                    watch.expects_exit = any(isinstance(signal, Over) for signal in signals)
-                    if self.failed is not None or self._is_hopeless or watch.expects_exit or self._goes_on(signals):
+                    watch.expects_exit = any(isinstance(signal, signals.Over) for signal in heard)
+                    if self.failed is not None or self._is_hopeless or watch.expects_exit or self._goes_on(heard):
                         break
         except BudgetSpent as spent:
-            self.failed = Failed("budget", str(spent))
+            self.failed = signals.Failed("budget", str(spent))
         except Stalled:
-            self.failed = Failed("timeout", f"no sign of life for {watch.silence_s:.0f} s")
+            self.failed = signals.Failed("timeout", f"no sign of life for {watch.silence_s:.0f} s")
         except TimeIsUp:
             if self.submission.value is None:
-                self.failed = Failed("timeout", f"not done after {self.request.limits.wall_s:.0f} s")
+                self.failed = signals.Failed("timeout", f"not done after {self.request.limits.wall_s:.0f} s")
         except SandboxError as error:
-            self.failed = Failed("error", str(error), halts=True)
+            self.failed = signals.Failed("error", str(error), halts=True)
         finally:
             self.meter.close()
         for event in self._flushed():
@@ -190,42 +176,42 @@ class Conversation:
         elif self.failed is None and not self._is_hopeless:
             self.submission.take_words(self._last_words)
             if not self.session and self.submission.value is None:
-                self.failed = failure(self._errors() or "it ended without saying anything")
+                self.failed = signals.failure(self._errors() or "it ended without saying anything")
 
-    def _goes_on(self, signals: Sequence[Signal]) -> bool:
+    def _goes_on(self, heard: Sequence[signals.Signal]) -> bool:
         """Whether it still uses tools although it has said itself that its answer was accepted."""
         return self._told_of_submit and any(
-            isinstance(signal, Began | Ended) and signal.name not in ("", SUBMIT) for signal in signals
+            isinstance(signal, signals.Began | signals.Ended) and signal.name not in ("", SUBMIT) for signal in heard
         )
 
     def _is_busy(self) -> bool:
         return bool(self._running) or self.desk.is_busy
 
-    def _heard(self, signal: Signal) -> Iterator[AgentEvent]:
-        if not isinstance(signal, Spoke) or signal.whole:
+    def _heard(self, signal: signals.Signal) -> Iterator[AgentEvent]:
+        if not isinstance(signal, signals.Spoke) or signal.whole:
             yield from self._flushed()
         match signal:
-            case Named(session):
+            case signals.Named(session):
                 self.session = session
-            case Spoke(text, whole):
+            case signals.Spoke(text, whole):
                 self._pieces.append(text)
                 if whole:
                     yield from self._flushed()
-            case Began():
+            case signals.Began():
                 self._running[signal.id] = (signal, time.perf_counter())
-            case Ended():
+            case signals.Ended():
                 call = self._call(signal)
                 self._told_of_submit = self._told_of_submit or (call.name == SUBMIT and call.ok)
                 yield Used(call)
-            case Asked():
+            case signals.Asked():
                 self.meter.expect()
-            case Turn(tokens):
+            case signals.Turn(tokens):
                 self.meter.turn(tokens)
-            case Total(tokens, whole_session):
+            case signals.Total(tokens, whole_session):
                 self.meter.total(tokens, whole_session=whole_session)
-            case Failed():
+            case signals.Failed():
                 self.failed = signal
-            case Over():
+            case signals.Over():
                 pass
 
     def _flushed(self) -> Iterator[AgentEvent]:
@@ -234,7 +220,7 @@ class Conversation:
             self._pieces.clear()
             yield Said(self._clean(self._last_words))
 
-    def _call(self, ended: Ended) -> ToolCall:
+    def _call(self, ended: signals.Ended) -> ToolCall:
         began, since = self._running.pop(ended.id, (None, time.perf_counter()))
         return ToolCall(
             name=began.name if began else ended.name or "tool",

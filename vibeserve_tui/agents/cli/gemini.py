@@ -10,25 +10,9 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import Field, JsonValue
 
-from vibeserve_tui.agents.cli.driver import (
-    SERVER,
-    SILENCE_S,
-    Began,
-    Call,
-    Command,
-    Ended,
-    Failed,
-    Lenient,
-    Login,
-    Named,
-    Over,
-    Signal,
-    Spoke,
-    Total,
-    failure,
-    parsed,
-    plain,
-)
+from vibeserve_tui.agents.cli import signals
+from vibeserve_tui.agents.cli.driver import SERVER, SILENCE_S, Call, Command, Login
+from vibeserve_tui.agents.cli.output import Lenient, parsed, plain
 from vibeserve_tui.agents.protocol import Tokens
 
 WRITING = ("write_file", "replace")
@@ -67,20 +51,22 @@ class Gemini:
         files = {"system.md": call.system, ".gemini/settings.json": json.dumps(_settings(call))}
         return Command(tuple(argv), env, files)
 
-    def read(self, line: str) -> Iterable[Signal]:
+    def read(self, line: str) -> Iterable[signals.Signal]:
         event = parsed(_Event, line)
         if event is None:
             return
         match event.type:
             case "init":
-                yield Named(event.session_id)
+                yield signals.Named(event.session_id)
             case "message" if event.role == "assistant" and event.content:
-                yield Spoke(event.content, whole=not event.delta)
+                yield signals.Spoke(event.content, whole=not event.delta)
             case "tool_use":
-                yield Began(event.tool_id, plain(event.tool_name), json.dumps(event.parameters, ensure_ascii=False))
+                yield signals.Began(
+                    event.tool_id, plain(event.tool_name), json.dumps(event.parameters, ensure_ascii=False)
+                )
             case "tool_result":
                 output = event.output or (event.error.message if event.error else "")
-                yield Ended(event.tool_id, event.status == "success", output)
+                yield signals.Ended(event.tool_id, event.status == "success", output)
             case "result":
                 yield from _result(event)
 
@@ -103,14 +89,14 @@ def _settings(call: Call) -> dict[str, JsonValue]:
     }
 
 
-def _result(event: _Event) -> Iterator[Signal]:
+def _result(event: _Event) -> Iterator[signals.Signal]:
     if event.stats is not None:
-        yield Total(event.stats.tokens)
+        yield signals.Total(event.stats.tokens)
     if event.status != "success":
         reason = event.error.message if event.error else "the program gave no reason"
         turns = event.error is not None and "Turn" in event.error.type
-        yield Failed("turns", reason) if turns else failure(reason)
-    yield Over()
+        yield signals.Failed("turns", reason) if turns else signals.failure(reason)
+    yield signals.Over()
 
 
 class _Error(Lenient):

@@ -11,24 +11,9 @@ from collections.abc import Iterable
 
 from pydantic import Field, JsonValue
 
-from vibeserve_tui.agents.cli.driver import (
-    KEY_VARIABLE,
-    SERVER,
-    Asked,
-    Call,
-    Command,
-    Ended,
-    Lenient,
-    Login,
-    Named,
-    Over,
-    Signal,
-    Spoke,
-    Turn,
-    failure,
-    parsed,
-    plain,
-)
+from vibeserve_tui.agents.cli import signals
+from vibeserve_tui.agents.cli.driver import KEY_VARIABLE, SERVER, Call, Command, Login
+from vibeserve_tui.agents.cli.output import Lenient, parsed, plain
 from vibeserve_tui.agents.protocol import Tokens
 
 LONGEST_TOOL_S = 660.0
@@ -65,28 +50,28 @@ class OpenCode:
             env[KEY_VARIABLE if call.base_url else call.key_variable] = call.key
         return Command(tuple(argv), {name: value for name, value in env.items() if value})
 
-    def read(self, line: str) -> Iterable[Signal]:
+    def read(self, line: str) -> Iterable[signals.Signal]:
         event = parsed(_Event, line)
         if event is None:
             return
         if event.sessionID:
-            yield Named(event.sessionID)
+            yield signals.Named(event.sessionID)
         match event.type:
             case "step_start":
-                yield Asked()
+                yield signals.Asked()
             case "text":
-                yield Spoke(event.part.text)
+                yield signals.Spoke(event.part.text)
             case "tool_use":
                 state = event.part.state
                 arguments = json.dumps(state.input, ensure_ascii=False)
                 ok = state.status == "completed"
-                yield Ended(event.part.id, ok, state.output or state.error, plain(event.part.tool), arguments)
+                yield signals.Ended(event.part.id, ok, state.output or state.error, plain(event.part.tool), arguments)
             case "step_finish":
-                yield Turn(event.part.tokens.tokens)
+                yield signals.Turn(event.part.tokens.tokens)
             case "error":
-                yield failure(event.error.data.message or event.error.name)
+                yield signals.failure(event.error.data.message or event.error.name)
             case "done":
-                yield Over()
+                yield signals.Over()
 
 
 def _model(call: Call) -> str:
