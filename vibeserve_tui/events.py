@@ -8,9 +8,9 @@ open a newer run. Units stand in the names: `_s` seconds, `_ms` milliseconds, `_
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -318,8 +318,6 @@ class Figure(Value):
     headroom: float | None = None
     """How many times better B could still get before it meets the physical floor of this device; None = not known."""
     note: str = ""
-    samples_a: tuple[float, ...] = ()
-    samples_b: tuple[float, ...] = ()
 
 
 class Measured(Value):
@@ -560,6 +558,11 @@ class ProfileTaken(Event):
     """Share of the profiled time by phase, 0..1."""
     operations: dict[str, float] = {}
     hints: tuple[str, ...] = ()
+    window_s: float | None = None
+    idle: float | None = None
+    """Share of the window in which nothing was computed, at least; None where the tool cannot see it."""
+    observer_effect: float | None = None
+    """What the profiler cost the headline, as a share; None where there was nothing to compare with."""
 
 
 class ApprovalRequested(Event):
@@ -784,17 +787,16 @@ class UnknownEvent(Event):
     data: dict[str, Any] = {}
 
 
-AnyEvent = (
-    RunStarted | RunPausedEvent | RunResumed | RunFinished | RunFailed | Heartbeat | PhaseStarted | PhaseProgress
-    | RoundPlanned | AttemptStarted | AttemptCommitted | AttemptJudged | MeasurementStarted | WindowMeasured
-    | BlockFinished | MeasurementFinished | MeasurementAsked | MeasuredAgain | ProfileTaken | ApprovalRequested | ApprovalDecided | RoundFinished
-    | ChampionMoved | RoundPinned | IssueChanged | MemoryChanged | AgentStarted | AgentSaid | ToolUsed | AgentCalling
-    | AgentSpent | AgentWaiting | AgentFinished | AblationFinished | Confirmed | OperatorNote | SettingChanged
-    | CommandAccepted | CommandRejected | Warned
+EVENT_CLASSES: tuple[type[Event], ...] = (
+    RunStarted, RunPausedEvent, RunResumed, RunFinished, RunFailed, Heartbeat, PhaseStarted, PhaseProgress,
+    RoundPlanned, AttemptStarted, AttemptCommitted, AttemptJudged, MeasurementStarted, WindowMeasured, BlockFinished,
+    MeasurementFinished, MeasurementAsked, MeasuredAgain, ProfileTaken, ApprovalRequested, ApprovalDecided,
+    RoundFinished, ChampionMoved, RoundPinned, IssueChanged, MemoryChanged, AgentStarted, AgentSaid, ToolUsed,
+    AgentCalling, AgentSpent, AgentWaiting, AgentFinished, AblationFinished, Confirmed, OperatorNote, SettingChanged,
+    CommandAccepted, CommandRejected, Warned,
 )  # fmt: skip
-EVENT_CLASSES: tuple[type[Event], ...] = get_args(AnyEvent)
-KINDS = frozenset(get_args(cls.model_fields["kind"].annotation)[0] for cls in EVENT_CLASSES)
-_ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="kind")])
+_CLASS_OF: dict[str, type[Event]] = {get_args(cls.model_fields["kind"].annotation)[0]: cls for cls in EVENT_CLASSES}
+KINDS = frozenset(_CLASS_OF)
 
 
 class Record(Value):
@@ -811,9 +813,8 @@ class Record(Value):
 
 def parse_event(kind: str, data: dict[str, Any]) -> Event:
     """The typed event, or `UnknownEvent` for a kind of a newer version. Raises pydantic.ValidationError on bad data."""
-    if kind not in KINDS:
-        return UnknownEvent(kind=kind, data=data)
-    return _ADAPTER.validate_python({**data, "kind": kind})
+    known = _CLASS_OF.get(kind)
+    return UnknownEvent(kind=kind, data=data) if known is None else known.model_validate(data)
 
 
 def dump_event(event: Event) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class ProfileReport(BaseModel):
     observer_effect: float | None = None
     """|profiled − control| / control on the headline metric."""
     device_idle: float | None = None
-    """Share of the window in which the accelerator had nothing to do; None where the tool cannot see it."""
+    """Share of the window in which nothing was computed, at least; None where the tool cannot see it."""
 
 
 TOP = 25

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.request_times import RequestTimes, Times, times_of
 
 FEED_LENGTH = 2000
 WINDOWS_KEPT = 240
@@ -136,6 +137,8 @@ class RunState:
     live: LiveMeasurement | None = None
     again: dict[tuple[int, int], ev.Measured] = field(default_factory=dict)
     """Pairs of rounds that the operator had measured once more."""
+    request_times: dict[tuple[int, int], RequestTimes] = field(default_factory=dict)
+    """By the rounds that were measured beside one another, A and B; of a pair measured twice, the later."""
     again_wished: list[tuple[int, int]] = field(default_factory=list)
     loads: deque[float] = field(default_factory=lambda: deque(maxlen=LOADS_KEPT))
     """The machine's load average at each beat, newest last."""
@@ -255,6 +258,18 @@ class RunState:
         settled = self.spent_in_round.get(number, Spend())
         open_turns = (turn for turn in self.unsettled.values() if turn.round == number)
         return sum((Spend().plus(turn.tokens, turn.usd) for turn in open_turns), settled)
+
+    def times_between(self, a: int, b: int) -> RequestTimes:
+        """What requests took in rounds A and B: beside one another if they ever were, else each in its own measurement."""
+        if (a, b) in self.request_times:
+            return self.request_times[a, b]
+        if (b, a) in self.request_times:
+            return self.request_times[b, a].turned
+        return RequestTimes(self.times_in(a), self.times_in(b))
+
+    def times_in(self, number: int) -> Times:
+        """What requests took in this round's own measurement."""
+        return self.request_times.get((self.against.get(number, 0), number), RequestTimes()).b
 
     def take_dirty(self) -> set[str]:
         """The parts of a screen that changed since the last call."""
@@ -393,16 +408,22 @@ class RunState:
             case ev.MeasuredAgain(a=a, b=b, measured=measured):
                 self.again[a, b] = measured
                 self.again_wished = [pair for pair in self.again_wished if pair != (a, b)]
-                if self.live:
-                    self.live.finished = measured
+                self._end_measurement(measured, a, b)
             case ev.MeasurementFinished(measured=measured):
-                if self.live:
-                    self.live.finished = measured
+                against = 0 if event.purpose == "confirmation" else self.champion
+                self._end_measurement(measured, against, event.round)
                 if event.purpose == "round" and self.in_flight and self.in_flight.number == event.round:
                     self.in_flight.measured = measured
                     self.against[event.round] = self.champion
             case _:
                 pass
+
+    def _end_measurement(self, measured: ev.Measured, a: int, b: int) -> None:
+        if self.live is None:
+            return
+        self.live.finished = measured
+        if self.live.round == b:  # a round that could not be measured leaves the windows of another one here
+            self.request_times[a, b] = times_of(self.live.windows, self.live.level)
 
     def _fold_agents(self, event: ev.Event, now: float) -> None:
         match event:

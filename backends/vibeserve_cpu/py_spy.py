@@ -1,7 +1,7 @@
 """py-spy as a profiler: samples a server's Python stacks from outside, without its co-operation.
 
 Its "raw" output is one line per distinct stack: `thread;outer (file:line);…;leaf (file:line) COUNT`. The innermost frame
-that a rule knows names the phase; the leaf gets the self time. Samples that wait are counted apart.
+that a rule knows names the phase; the leaf gets the self time. Samples that wait are left out: they make the gaps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from vibeserve_tui.profile_report import ProfileReport
 
 RATE_HZ = 100
 MIN_SAMPLES = 50
-RAW_FILE = "py-spy.raw"
+RAW_FILE = "py-spy-{seconds}s.raw"
+"""The format does not say how long was sampled, so the name does."""
 TOP = 25
 
 # Innermost match wins. Files are matched by their end, functions by name.
@@ -48,25 +49,24 @@ class PySpy:
         return Availability(usable=False, reason="not found", fix="pip install 'vibeserve-tui[cpu]'")
 
     def plan(self, pid: int, out: Path, seconds: float) -> ProfilePlan:
+        whole = max(1, round(seconds))
         argv = (
             _executable() or "py-spy", "record", "--pid", str(pid), "--subprocesses", "--format", "raw", "--rate",
-            str(RATE_HZ), "--duration", str(max(1, round(seconds))), "--nonblocking", "--output", str(out / RAW_FILE),
+            str(RATE_HZ), "--duration", str(whole), "--nonblocking", "--output", str(out / RAW_FILE.format(seconds=whole)),
         )  # fmt: skip
         return ProfilePlan(argv=argv, timeout_s=seconds + 15)
 
     def parse(self, out: Path) -> ProfileReport:
-        try:
-            text = (out / RAW_FILE).read_text("utf-8", "replace")
-        except OSError as error:
-            raise ValueError(f"py-spy left no profile: {error.strerror}") from error
-        return parse_raw(text, RATE_HZ)
+        raw = next(out.glob(RAW_FILE.format(seconds="*")), None)
+        if raw is None:
+            raise ValueError("py-spy left no profile")
+        return parse_raw(raw.read_text("utf-8", "replace"), RATE_HZ, float(raw.stem.removeprefix("py-spy-")[:-1]))
 
 
-def parse_raw(text: str, rate_hz: int) -> ProfileReport:
+def parse_raw(text: str, rate_hz: int, window_s: float) -> ProfileReport:
     """Report of one raw file. Raises ValueError when it holds fewer than 50 busy samples."""
     phases: Counter[str] = Counter()
     operations: Counter[str] = Counter()
-    waiting = 0
     for line in text.splitlines():
         stack, _, count = line.rpartition(" ")
         if not count.isdigit():
@@ -74,7 +74,6 @@ def parse_raw(text: str, rate_hz: int) -> ProfileReport:
         frames = stack.split(";")
         phase = _phase_of(frames)
         if phase == "wait":
-            waiting += int(count)
             continue
         phases[phase] += int(count)
         operations[_short(frames[-1])] += int(count)
@@ -84,11 +83,13 @@ def parse_raw(text: str, rate_hz: int) -> ProfileReport:
     shares = {phase: round(n / busy, 4) for phase, n in phases.most_common()}
     return ProfileReport(
         tool="py-spy",
-        window_s=(busy + waiting) / rate_hz,
+        window_s=window_s,
         samples=busy,
         phases=shares,
         operations={name: round(n / busy, 4) for name, n in operations.most_common(TOP)},
         hints=_hints(shares),
+        # Threads that work at the same time are counted each: this is the least that the gaps can be.
+        device_idle=round(max(0.0, 1 - busy / (rate_hz * window_s)), 4),
     )
 
 

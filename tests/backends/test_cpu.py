@@ -107,7 +107,7 @@ def test_detection_imports_no_framework():
 
 
 def test_a_recorded_profile_of_a_torch_server_shows_the_model_and_not_the_waiting_thread():
-    report = parse_raw((DATA / "py_spy_torch_server.raw").read_text(), 100)
+    report = parse_raw((DATA / "py_spy_torch_server.raw").read_text(), 100, 3.0)
     assert report.phases["model"] > 0.85
     assert not any("wait" in name for name in report.operations)
     assert abs(sum(report.phases.values()) - 1) < 0.01
@@ -120,9 +120,11 @@ def test_a_native_kernel_counts_as_the_model_and_its_caller_as_the_scheduler():
         "run (asyncio/runners.py:1);send (server/api.py:9) 20\n"
         "thread;Condition.wait (threading.py:320) 500\n"
     )
-    assert parse_raw(raw, 100).phases == {"model": 0.7, "http": 0.2, "schedule": 0.1}
+    report = parse_raw(raw, 100, 1.25)
+    assert report.phases == {"model": 0.7, "http": 0.2, "schedule": 0.1}
+    assert report.device_idle == 0.2, "25 of 125 samples saw nobody at work"
 
 
 def test_too_few_samples_are_no_profile():
     with pytest.raises(ValueError, match="only 3 busy samples"):
-        parse_raw("f (server/model.py:1) 3\n", 100)
+        parse_raw("f (server/model.py:1) 3\n", 100, 3.0)

@@ -90,3 +90,10 @@ def test_an_event_of_a_newer_version_is_kept_as_unknown(tmp_path):
     journal.close()
     (record,) = read_journal(tmp_path / "j")
     assert record.event == ev.UnknownEvent(kind="telepathy", data={"strength": 3})
+
+
+def test_half_a_surrogate_pair_in_a_program_s_output_comes_back_as_it_was(tmp_path):
+    journal = Journal(tmp_path / "j")
+    journal.append(ev.Warned(text="a broken pipe: \udc80 \ud83d"))
+    journal.close()
+    assert texts(tmp_path / "j") == ["a broken pipe: \udc80 \ud83d"]

@@ -171,14 +171,7 @@ def other_figure(metric: ev.MetricRef, a: float, b: float, ratio: float | None, 
     return ev.Figure(
         metric=metric.name, level="c16", unit="ms", direction="min", a=round(value_a, 2), b=round(value_b, 2), ratio=own,
         ci_low=own - wide if own else None, ci_high=own + wide if own else None,
-        samples_a=spread(value_a) if metric.name == "median_ttft_ms" else (),
-        samples_b=spread(value_b) if metric.name == "median_ttft_ms" else (),
     )  # fmt: skip
-
-
-def spread(middle: float) -> tuple[float, ...]:
-    """Sixty-four samples around a median, with the longer tail above."""
-    return tuple(round(middle * (0.7 + 0.6 * (share / 63) + 0.8 * (share / 63) ** 8), 2) for share in range(64))
 
 
 def verdict(failure: str = "") -> ev.Verdict:

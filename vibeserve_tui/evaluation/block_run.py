@@ -186,7 +186,7 @@ class BlockRun:
                 block=self._number,
                 pair=pair,
                 level=level,
-                values=window.values,
+                values={**window.values, "peak_rss_mib": window.value("peak_rss_mib")},
                 void=fault(timed, self._bench.headlines),
                 ttft_ms=_thinned(window.samples.get("ttft_ms", ())),
                 tpot_ms=_thinned(window.samples.get("tpot_ms", ())),

@@ -165,6 +165,9 @@ class Evaluator:
             phases=report.phases,
             operations=report.operations,
             hints=report.hints,
+            window_s=report.window_s,
+            idle=report.device_idle,
+            observer_effect=report.observer_effect,
         )
         self._run.emit(taken)
         await self._reader.read(taken, commit)

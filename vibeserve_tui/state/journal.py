@@ -32,6 +32,7 @@ class _Header(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
+    v: int = Field(le=ev.SCHEMA_VERSION)
     seq: int
     more: int = Field(ge=0)
     ts_wall: float
@@ -71,18 +72,25 @@ def decode_line(raw: bytes, *, seq: int, prev: str) -> Line:
     if raw[-10:-2] != crc.encode():
         raise BadLine("checksum does not match")
     try:
-        fields = json.loads(raw)
-        _refuse_newer(fields)
-        header = _Header.model_validate(fields)
+        header = _header_of(raw)
         event = ev.parse_event(header.kind, header.data)
     except (ValueError, RecursionError) as error:
         raise BadLine(f"not a record: {_first_fault(error)}") from error
     if header.seq != seq or header.prev != prev:
         raise BadLine(f"record {header.seq} stands where record {seq} belongs")
-    record = ev.Record.model_construct(
-        seq=seq, ts_wall=header.ts_wall, ts_mono=header.ts_mono, boot_id=header.boot_id, event=event
-    )
+    record = ev.Record(seq=seq, ts_wall=header.ts_wall, ts_mono=header.ts_mono, boot_id=header.boot_id, event=event)
     return Line(record, header.more, crc)
+
+
+def _header_of(raw: bytes) -> _Header:
+    """In one step, which halves the time to open a long run. Raises ValueError, and InputError for a newer version."""
+    try:
+        return _Header.model_validate_json(raw)
+    except ValidationError:
+        # The other parser says what is wrong, and takes half a surrogate pair, which output of a program may hold.
+        fields = json.loads(raw)
+        _refuse_newer(fields)
+        return _Header.model_validate(fields)
 
 
 def _refuse_newer(fields: object) -> None:

@@ -58,7 +58,8 @@ class VibeServeApp(Shell):
         config_dir: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__()
+        # NO_COLOR means none: else Textual would send every colour as a grey of its own.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self._clock = clock
         config = config or Config()
         self.services, self.client, self.ui = services, client, config.ui

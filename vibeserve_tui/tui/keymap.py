@@ -74,6 +74,7 @@ TABLE: KeyTable = {
         Key("run.raise", "plus,equals_sign", "priority(-1)", "priority", "the issue is more urgent"),
         Key("run.lower", "minus", "priority(1)", "priority", "the issue is less urgent"),
         Key("run.block", "b", "block", "block", "block the issue, or unblock"),
+        Key("run.chart", "t", "chart", "chart", "live chart: TTFT, TPOT, rate …", 21),
         Key("run.zoom", "z", "zoom", "zoom", "zoom the pane", 11),
         Key("run.copy", "y", "copy", "copy", "copy the line or the diff", 16),
         Key("run.editor", "o", "editor", "open in $EDITOR", "diff or memory in $EDITOR", 17),
@@ -134,6 +135,7 @@ TABLE: KeyTable = {
         Key("compare.revert", "v", "revert", "revert to B", "make B the champion (asks)", 5),
         Key("compare.pin", "p", "pin", "pin B", "pin B", 6),
         Key("compare.again", "b", "bench", "bench both", "measure A and B again (asks)", 5),
+        Key("compare.chart", "t", "chart", "TTFT, TPOT", "times of requests: the next", 7),
         Key("compare.find", "slash", "find", "find", "find in the diff", 8),
         Key("compare.copy", "y", "copy", "copy", "copy the diff", 7),
         Key("compare.next-pane", "tab", "app.focus_next", "pane", "next pane"),
@@ -142,6 +144,7 @@ TABLE: KeyTable = {
         Key("compare.help", "question_mark,f1", "app.help", "help", "help", 8),
     ),
     "compare-runs": (
+        Key("compare-runs.chart", "t", "chart", "TTFT, TPOT", "times of requests: the next", 5),
         Key("compare-runs.find", "slash", "find", "find", "find in the diff", 2),
         Key("compare-runs.copy", "y", "copy", "copy", "copy the diff", 3),
         Key("compare-runs.next-pane", "tab", "app.focus_next", "pane", "next pane"),

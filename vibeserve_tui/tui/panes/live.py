@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import statistics
 import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.request_times import QUANTITIES, Quantity
 from vibeserve_tui.run_state import LiveMeasurement
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui.ink import Ink, Line, fit, line
@@ -22,20 +25,48 @@ NOTHING_MEASURED = (
 )
 
 
-def windows_of(live: LiveMeasurement, metric: ev.MetricRef) -> list[Window]:
-    """The windows on the headline's unit: requests as dots for a latency, the window's own figure for a rate."""
-    return [_window(window, live, metric) for window in live.windows if window.level == live.level]
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One quantity over the windows of a measurement: what stands for a window, and the requests in it."""
+
+    name: str
+    """Of the figure that a window reports."""
+    title: str
+    unit: str
+    requests: Quantity | None = None
+
+    def of(self, window: ev.WindowMeasured) -> tuple[float | None, tuple[float, ...]]:
+        samples = getattr(window, self.requests) if self.requests else ()
+        rule = window.values.get(self.name)
+        return statistics.median(samples) if rule is None and samples else rule, samples
 
 
-def _window(window: ev.WindowMeasured, live: LiveMeasurement, metric: ev.MetricRef) -> Window:
-    samples: tuple[float, ...] = ()
-    if metric.unit == "ms" and "ttft" in metric.name:
-        samples = window.ttft_ms
-    elif metric.unit == "ms" and "tpot" in metric.name:
-        samples = window.tpot_ms
-    rule = window.values.get(metric.name)
-    if rule is None and samples:
-        rule = statistics.median(samples)
+PER_REQUEST = (
+    Course("median_ttft_ms", "TTFT per request", "ms", "ttft_ms"),
+    Course("median_tpot_ms", "TPOT per request", "ms", "tpot_ms"),
+)
+PER_WINDOW = (
+    Course("output_throughput", "throughput per window", "tok/s"),
+    Course("peak_rss_mib", "peak memory per window", "MiB"),
+)
+
+
+def courses_of(live: LiveMeasurement, metric: ev.MetricRef) -> list[Course]:
+    """The headline's first, then every other that the windows hold."""
+    label = fig.metric_label(metric.name)
+    requests = next((name for name in QUANTITIES if name in metric.name), None)
+    headline = Course(metric.name, f"{label} per {'request' if requests else 'window'}", metric.unit, requests)
+    others = [c for c in (*PER_REQUEST, *PER_WINDOW) if (c.requests or c.name) != (requests or metric.name)]
+    return [headline, *(c for c in others if any(c.of(window)[0] is not None for window in live.windows))]
+
+
+def windows_of(live: LiveMeasurement, course: Course) -> list[Window]:
+    """Requests as dots and a rule for what stands for them; of a figure of whole windows the rule alone."""
+    return [_window(window, live, course) for window in live.windows if window.level == live.level]
+
+
+def _window(window: ev.WindowMeasured, live: LiveMeasurement, course: Course) -> Window:
+    rule, samples = course.of(window)
     short = live.label_a if window.side == "A" else live.label_b
     return Window(window.side, window.block, f"{window.side} {short}".strip(), rule, samples)
 
@@ -44,30 +75,49 @@ class LivePane(Pane):
     digit, label = "2", "Live"
     views = frozenset({"live"})
 
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._at = 0
+
+    def next_chart(self) -> None:
+        self._at += 1
+
     def draw(self, view: RunView) -> Drawing:
         live, metric = view.state.live, view.state.headline
         if live is None or metric is None:
             return Drawing(empty(NOTHING_MEASURED), "Live")
-        lines = window_chart(windows_of(live, metric), self.text_width, self.size.height)
-        title = self._title(view, live, metric)
+        courses = courses_of(live, metric)
+        course = courses[self._at % len(courses)]
+        windows = windows_of(live, course)
+        lines = window_chart(windows, self.text_width, self.size.height)
+        title = self._title(view, live, course)
         if not lines:
             words = "the first window is being measured" if live.finished is None else "no windows were recorded"
             return Drawing(empty(f"{live.label_a} against {live.label_b} at {live.level}: {words}."), title)
-        return Drawing(lines, title, self._foot(view))
+        foot = _medians(windows, course.unit) if course is not courses[0] else self._levels(view)
+        return Drawing(lines, title, foot + (" · t next" if len(courses) > 1 else ""))
 
-    def _title(self, view: RunView, live: LiveMeasurement, metric: ev.MetricRef) -> str:
-        per = "per request" if fig.is_latency(metric.name) else "per window"
-        name = f"{fig.metric_label(metric.name)} {per}, {metric.unit} · {live.level}"
+    def _levels(self, view: RunView) -> str:
+        """Of the headline, as the gate takes them once it has decided."""
+        headline = next((figure for figure in live_figures(view) if figure.headline), None)
+        return _sides({"A": headline.a, "B": headline.b}, headline.unit) if headline else ""
+
+    def _title(self, view: RunView, live: LiveMeasurement, course: Course) -> str:
+        name = f"{course.title}, {course.unit} · {live.level}"
         if live.finished is None:
             return f"Live · {name}"
         return f"last measured: r{live.round}, {fig.age(view.now - live.started_wall)} · {name}"
 
-    def _foot(self, view: RunView) -> str:
-        headline = next((figure for figure in live_figures(view) if figure.headline), None)
-        if headline is None:
-            return ""
-        places = fig.column_places(headline.unit, headline.a, headline.b)
-        return f"median  A {fig.number(headline.a, places)}  B {fig.number(headline.b, places)}"
+
+def _medians(windows: Sequence[Window], unit: str) -> str:
+    """Of each side, over its windows."""
+    rules = {side: [w.rule for w in windows if w.side == side and w.rule is not None] for side in "AB"}
+    return _sides({side: statistics.median(values) for side, values in rules.items() if values}, unit)
+
+
+def _sides(values: Mapping[str, float | None], unit: str) -> str:
+    places = fig.column_places(unit, *values.values())
+    return "  ".join(("median", *(f"{side} {fig.number(value, places)}" for side, value in values.items())))
 
 
 def draw_sparks(view: RunView, live: LiveMeasurement, width: int) -> list[Line]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.events import Resize
 
 from vibeserve_tui import events as ev
@@ -14,21 +14,18 @@ from vibeserve_tui.client import Liveness, RunClient
 from vibeserve_tui.commands import MeasureAgain
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.tui.content import content
-from vibeserve_tui.tui.figures import metric_label
 from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.outbox import Outbox
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
+from vibeserve_tui.tui.panes.times_and_diff import TimesAndDiff
 from vibeserve_tui.tui.screens.dialogs import ask_find
 from vibeserve_tui.tui.screens.steering import Steering
 from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.view import RunView, round_sign
-from vibeserve_tui.tui.widgets.chart import Shares, share_chart
 from vibeserve_tui.tui.widgets.figure_table import draw_figures
 from vibeserve_tui.tui.widgets.line_view import LineView
-
-WIDE_FROM = 100
 
 
 def compared_figures(view: RunView, a: int, b: int) -> tuple[tuple[ev.Figure, ...], bool]:
@@ -59,8 +56,6 @@ def _turned(figure: ev.Figure) -> ev.Figure:
     changes = {
         "a": figure.b,
         "b": figure.a,
-        "samples_a": figure.samples_b,
-        "samples_b": figure.samples_a,
         "ratio": inverse(figure.ratio),
         "ci_low": inverse(figure.ci_high),
         "ci_high": inverse(figure.ci_low),
@@ -72,7 +67,6 @@ def _paired(figure: ev.Figure, before: ev.Figure | None) -> ev.Figure:
     """Figures of two measurements: a difference without an interval, so nothing is claimed."""
     changes = {
         "a": before.b if before else None,
-        "samples_a": before.samples_b if before else (),
         "ratio": None,
         "ci_low": None,
         "ci_high": None,
@@ -94,32 +88,6 @@ def _name(view: RunView, side: str, number: int) -> Line:
     )
 
 
-def shares_of(figures: tuple[ev.Figure, ...]) -> tuple[list[Shares], str, str]:
-    """The per-request samples of the first latency that has them, with its name and unit."""
-    for figure in figures:
-        if figure.samples_a and figure.samples_b:
-            sides = [Shares("A", figure.samples_a, Ink.PLAIN, dotted=True), Shares("B", figure.samples_b, Ink.ACCENT)]
-            return sides, figure.metric, figure.unit
-    return [], "", ""
-
-
-class ShareChart(LineView, can_focus=False):
-    """Draws itself again whenever its size is settled."""
-
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._sides: list[Shares] = []
-        self._unit = ""
-
-    def show(self, sides: list[Shares], unit: str) -> None:
-        self._sides, self._unit = sides, unit
-        self.set_lines(share_chart(sides, unit, self.text_width, self.size.height))
-
-    def on_resize(self, event: Resize) -> None:
-        super().on_resize(event)
-        self.show(self._sides, self._unit)
-
-
 class CompareScreen(Steering):
     BINDINGS: ClassVar[list[BindingType]] = bindings("compare")
 
@@ -134,23 +102,18 @@ class CompareScreen(Steering):
         yield LineView(id="names")
         with Vertical(classes="box", id="figures-box"):
             yield LineView(id="figures")
-        with Horizontal(id="lower"):
-            with Vertical(classes="box", id="shares-box"):
-                yield ShareChart(id="shares")
-            yield DiffPane(id="diff")
+        yield TimesAndDiff(id="lower")
         yield Footer(id="footer")
 
     def on_mount(self) -> None:
         self.query_one("#names", LineView).can_focus = False
-        self.query_one(DiffPane).view = RunView(compact=True)
-        self.query_one(DiffPane).focus()
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < WIDE_FROM, "-narrow")
+        del event
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
-        if not stands(self, ("names", "figures", "figures-box", "shares", "shares-box", "diff", "footer")):
+        if not stands(self, ("names", "figures", "figures-box", "lower", "shares", "diff", "footer")):
             return
         view, names = self.view, self.query_one("#names", LineView)
         names.set_lines(draw_names(view, self._a, self._b, names.text_width))
@@ -162,8 +125,8 @@ class CompareScreen(Steering):
         box = self.query_one("#figures-box")
         box.border_title = content("Metrics", self)
         box.border_subtitle = content(self._how_measured(together=together), self)
-        self._draw_shares(figures)
         self._draw_diff()
+        self.query_one(TimesAndDiff).show(view.state.times_between(self._a, self._b))
         self.query_one(Footer).show(shell_of(self).keys_of("compare"))
 
     def _how_measured(self, *, together: bool) -> str:
@@ -179,13 +142,6 @@ class CompareScreen(Steering):
     def show_run(self) -> None:
         """Draw what the run has brought since."""
         self._draw()
-
-    def _draw_shares(self, figures: tuple[ev.Figure, ...]) -> None:
-        sides, name, unit = shares_of(figures)
-        self.query_one("#shares-box").display = bool(sides) and not self.has_class("-narrow")
-        self.query_one("#shares-box").border_title = content(f"{metric_label(name)}, share of requests below", self)
-        self.query_one("#shares-box").border_subtitle = content("A dotted · B solid", self)
-        self.query_one(ShareChart).show(sides, unit)
 
     def _draw_diff(self) -> None:
         try:
@@ -215,6 +171,10 @@ class CompareScreen(Steering):
         self._a, self._b = a, b
         self.view.selected = b
         self._draw()
+
+    def action_chart(self) -> None:
+        """What requests took, one quantity after the other."""
+        self.query_one(TimesAndDiff).next_chart()
 
     def action_bench(self) -> None:
         """Both again, beside one another: an answer for people, which moves no champion."""

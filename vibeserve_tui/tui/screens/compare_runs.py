@@ -10,15 +10,16 @@ from textual.containers import Vertical
 from textual.events import Resize
 from textual.screen import Screen
 
+from vibeserve_tui.request_times import RequestTimes
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.runs import draw_runs
+from vibeserve_tui.tui.panes.times_and_diff import TimesAndDiff
 from vibeserve_tui.tui.screens.dialogs import ask_find
 from vibeserve_tui.tui.services import RunPair
 from vibeserve_tui.tui.shell import shell_of, stands
-from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 
@@ -32,23 +33,20 @@ class CompareRunsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box", id="figures-box"):
             yield LineView(id="figures")
-        yield DiffPane(id="diff")
+        yield TimesAndDiff(id="lower")
         yield Footer(id="footer")
 
     def on_mount(self) -> None:
         self.query_one("#figures-box").border_title = content("Compare two runs", self)
         foot = "each gain is against its own seed; between the runs nothing was measured"
         self.query_one("#figures-box").border_subtitle = content(foot, self)
-        diff = self.query_one(DiffPane)
-        diff.view = RunView(compact=True)
-        diff.focus()
 
     def on_resize(self, event: Resize) -> None:
         del event
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
-        if not stands(self, ("figures", "diff", "footer")):
+        if not stands(self, ("figures", "lower", "shares", "diff", "footer")):
             return
         table = self.query_one("#figures", LineView)
         lines = draw_runs(self._pair.a, self._pair.b, table.text_width)
@@ -56,7 +54,13 @@ class CompareRunsScreen(Screen[None]):
         table.set_lines(lines)
         why = self._pair.why_no_diff or "The two champions are the same code."
         self.query_one(DiffPane).set_diff(self._pair.diff, "Diff A..B, champion against champion", why)
+        a, b = (state.times_in(state.champion) for state in (self._pair.a, self._pair.b))
+        self.query_one(TimesAndDiff).show(RequestTimes(a, b))
         self.query_one(Footer).show(shell_of(self).keys_of("compare-runs"))
+
+    def action_chart(self) -> None:
+        """What requests took, one quantity after the other."""
+        self.query_one(TimesAndDiff).next_chart()
 
     def action_find(self) -> None:
         ask_find(self.query_one(DiffPane))

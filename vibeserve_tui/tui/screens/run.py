@@ -42,6 +42,10 @@ from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.view import RunView
 
 OVER_SSH_HZ = 2
+OPENING_S, CATCH_UP_S = 1.0, 0.1
+"""How long a long journal may be read before the first picture, and between two pictures."""
+MANY = 500
+"""Records of one look at the journal that mean that there are more."""
 PARTS = (*PANES, "figures", "header", "footer", "tabs", "filter", "small", "body")
 
 
@@ -57,6 +61,7 @@ class RunScreen(Opening):
         self._clock = clock
         self._active, self._tab, self._zoomed, self._follow = "rounds", "live", False, True
         self._layout_now = Layout()
+        self._rows_placed = 0
         self._dirty: set[str] = set()
         self._stale = True
         """Whether every pane has to be drawn, whatever changed in the run."""
@@ -87,6 +92,7 @@ class RunScreen(Opening):
 
     def on_mount(self) -> None:
         self._panes = list(self.query(Pane))
+        self._catch_up(OPENING_S)
         self.refresh_view()
         self.query_one(RoundsPane).focus()
         self.set_interval(self._period(), self.tick)
@@ -100,7 +106,11 @@ class RunScreen(Opening):
 
     def tick(self) -> None:
         """Fold what is new; draw what changed, unless the engine measures and this is the odd tick."""
-        if not stands(self, PARTS) or not self._poll():
+        if self.view.fault or not stands(self, PARTS):
+            return
+        self._catch_up(CATCH_UP_S)
+        if self.view.fault:
+            self.repaint()
             return
         self._dirty |= self.client.state.take_dirty()
         self._ticks += 1
@@ -110,6 +120,8 @@ class RunScreen(Opening):
         self.outbox.settle()
         self._announce()
         self.app.title = window_title(self.view)
+        if self._rows_wanted != self._rows_placed:
+            self.place()
         if self.is_on_top:
             self.repaint()
             shell = shell_of(self)
@@ -121,18 +133,15 @@ class RunScreen(Opening):
             self._dirty.discard("compare")
             self.app.screen.show_run()
 
-    def _poll(self) -> bool:
-        """Whether the journal could be read. One that is damaged is not read again: the header says so from then on."""
-        if self.view.fault:
-            return False
+    def _catch_up(self, limit_s: float) -> None:
+        """Fold what is new. A journal that is damaged is not read again: the header says so from then on."""
+        until = time.monotonic() + limit_s
         try:
-            self.client.poll()
+            while self.client.poll() >= MANY and time.monotonic() < until:
+                pass
         except VibeServeError as error:
             self.view.fault = str(error)
             self._stale = True
-            self.repaint()
-            return False
-        return True
 
     @property
     def is_on_top(self) -> bool:
@@ -215,12 +224,17 @@ class RunScreen(Opening):
         """The size may have changed while something covered this screen."""
         self.place()
 
+    @property
+    def _rows_wanted(self) -> int:
+        """Lines that the rounds may come to take."""
+        return max(self.view.state.max_rounds + 1, len(self.view.rounds_known))
+
     def place(self) -> None:
         """Give every visible pane its region; the others are not displayed at all."""
         if not stands(self, PARTS):
             return
-        rounds = max(self.view.state.max_rounds + 1, len(self.view.rounds_known))
-        self._layout_now = layout = arrange(self.size, self._active, self._tab, zoomed=self._zoomed, rounds=rounds)
+        self._rows_placed = rows = self._rows_wanted
+        self._layout_now = layout = arrange(self.size, self._active, self._tab, zoomed=self._zoomed, rounds=rows)
         self.view.compact = layout.compact
         self.query_one("#small").display = not layout.regions
         self.query_one("#body").display = bool(layout.regions)
@@ -313,6 +327,15 @@ class RunScreen(Opening):
         self.view.marked = None if self.view.marked == self.view.selected else self.view.selected
         self._dirty.add("rounds")
         self.repaint()
+
+    def action_chart(self) -> None:
+        """The live chart's next quantity; where the chart is out of sight, to it first."""
+        pane = self.query_one(LivePane)
+        if pane.display:
+            pane.next_chart()
+            pane.show(self.view)
+        else:
+            self.action_go("live")
 
     # ---- filter ------------------------------------------------------------------------------------------------
 

@@ -260,7 +260,6 @@ class StartScreen(Screen[None]):
 
     def _show_run(self, client: RunClient) -> None:
         self._busy = ""
-        client.poll()
         self.app.push_screen(RunScreen(client))
 
     def action_resume(self) -> None:
