@@ -76,7 +76,7 @@ def _record(number: int, played: Played, parent: int, commit: str, tree: str) ->
         number=number,
         task=ev.TaskPlan(title=played.title, skill=played.skill, parent=parent),
         outcome=played.outcome,
-        reason="its interval stays above" if played.passed else "3 of 64 answers differ | from the reference",
+        reason="bound" if played.passed else "3 of 64 answers differ | from the reference",
         commit=commit,
         tree=tree,
         verdict=ev.Verdict(outcome="pass" if played.passed else "fail", commit=commit),

@@ -48,10 +48,25 @@ def test_rounds_are_data_and_the_rest_is_narration(tmp_path: Path) -> None:
     data = done.stdout.splitlines()
     rounds = [row for row in data if re.match(r"[●↺≈✗∅] ", row)]
     assert len(rounds) == 13
-    assert rounds[8].startswith("●  8  kept       388 tok/s ×1.81 [1.76, 1.86]")
+    assert rounds[8].startswith("●  8  kept          388 tok/s  ×1.81 [1.76, 1.86]")
     assert any("confirmed output_throughput c16: 68.3 → 391.2 tok/s  ×5.73" in row for row in data)
     assert not set(data) & set(done.stderr.splitlines())
-    assert "round 4:   because share of the profile: 38 %" in done.stderr
+    assert "           because share of the profile: 38 %" in done.stderr
+
+
+def test_the_narration_carries_the_time_at_which_it_happened_and_why_a_round_ended_in_words(tmp_path: Path) -> None:
+    script = journals.with_baseline(journals.started())
+    done = attach(script, tmp_path)
+    assert done.stderr.splitlines()[0].startswith(time.strftime("%H:%M:", time.localtime(script.events[0][0])))
+    record = ev.RoundRecord(number=4, task=ev.TaskPlan(title="threads"), outcome=ev.Outcome.REVERTED, reason="screen")
+    assert round_line(record).endswith("threads – clearly worse at the first look")
+
+
+def test_rounds_stand_in_columns(tmp_path: Path) -> None:
+    script = journals.finished()
+    titles = [event.record.task.title for _, event in script.events if isinstance(event, ev.RoundFinished)]
+    rows = [row for row in attach(script, tmp_path).stdout.splitlines() if re.match(r"[●↺≈✗∅] ", row)]
+    assert len({row.index(title) for row, title in zip(rows, titles, strict=True)}) == 1
 
 
 def test_json_lines_are_the_journal_s_records_in_order(tmp_path: Path) -> None:
@@ -98,7 +113,7 @@ def test_a_figure_that_was_not_measured_is_a_dash() -> None:
     figure = ev.Figure(metric="m", level="c1", unit="ms", direction="min")
     assert confirmed_line(figure) == "  confirmed m c1: – → – ms  –"
     record = ev.RoundRecord(number=4, task=ev.TaskPlan(title="int8"), outcome=ev.Outcome.FAILED, reason="differs")
-    assert round_line(record) == "✗  4  failed      int8 – differs"
+    assert round_line(record).split() == ["✗", "4", "failed", "int8", "–", "differs"]
 
 
 # interrupts

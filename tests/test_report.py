@@ -39,6 +39,13 @@ def test_a_confirmed_gain_is_the_headline_with_its_interval(states: dict[str, Ru
     assert '<p class="big">×1.4</p>' in as_html(states["confirmed"])
 
 
+def test_the_gate_s_codes_are_words_for_people_and_stay_codes_for_programs(states: dict[str, RunState]) -> None:
+    words = "its interval stays above the least gain that counts"
+    assert words in as_markdown(states["confirmed"])
+    assert words in as_html(states["confirmed"])
+    assert as_data(states["confirmed"])["rounds"][1]["reason"] == "bound"
+
+
 def test_the_distance_to_the_floor_is_told_where_it_is_known(states: dict[str, RunState]) -> None:
     data = as_data(states["confirmed"])
     assert "floor" not in confirmed_table(data)

@@ -20,11 +20,13 @@ from typing import Self
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import AttachedClient, Liveness
 from vibeserve_tui.commands import Pause
+from vibeserve_tui.reasons import in_words
 from vibeserve_tui.run_state import RunState, Status
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
 
 LOOK_S = 0.1
+INDENT = " " * 9
 OUTCOME_MARK = {
     ev.Outcome.KEPT: "●", ev.Outcome.REVERTED: "↺", ev.Outcome.INDECISIVE: "≈", ev.Outcome.FAILED: "✗",
     ev.Outcome.VOID: "∅",
@@ -122,51 +124,82 @@ class Printer:
     def __init__(self, events: str) -> None:
         self.events = events
         self.state = RunState()
-        self._phase_line = ""
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, at: float | None = None) -> None:
+        """One line of narration; `at` is when it happened, if that is not now."""
         if self.events != "quiet":
-            print(f"{time.strftime('%H:%M:%S')}  {clean_line(text)}", file=sys.stderr, flush=True)
+            clock = time.strftime("%H:%M:%S", time.localtime(at))
+            print(f"{clock}  {clean_line(text)}", file=sys.stderr, flush=True)
 
     def show(self, record: ev.Record) -> None:
         if self.events == "jsonl":
             line = {"seq": record.seq, "ts_wall": record.ts_wall, "kind": record.event.kind}
             print(json.dumps(line | {"data": ev.dump_event(record.event)}), flush=True)
         elif self.events == "text":
-            self._narrate(record.event)
+            for line in data_lines(record.event):
+                print(line, flush=True)
+            for line in narration(record.event, self.state):
+                self.say(line, record.ts_wall)
 
-    def _narrate(self, event: ev.Event) -> None:
-        match event:
-            case ev.RunStarted(plan=plan, device=device):
-                self.say(f"run {event.run}: {plan.title} · {plan.backend} · {device.name}, {device.cores} cores")
-                self.say(
-                    f"sandbox {event.sandbox} · agent {', '.join(sorted(set(plan.agents.values())))} · policy {plan.policy}"
-                )
-            case ev.PhaseStarted(phase=phase, round=number, detail=detail):
-                self.say(f"{'' if number is None else f'round {number}: '}{phase}{' – ' + detail if detail else ''}")
-            case ev.RoundPlanned(number=number, task=task):
-                for row in task.why[:4]:
-                    self.say(f"round {number}:   because {row.what}: {row.value}")
-            case ev.BlockFinished(block=block, d=d, note=note):
-                self.say(f"           block {block}: {_times(d)}{' ' + note if note else ''}")
-            case ev.ApprovalRequested(round=number):
-                self.say(f"round {number} waits for you: vibeserve approve | revert | retry {self.state.run}")
-            case ev.AgentWaiting(role=role, why=why, wait_s=wait_s):
-                self.say(f"{role} waits {wait_s:.0f} s: {why}")
-            case ev.OperatorNote(text=text):
-                self.say(f"note of the operator: {text}")
-            case ev.SettingChanged(name=name, value=value):
-                self.say(f"{name} is now {value}")
-            case ev.Warned(text=text) | ev.RunFailed(reason=text) | ev.RunPausedEvent(reason=text):
-                self.say(text)
-            case ev.RunFinished(reason=reason):
-                self.say(total_line(self.state))
-                self.say(
-                    f"finished: {reason} · vibeserve report {self.state.run} · vibeserve export {self.state.run} DIR"
-                )
-            case _:
-                for line in data_lines(event):
-                    print(line, flush=True)
+
+def narration(event: ev.Event, state: RunState) -> list[str]:
+    """What is going on, for stderr: every step that takes more than a moment says so."""
+    match event:
+        case ev.RunStarted(plan=plan, device=device):
+            agents = ", ".join(sorted(set(plan.agents.values())))
+            return [
+                f"run {event.run}: {plan.title} · {plan.backend} · {device.name}, {device.cores} cores",
+                f"sandbox {event.sandbox} · agent {agents} · policy {plan.policy}",
+            ]
+        case ev.PhaseStarted():
+            return phase_lines(event, state)
+        case ev.RoundPlanned(number=number, task=task) if number:
+            return [
+                f"round {number}: {task.title}",
+                *(f"{INDENT}because {row.what}: {row.value}" for row in task.why[:4]),
+            ]
+        case ev.ToolUsed(role=role, call=call) if role != "judge":
+            return [f"{INDENT}{role}: {call.name} {call.arguments[:100]}{'' if call.ok else ' – failed'}"]
+        case ev.AttemptJudged(verdict=verdict):
+            return [f"{INDENT}{'' if verdict.passed else 'turned down: '}{verdict.reason}"]
+        case ev.MeasurementStarted(label_a=a, label_b=b, level=level):
+            return [f"{INDENT}{a} beside {b} at {level}"]
+        case ev.BlockFinished(block=block, d=d, note=note):
+            return [f"{INDENT}block {block}: {_times(d)} {note}".rstrip()]
+        case ev.PhaseProgress(detail=detail) if detail:
+            return [f"{INDENT}{detail}"]
+        case ev.RunFinished(reason=reason):
+            more = f"vibeserve report {state.run} · vibeserve export {state.run} DIR"
+            return [total_line(state), f"finished: {reason}", more]
+        case _:
+            return announcements(event, state)
+
+
+def phase_lines(event: ev.PhaseStarted, state: RunState) -> list[str]:
+    """The step that begins; the round's title stands above it already, and a decision takes no time of its own."""
+    if event.phase is ev.Phase.DECIDE:
+        return []
+    planned = state.in_flight.task.title if state.in_flight else ""
+    detail = event.detail if event.detail and event.detail != planned else ""
+    number = f"round {event.round}: " if event.round is not None else ""
+    return [f"{number}{event.phase}{' – ' if detail else ''}{detail}"]
+
+
+def announcements(event: ev.Event, state: RunState) -> list[str]:
+    """What concerns whoever looks after the run."""
+    match event:
+        case ev.ApprovalRequested(round=number):
+            return [f"round {number} waits for you: vibeserve approve | revert | retry {state.run}"]
+        case ev.AgentWaiting(role=role, why=why, wait_s=wait_s):
+            return [f"{role} waits {wait_s:.0f} s: {why}"]
+        case ev.OperatorNote(text=text):
+            return [f"note of the operator: {text}"]
+        case ev.SettingChanged(name=name, value=value):
+            return [f"{name} is now {value}"]
+        case ev.Warned(text=text) | ev.RunFailed(reason=text) | ev.RunPausedEvent(reason=text):
+            return [text]
+        case _:
+            return []
 
 
 def data_lines(event: ev.Event) -> list[str]:
@@ -185,16 +218,17 @@ def data_lines(event: ev.Event) -> list[str]:
 
 
 def round_line(record: ev.RoundRecord) -> str:
-    """`● 3  kept  ×1.42 [1.39, 1.45]  continuous batching – reason`"""
+    """`●  3  kept          388 tok/s  ×1.42 [1.39, 1.45]    continuous batching – why it was kept`, in columns."""
     figure = record.measured.headline if record.measured else None
+    level = f"{figure.b:.0f} {figure.unit}" if figure and figure.b is not None else ""
     gain = ""
     if figure and figure.ratio is not None and record.number:
-        gain = f"×{figure.ratio:.2f} "
+        gain = f"×{figure.ratio:.2f}"
         if figure.ci_low is not None and figure.ci_high is not None:
-            gain += f"[{figure.ci_low:.2f}, {figure.ci_high:.2f}] "
-    level = f"{figure.b:.0f} {figure.unit} " if figure and figure.b is not None else ""
-    line = f"{OUTCOME_MARK[record.outcome]} {record.number:>2}  {record.outcome:<10} {level}{gain} {record.task.title} – {record.reason}"
-    return clean_line(line)
+            gain += f" [{figure.ci_low:.2f}, {figure.ci_high:.2f}]"
+    mark = OUTCOME_MARK[record.outcome]
+    head = f"{mark} {record.number:>2}  {record.outcome:<10}  {level:>11}  {gain:<20}"
+    return clean_line(f"{head}  {record.task.title} – {in_words(record.reason)}")
 
 
 def again_line(a: int, b: int, measured: ev.Measured) -> str:

@@ -10,6 +10,7 @@ import html
 from typing import Any
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.reasons import in_words
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.safe_text import clean
 from vibeserve_tui.trajectory import trajectory_svg
@@ -204,7 +205,7 @@ def _rounds_table(data: dict[str, Any]) -> str:
         parent = "–" if row["parent"] is None else row["parent"]
         rows.append(
             f"| {row['number']} | {parent} | {row['outcome']} | {cell(row['title'])} | {times(row['ratio'])} | {interval(row)}"
-            f" | {cell(row['reason'])} |"
+            f" | {cell(in_words(row['reason']))} |"
         )
     return "\n".join(rows)
 
@@ -296,7 +297,7 @@ def _html_rounds(data: dict[str, Any]) -> str:
         rows.append(
             f'<tr><td class="n">{row["number"]}</td><td class="{row["outcome"]}">{row["outcome"]}</td>'
             f'<td>{_e(row["title"])}{detail}</td><td class="n">{times(row["ratio"])}</td><td>{interval(row)}</td>'
-            f"<td>{_e(row['reason'])}</td></tr>"
+            f"<td>{_e(in_words(row['reason']))}</td></tr>"
         )
     return f"<table>{''.join(rows)}</table>"
 

@@ -16,6 +16,7 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness
 from vibeserve_tui.evaluation import gate
 from vibeserve_tui.inputs.config import Ui
+from vibeserve_tui.reasons import WORDS, in_words
 from vibeserve_tui.run_state import RunState, Spend
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui.hints import HINTS, Hints
@@ -23,7 +24,6 @@ from vibeserve_tui.tui.ink import text_of
 from vibeserve_tui.tui.panes.board import BoardPane
 from vibeserve_tui.tui.panes.header import draw_header, window_title
 from vibeserve_tui.tui.panes.live import draw_sparks
-from vibeserve_tui.tui.reasons import WORDS, in_words
 from vibeserve_tui.tui.screens.budget import Budget
 from vibeserve_tui.tui.screens.compare import CompareScreen, compared_figures
 
@@ -315,7 +315,8 @@ async def test_sparks_stand_where_there_is_room_and_push_nothing_out() -> None:
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("leap", "so much better that two blocks were enough"),
+        ("leap", "so much better that few blocks were enough"),
+        ("guard:peak_rss_mib", "another figure got worse than is tolerated: peak_rss_mib"),
         ("environment: load 3.1", "the machine was too busy to measure: load 3.1"),
         ("3 of 64 prompts differ", "3 of 64 prompts differ"),
     ],

@@ -11,9 +11,9 @@ from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import AttachedClient
 from vibeserve_tui.inputs.config import Config, Ui
+from vibeserve_tui.reasons import in_words
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui.app import VibeServeApp
-from vibeserve_tui.tui.reasons import in_words
 from vibeserve_tui.tui.screens.review import GRACE_S, ReviewScreen
 
 SIZES = ((80, 24), (120, 40))

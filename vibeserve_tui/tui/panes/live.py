@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.reasons import in_words
 from vibeserve_tui.request_times import QUANTITIES, Quantity
 from vibeserve_tui.run_state import LiveMeasurement
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui.ink import Ink, Line, fit, line
 from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
-from vibeserve_tui.tui.reasons import in_words
 from vibeserve_tui.tui.view import RunView, live_figures
 from vibeserve_tui.tui.widgets.chart import Window, window_chart
 from vibeserve_tui.tui.widgets.figure_table import draw_figures

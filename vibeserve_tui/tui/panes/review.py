@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.reasons import in_words
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread
 from vibeserve_tui.tui.panes.memory import draw_markdown
-from vibeserve_tui.tui.reasons import in_words
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.figure_table import SIGNS, draw_figures
 

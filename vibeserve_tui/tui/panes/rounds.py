@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.reasons import in_words
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.ink import Ink, Line, Span, fit, line, right
 from vibeserve_tui.tui.panes.pane import Drawing, Pane, empty
-from vibeserve_tui.tui.reasons import in_words
 from vibeserve_tui.tui.view import RunView, provisional_headline, round_sign
 from vibeserve_tui.tui.widgets.whisker import bar
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 WORDS = {
     "screen": "clearly worse at the first look",
-    "leap": "so much better that two blocks were enough",
+    "leap": "so much better that few blocks were enough",
     "bound": "its interval stays above the least gain that counts",
     "futile": "it cannot reach the least gain that counts any more",
     "hopeless": "more blocks would not decide it",
@@ -14,10 +14,13 @@ WORDS = {
     "wall_cap": "the time for one measurement ran out",
     "roofline": "faster than this device can be",
     "crash": "the server crashed while it was measured",
+    "guard": "another figure got worse than is tolerated",
 }
 
 
 def in_words(reason: str) -> str:
-    """`leap` or `environment: load 3.1` with the code put into words."""
-    code, colon, rest = reason.partition(":")
-    return f"{WORDS.get(code, code)}{colon}{rest}"
+    """`leap`, `guard:peak_rss_mib` or `environment: load 3.1` with the code put into words."""
+    code, _, rest = reason.partition(":")
+    if code not in WORDS:
+        return reason
+    return f"{WORDS[code]}: {rest.strip()}" if rest else WORDS[code]
