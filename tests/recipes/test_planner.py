@@ -233,7 +233,7 @@ def test_a_rival_that_was_tried_or_cannot_win_is_left_alone() -> None:
     assert isinstance(decide(likely, champion_with_winner(likely, trials=tried)), Stop)
 
 
-THREADS = {"threads": {"type": "int", "range": [1, 8], "default": 2, "log": True, "low_fidelity": True}}
+THREADS = {"threads": {"type": "int", "range": [1, 8], "default": 2, "log": True}}
 
 
 def tunable() -> tuple[RecipeBook, Situation]:
@@ -247,22 +247,19 @@ def tunable() -> tuple[RecipeBook, Situation]:
 def test_tuning_begins_when_selection_is_over_and_many_runs_are_left() -> None:
     book, situation = tunable()
     plan = planned(book, situation)
-    assert (plan.step, plan.fidelity) == (Step.TUNE, 0.25)
-    assert plan.settings[0] == {"threads": 2}
-    assert plan.params == plan.settings[1]
+    assert (plan.step, plan.params) in [(Step.TUNE, {"threads": 1}), (Step.TUNE, {"threads": 4})]
     assert plan.recipes == (Choice("r", plan.params),)
-    assert len(plan.settings) == 4
+    assert plan.title == f"Tune threads of r: 2 → {plan.params['threads']}"
     assert isinstance(decide(book, replace(situation, rounds_left=25)), Stop)
     assert isinstance(decide(book, replace(situation, seconds_left=20 * 60.0)), Stop)
 
 
 @pytest.mark.parametrize(
-    ("passes", "goes_on"),
-    [([Outcome.KEPT], True), ([Outcome.KEPT, Outcome.REVERTED], False), ([Outcome.KEPT] * 3, False)],
+    ("tried", "goes_on"), [([1], True), ([1, 4], False), ([8, 3, 5, 7], False)], ids=["one side", "both sides", "four"]
 )
-def test_tuning_ends_with_a_pass_that_kept_nothing_or_after_three(passes: list[Outcome], goes_on: bool) -> None:
+def test_tuning_ends_when_both_sides_were_tried_or_after_four_rounds(tried: list[int], goes_on: bool) -> None:
     book, situation = tunable()
-    tuned = tuple(trial("r", outcome, 1.02, step=Step.TUNE) for outcome in passes)
+    tuned = tuple(trial("r", Outcome.REVERTED, 0.98, step=Step.TUNE, params={"threads": n}) for n in tried)
     found = decide(book, replace(situation, trials=(*situation.trials, *tuned)))
     assert isinstance(found, Plan) is goes_on
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from random import Random
 
 from vibeserve_tui.errors import SkillError, did_you_mean
 from vibeserve_tui.recipes.expressions import Scope, Unknown, Value
@@ -29,7 +28,6 @@ class Domain:
     high: float = 0.0
     whole: bool = False
     log: bool = False
-    low_fidelity: bool = False
     tunable: bool = True
 
     def contains(self, value: Value) -> bool:
@@ -51,13 +49,6 @@ class Domain:
         near = (value / 2, value * 2 or step) if self.log else (value - step, value + step)
         legal = dict.fromkeys(self._nearest(candidate) for candidate in near)
         return tuple(candidate for candidate in legal if candidate != value)
-
-    def draw(self, rng: Random) -> Value:
-        if self.values:
-            return rng.choice(self.values)
-        if self.log and self.low > 0:
-            return self._nearest(self.low * (self.high / self.low) ** rng.random())
-        return self._nearest(rng.uniform(self.low, self.high))
 
     def _nearest(self, value: float) -> float:
         bounded = max(self.low, min(value, self.high))
@@ -88,7 +79,7 @@ def domains(recipe: Recipe, facts: Facts) -> Mapping[str, Domain] | Unknown:
         if isinstance(domain, Unknown):
             return domain
         relevant = True if spec.when is None else spec.when.holds(scope)
-        found[name] = replace(domain, low_fidelity=spec.low_fidelity, tunable=relevant is True)
+        found[name] = replace(domain, tunable=relevant is True)
     return found
 
 

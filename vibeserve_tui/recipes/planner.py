@@ -15,12 +15,13 @@ from typing import Literal
 from vibeserve_tui.events import Outcome
 from vibeserve_tui.recipes.candidates import TYPICAL_TRIAL_S, Candidate, Market
 from vibeserve_tui.recipes.expressions import Unknown
-from vibeserve_tui.recipes.params import Domain, domains
+from vibeserve_tui.recipes.params import Params, domains
 from vibeserve_tui.recipes.plans import Plan, recipe_plan, swap_plan, tuning_plan
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.situation import Choice, Situation
 from vibeserve_tui.recipes.swaps import Swap, swaps
 from vibeserve_tui.recipes.trials import Step, Trial
+from vibeserve_tui.recipes.tuning import untried
 
 LIKELY = 0.2
 """A candidate is worth a run when its chance of gaining more than 1 % is above this."""
@@ -29,7 +30,8 @@ MOST_LONG_SHOTS = 2
 TIE = 0.95
 """Candidates within 5 % of the best score are a tie."""
 RUNS_FOR_TUNING = 25
-MOST_TUNING_PASSES = 3
+MOST_TUNING_ROUNDS = 4
+"""Of one recipe."""
 PREREQUISITE_GAIN = 0.05
 """Expected log gain that a neutral recipe must make possible to be spared."""
 PREREQUISITE_FLOOR = 0.98
@@ -104,8 +106,8 @@ def _pick(likely: Sequence[Candidate], situation: Situation) -> Candidate:
     return tied[draws.index(max(draws))]
 
 
-def _due_for_tuning(market: Market) -> tuple[Choice, dict[str, Domain]] | None:
-    """The kept recipe to tune next: fewest passes first, then the largest gain; a pass that kept nothing is the last."""
+def _due_for_tuning(market: Market) -> tuple[Choice, tuple[Params, ...]] | None:
+    """The kept recipe to tune next, with its untried settings: fewest rounds first, then the largest gain."""
     situation = market.situation
     runs = situation.rounds_left if situation.rounds_left is not None else RUNS_FOR_TUNING + 1
     if situation.seconds_left is not None:
@@ -113,22 +115,22 @@ def _due_for_tuning(market: Market) -> tuple[Choice, dict[str, Domain]] | None:
     if runs <= RUNS_FOR_TUNING:
         return None
     gains = {trial.recipe: trial.ratio or 1.0 for trial in situation.trials if trial.was_kept}
-    due: list[tuple[int, float, str, Choice, dict[str, Domain]]] = []
+    due: list[tuple[int, float, str, Choice, tuple[Params, ...]]] = []
     for choice in situation.champion.recipes:
-        tuned = [trial for trial in situation.trials if trial.recipe == choice.recipe and trial.step is Step.TUNE]
-        finished = len(tuned) >= MOST_TUNING_PASSES or (bool(tuned) and not tuned[-1].was_kept)
-        known = {} if finished or choice.recipe not in market.book else _tunable(market, choice.recipe)
-        if known:
-            due.append((len(tuned), -gains.get(choice.recipe, 1.0), choice.recipe, choice, known))
+        rounds = sum(trial.recipe == choice.recipe and trial.step is Step.TUNE for trial in situation.trials)
+        left = _settings_left(market, choice) if rounds < MOST_TUNING_ROUNDS else ()
+        if left:
+            due.append((rounds, -gains.get(choice.recipe, 1.0), choice.recipe, choice, left))
     return min(due, key=lambda entry: entry[:3])[3:] if due else None
 
 
-def _tunable(market: Market, name: str) -> dict[str, Domain]:
-    """The recipe's parameters, if any of them can be turned here."""
-    known = domains(market.book[name], market.situation.facts)
-    if isinstance(known, Unknown) or not any(d.tunable and d.neighbours(d.default) for d in known.values()):
-        return {}
-    return dict(known)
+def _settings_left(market: Market, choice: Choice) -> tuple[Params, ...]:
+    """One step beside the present setting, and not tried yet."""
+    if choice.recipe not in market.book:
+        return ()
+    known = domains(market.book[choice.recipe], market.situation.facts)
+    tried = [trial.params for trial in market.situation.trials if trial.recipe == choice.recipe]
+    return () if isinstance(known, Unknown) else untried(known, choice.params, tried)
 
 
 def _long_shot(market: Market, candidates: Sequence[Candidate], exchanges: Sequence[Swap]) -> Plan | None:

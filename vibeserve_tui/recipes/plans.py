@@ -9,11 +9,10 @@ from statistics import NormalDist
 
 from vibeserve_tui.events import Hypothesis, WhyRow
 from vibeserve_tui.recipes.candidates import Candidate, Market
-from vibeserve_tui.recipes.params import Domain, Params
+from vibeserve_tui.recipes.params import Params
 from vibeserve_tui.recipes.situation import Choice
 from vibeserve_tui.recipes.swaps import Swap
 from vibeserve_tui.recipes.trials import Step
-from vibeserve_tui.recipes.tuning import fidelity, settings
 from vibeserve_tui.recipes.why import LONG_SHOT_ROW, factor, hypothesis, why_candidate, why_trials
 
 
@@ -37,10 +36,6 @@ class Plan:
     """What it is the first step towards."""
     dropped: tuple[str, ...] = ()
     """What a swap takes out."""
-    settings: tuple[Params, ...] = ()
-    """To be compared by successive halving, the incumbent first; `params` is what is tried where that is not done."""
-    fidelity: float = 1.0
-    """Share of a full measurement that the comparison of settings needs."""
     long_shot: bool = False
 
 
@@ -85,23 +80,19 @@ def swap_plan(market: Market, swap: Swap, *, long_shot: bool = False) -> Plan:
     )
 
 
-def _said(long_shot: bool) -> tuple[WhyRow, ...]:
-    return (LONG_SHOT_ROW,) if long_shot else ()
-
-
-def tuning_plan(market: Market, choice: Choice, known: dict[str, Domain]) -> Plan:
+def tuning_plan(market: Market, choice: Choice, untried: Sequence[Params]) -> Plan:
     situation = market.situation
     recipe = market.book[choice.recipe]
-    compared = settings(known, choice.params, Random(f"{situation.seed}/{len(situation.trials)}/tune"))
+    params = Random(f"{situation.seed}/{len(situation.trials)}/tune").choice(untried)
+    turned = next(name for name, value in params.items() if value != choice.params[name])
     expected = market.expectation(recipe, choice.params, situation.champion.capabilities)
-    names = ", ".join(name for name, domain in known.items() if domain.tunable)
     return Plan(
         step=Step.TUNE,
         recipe=recipe.id,
-        params=compared[1],
+        params=params,
         parent=situation.champion.round,
-        recipes=situation.champion.with_choice(Choice(recipe.id, compared[1])),
-        title=f"Tune {names} of {recipe.id}",
+        recipes=situation.champion.with_choice(Choice(recipe.id, params)),
+        title=f"Tune {turned} of {recipe.id}: {choice.params[turned]} → {params[turned]}",
         # The incumbent is the expectation: nothing says beforehand which way a knob should go.
         hypothesis=hypothesis(recipe, NormalDist(0.0, expected.sd), situation.minimum_effect),
         why=(
@@ -109,9 +100,11 @@ def tuning_plan(market: Market, choice: Choice, known: dict[str, Domain]) -> Pla
                 what="selection", value="no recipe is likely to gain", source="so the knobs of the kept ones are next"
             ),
             *why_trials(recipe, situation),
-            WhyRow(what="settings", value=str(len(compared)), source="the present one, its neighbours, one drawn"),
+            WhyRow(what="settings left", value=str(len(untried)), source="one step beside the present ones, untried"),
         ),
-        seconds=market.seconds(recipe, 0.0) * len(compared) * fidelity(known),
-        settings=compared,
-        fidelity=fidelity(known),
+        seconds=market.seconds(recipe, 0.0),
     )
+
+
+def _said(long_shot: bool) -> tuple[WhyRow, ...]:
+    return (LONG_SHOT_ROW,) if long_shot else ()

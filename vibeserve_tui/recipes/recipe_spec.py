@@ -158,8 +158,6 @@ class NumberParam(Section):
     """Moved to the nearest legal value, so that it is legal on every machine."""
     log: bool = False
     """Neighbours are found by doubling and halving."""
-    low_fidelity: bool = False
-    """May be tuned on quarter-length runs."""
     when: Expr | None = None
     """Only tuned where this holds."""
 
@@ -173,7 +171,6 @@ class NumberParam(Section):
 class BoolParam(Section):
     type: Literal["bool"]
     default: Quantity
-    low_fidelity: bool = False
     when: Expr | None = None
 
 
@@ -183,7 +180,6 @@ class EnumParam(Section):
     type: Literal["enum"]
     choices: tuple[str, ...] = Field(min_length=1)
     default: str
-    low_fidelity: bool = False
     when: Expr | None = None
 
     @model_validator(mode="after")
