@@ -9,7 +9,7 @@ import pytest
 
 from vibeserve_tui.errors import WorkspaceError
 from vibeserve_tui.events import Outcome
-from vibeserve_tui.recipes.experience import Circumstances, Experience, ExperienceStore, track_records, usable_trials
+from vibeserve_tui.recipes.experience import Circumstances, Experience, ExperienceStore, usable_trials
 from vibeserve_tui.recipes.trials import Trial
 
 HERE = Circumstances(fingerprint="f1", backend="cpu", device_class="epyc", workload_digest="w1")
@@ -80,16 +80,6 @@ def test_useless_trials_and_the_runs_own_are_left_out() -> None:
     elsewhere = HERE.model_copy(update={"fingerprint": "f2", "backend": "cuda"})
     records = [record("a"), record("now"), record("b", elsewhere)]
     assert [trial.weight for trial in usable_trials(records, HERE, without_run="now")] == [1.0]
-
-
-def test_track_records_count_outcomes_and_name_the_best_ratio() -> None:
-    records = [record(), record(outcome=Outcome.FAILED, ratio=None), record(recipe="other", ratio=0.9)]
-    first, second = track_records(records)
-    assert (first.recipe, first.best_ratio, second.recipe) == ("r", 1.2, "other")
-    assert {outcome: count for outcome, count in first.outcomes.items() if count} == {
-        Outcome.KEPT: 1,
-        Outcome.FAILED: 1,
-    }
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -7,8 +7,7 @@ that recipes ship with are never changed by it. A damaged line costs that line.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,28 +152,3 @@ def usable_trials(records: Iterable[Experience], now: Circumstances, *, without_
     """The trials that say something about this device and traffic, weighted; not those of the run itself."""
     weighted = ((record, record.circumstances.weight_for(now)) for record in records if record.run != without_run)
     return tuple(record.trial(weight) for record, weight in weighted if weight > 0)
-
-
-@dataclass(frozen=True, slots=True)
-class TrackRecord:
-    """One recipe's record over all runs."""
-
-    recipe: str
-    outcomes: dict[Outcome, int]
-    best_ratio: float | None
-
-
-def track_records(records: Sequence[Experience]) -> tuple[TrackRecord, ...]:
-    """How often each recipe was tried and what became of it, the most tried first."""
-    by_recipe: defaultdict[str, list[Experience]] = defaultdict(list)
-    for record in records:
-        by_recipe[record.recipe].append(record)
-    found = [
-        TrackRecord(
-            recipe,
-            {outcome: sum(record.outcome is outcome for record in tried) for outcome in Outcome},
-            max((record.ratio for record in tried if record.ratio is not None), default=None),
-        )
-        for recipe, tried in by_recipe.items()
-    ]
-    return tuple(sorted(found, key=lambda track: (-sum(track.outcomes.values()), track.recipe)))

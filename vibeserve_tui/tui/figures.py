@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vibeserve_tui.events import Figure, MetricRef
+from vibeserve_tui.events import Figure
 from vibeserve_tui.run_state import Spend
 from vibeserve_tui.tui.ink import Ink
 
@@ -74,10 +74,6 @@ def metric_label(name: str) -> str:
     what = _WHAT.get(match["what"], match["what"].replace("_", " "))
     stat = "p50" if match["stat"] == "median" else match["stat"]
     return f"{what} {stat}" if stat else what
-
-
-def is_latency(name: str) -> bool:
-    return any(part in name for part in ("ttft", "tpot", "itl", "e2el"))
 
 
 def decimals(unit: str, smallest: float | None) -> int:
@@ -158,13 +154,6 @@ def reading_of(ci_low: float | None, ci_high: float | None) -> Reading:
     if ci_low > 1:
         return Reading.BETTER
     return Reading.WORSE if ci_high < 1 else Reading.UNCLEAR
-
-
-def change_between(metric: MetricRef, a: float | None, b: float | None) -> Change:
-    """A difference known without an interval, for a total over many rounds."""
-    ratio = ratio_of(a, b, metric.direction)
-    reading = Reading.UNKNOWN if ratio is None or ratio == 1 else Reading.BETTER if ratio > 1 else Reading.WORSE
-    return Change(share_of(ratio, metric.direction), reading=reading)
 
 
 def clock(seconds: float) -> str:
