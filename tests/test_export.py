@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -70,6 +71,7 @@ def test_the_confirmed_champion_comes_out_byte_for_byte_with_its_weights_and_pap
     assert {name: out[name] for name in contents(small_tree)} == contents(small_tree)
     weights = contents(TARGET / "reference" / "model")
     assert {name: out[f"model/{name}"] for name in weights} == weights
+    assert stat.S_IMODE((tmp_path / "out" / "model").stat().st_mode) == 0o755
     assert out["NOTICE"] == (TARGET / "NOTICE").read_bytes()
     assert b"Apache License" in out["LICENSE"]
     assert set(out) - set(contents(small_tree)) - {f"model/{name}" for name in weights} == {
@@ -246,6 +248,14 @@ def test_what_the_server_imports_is_pinned_to_the_versions_of_the_run(tmp_path: 
     assert [pin.split("==")[0] for pin in pins] == ["jinja2", "numpy", "safetensors", "tokenizers", "torch"]
     assert "numpy==2.1.0" in pins
     assert "torch==2.9.1  # in the run: 2.9.1+cpu" in pins
+
+
+def test_what_only_a_fallback_needs_is_optional_and_the_readme_says_so(tmp_path: Path) -> None:
+    tree = with_recipes(tmp_path / "tree", "kv-cache-preallocate", "native-cpu-kernel", "http-path")
+    export_project(record_run(tmp_path / "run", [Played(tree)]), tmp_path / "out")
+    pins = (tmp_path / "out" / "requirements.txt").read_text().splitlines()[1:]
+    assert [pin.split("==")[0] for pin in pins if not pin.startswith("#")] == ["jinja2", "numpy", "tokenizers"]
+    assert "Optional: `safetensors` and `torch`, for the part" in (tmp_path / "out" / "README.md").read_text()
 
 
 MAIN = "server/__main__.py"

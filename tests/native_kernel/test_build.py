@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,6 +57,12 @@ def test_without_a_compiler_the_reason_says_so(
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(native.Unavailable, match=r"^no compiler$"):
         native.open_native(model_dir, tmp_path / "build", settings(native))
+
+
+def test_where_torch_is_missing_too_both_are_named(native: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(native.ConfigError, match=r"no native kernel \(no compiler\), and without it torch is needed"):
+        native.torch_model(None, native.Unavailable("no compiler"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vibeserve_tui.recipes.chain import apply_chain
 from vibeserve_tui.recipes.lint import SPECIMEN
@@ -107,14 +107,8 @@ def served(tree: Path) -> Iterator[Server]:
         port = free.getsockname()[1]
     scratch = tree.parent / f"{tree.name}-scratch"
     scratch.mkdir(exist_ok=True)
-    environment = {
-        "PATH": os.environ["PATH"], "MODEL_DIR": str(MODEL), "HOST": "127.0.0.1", "PORT": str(port),
-        "BUILD_DIR": str(scratch), "TMPDIR": str(scratch), "VIBESERVE_COMMIT": "abc123",
-        "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "server"]
     with (scratch / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=tree, env=environment, stdout=log, stderr=log)
+        process = start(tree, port, scratch, log)
     server = Server(port, process)
     try:
         _wait_until_ready(server, scratch / "log")
@@ -125,6 +119,16 @@ def served(tree: Path) -> Iterator[Server]:
             process.wait(10)
         finally:
             process.kill()
+
+
+def start(tree: Path, port: int, scratch: Path, log: BinaryIO) -> subprocess.Popen[bytes]:
+    environment = {
+        "PATH": os.environ["PATH"], "MODEL_DIR": str(MODEL), "HOST": "127.0.0.1", "PORT": str(port),
+        "BUILD_DIR": str(scratch), "TMPDIR": str(scratch), "VIBESERVE_COMMIT": "abc123",
+        "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "server"]
+    return subprocess.Popen(command, cwd=tree, env=environment, stdout=log, stderr=log)
 
 
 def _wait_until_ready(server: Server, log: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.recipes_assets.candidates import CASES, Server, served
+from tests.recipes_assets.candidates import CASES, Server, served, start
 
 BODY = {"prompt": "a", "max_tokens": 3, "temperature": 0, "ignore_eos": True}
 
@@ -40,6 +40,15 @@ def _answer(stream) -> tuple[int, bytes]:  # type: ignore[no-untyped-def]
         if line.lower().startswith(b"content-length:"):
             length = int(line.split(b":")[1])
     return status, stream.read(length)
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(composed: Server, composed_tree: Path, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        second = start(composed_tree, composed.port, tmp_path, log)
+        assert second.wait(60) == 1
+    said = (tmp_path / "log").read_text().splitlines()
+    assert "address already in use" in said[-1]
+    assert not [line for line in said if not line.startswith("server: ")]
 
 
 def test_a_request_may_arrive_byte_by_byte(composed: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,13 +163,15 @@ def _argv(words: tuple[str, ...]) -> str:
 # ---- README.md ----------------------------------------------------------------------------------------------------
 
 
-def readme(origin: Origin, names: Names, versions: dict[str, str]) -> str:
+def readme(origin: Origin, names: Names, versions: dict[str, str], fallbacks: Sequence[str]) -> str:
+    """`fallbacks`: packages that are only needed where a part of the server cannot run."""
     plan = origin.plan
     parts = [
         f"# A server for {plan.target}",
         _introduction(origin),
         "## Start",
         _start(origin, names, versions),
+        _fallbacks(fallbacks),
         _variables(names),
         _weights(origin, names),
         "## Figures",
@@ -200,6 +203,16 @@ PYTHON=.venv/bin/python ./{names.start}
 
 It was measured with Python {versions.get("python", "3")}. It serves {endpoints} at <http://127.0.0.1:8000>; `GET /health`
 answers 200 as soon as it is ready."""
+
+
+def _fallbacks(packages: Sequence[str]) -> str:
+    if not packages:
+        return ""
+    names = " and ".join(f"`{package}`" for package in packages)
+    return (
+        f"Optional: {names}, for the part of the server that stands in where another cannot run, such as compiled code on"
+        " a machine without a compiler. It says so when it starts."
+    )
 
 
 def _variables(names: Names) -> str:

@@ -109,13 +109,16 @@ def _write(run: RunDir, origin: Origin, project: Path) -> None:
     )
     if origin.target.model.source == "bundled" and origin.target.model.path:
         ignored = shutil.ignore_patterns(*IGNORED_NAMES)
-        # Contents only: the run's copy is read-only, the project is the user's own.
-        shutil.copytree(
+        # Contents only: the run's copy is closed to others and read-only, the project is the user's own.
+        model = shutil.copytree(
             root / origin.target.model.path, project / names.model, copy_function=shutil.copyfile, ignore=ignored
         )
+        for folder in (model, *(path for path in model.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
     versions = origin.state.versions
     (project / names.requirements).write_text(requirements_text(needed, versions), "utf-8")
-    (project / names.readme).write_text(readme(origin, names, versions), "utf-8")
+    fallbacks = [requirement.package for requirement in needed if requirement.optional]
+    (project / names.readme).write_text(readme(origin, names, versions, fallbacks), "utf-8")
     (project / names.provenance).write_text(provenance(origin, versions), "utf-8")
     (project / names.start).write_text(run_script(origin, names), "utf-8")
     (project / names.start).chmod(0o755)

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import threading
 from http import HTTPStatus
 
@@ -32,7 +33,10 @@ async def _serve(config: Config, engine: Engine, tokens: Tokens) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     app = App(config, engine, tokens)
-    server = await loop.create_server(lambda: Connection(app, loop), config.host, config.port, backlog=512)
+    try:
+        server = await loop.create_server(lambda: Connection(app, loop), config.host, config.port, backlog=512)
+    except OSError as error:  # the port is taken, or the address is not one of this machine
+        sys.exit(f"server: {error.strerror}")
     await stopped.wait()
     # Without waiting for streams that are under way: whoever stops a server wants it gone.
     server.close()

@@ -50,15 +50,21 @@ def open_model(config: Config):
     try:
         model = open_native(config.model_dir, config.build_dir, settings)
     except Unavailable as reason:
-        from server.model import Model
-
-        model, kernel = Model(config), f"torch ({reason})"
+        model, kernel = torch_model(config, reason), f"torch ({reason})"
     else:
         config.excuse(*TORCH_KNOBS)
         kernel = model.kernel
     counters.note("kernel", kernel)
     print(f"server: kernel: {kernel}", file=sys.stderr, flush=True)
     return model
+
+
+def torch_model(config: Config, reason: Unavailable):
+    try:
+        from server.model import Model
+    except ModuleNotFoundError as missing:
+        raise ConfigError(f"no native kernel ({reason}), and without it {missing.name} is needed") from missing
+    return Model(config)
 
 
 def open_native(model_dir: Path, build_dir: Path, settings: Settings) -> NativeModel:
