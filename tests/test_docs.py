@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +55,14 @@ def test_every_event_has_a_row_and_no_meaning_is_left_over(generate: ModuleType)
         cls.model_fields["kind"].default for cls in events.EVENT_CLASSES if "__doc__" in vars(cls) and cls.__doc__
     }
     assert set(generate.MEANINGS) == events.KINDS - documented
+
+
+def test_the_story_names_functions_that_exist() -> None:
+    story = (ROOT / "docs" / "architecture.md").read_text().split("## Map")[0].split("## Where to begin")[1]
+    names = re.findall(r"`([a-z_.]+(?:\.[A-Z]\w+)?\.\w+)`", story)
+    named = [name for name in names if not name.endswith(".py")]
+    assert len(named) > 10
+    assert [name for name in named if pkgutil.resolve_name(f"vibeserve_tui.{name}") is None] == []
 
 
 def test_every_module_is_on_the_map_and_says_what_it_is() -> None:

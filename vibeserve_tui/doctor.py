@@ -24,9 +24,14 @@ LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "uvicorn", "f
 PROGRAM = '#include <cstdio>\nint main() { std::puts("works"); }\n'
 
 
-def examine(runs: Path) -> list[Requirement]:
-    """All findings about this machine, the most important first."""
-    return [*_basics(), *_sandbox(), *_backends(), _libraries(), _compiler(), _disk(runs)]
+def examine(runs: Path) -> Iterator[Requirement]:
+    """All findings about this machine, the most important first; each comes as soon as it was tried."""
+    yield from _basics()
+    yield from _sandbox()
+    yield from _backends()
+    yield _libraries()
+    yield _compiler()
+    yield _disk(runs)
 
 
 def _basics() -> Iterator[Requirement]:

@@ -203,11 +203,17 @@ def _rounds_table(data: dict[str, Any]) -> str:
     rows = ["| # | from | outcome | change | ratio | 95 % | why it ended so |", "|--:|--:|---|---|--:|---|---|"]
     for row in data["rounds"]:
         parent = "–" if row["parent"] is None else row["parent"]
+        ratio, limits = _gain_of(row)
         rows.append(
-            f"| {row['number']} | {parent} | {row['outcome']} | {cell(row['title'])} | {times(row['ratio'])} | {interval(row)}"
+            f"| {row['number']} | {parent} | {row['outcome']} | {cell(row['title'])} | {ratio} | {limits}"
             f" | {cell(in_words(row['reason']))} |"
         )
     return "\n".join(rows)
+
+
+def _gain_of(row: dict[str, Any]) -> tuple[str, str]:
+    """Ratio and interval of a round; the seed's ratio is to itself, so it is noise and no gain."""
+    return (times(row["ratio"]), interval(row)) if row["number"] else ("–", "–")
 
 
 def _contribution_list(data: dict[str, Any]) -> str:
@@ -294,9 +300,10 @@ def _html_rounds(data: dict[str, Any]) -> str:
     for row in data["rounds"]:
         why = "".join(f"<li>{_e(w['what'])}: {_e(w['value'])} {_e(w['source'])}</li>" for w in row["why"])
         detail = f"<details><summary>evidence</summary><ul>{why}</ul></details>" if why else ""
+        ratio, limits = _gain_of(row)
         rows.append(
             f'<tr><td class="n">{row["number"]}</td><td class="{row["outcome"]}">{row["outcome"]}</td>'
-            f'<td>{_e(row["title"])}{detail}</td><td class="n">{times(row["ratio"])}</td><td>{interval(row)}</td>'
+            f'<td>{_e(row["title"])}{detail}</td><td class="n">{ratio}</td><td>{limits}</td>'
             f"<td>{_e(in_words(row['reason']))}</td></tr>"
         )
     return f"<table>{''.join(rows)}</table>"

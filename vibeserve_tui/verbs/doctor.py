@@ -10,7 +10,7 @@ from vibeserve_tui.doctor import examine, examine_run
 from vibeserve_tui.safe_text import clean
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 
-MARKS = {True: "✓", False: "✗"}
+MISSING = {"required": "✗", "recommended": "!", "info": "–"}
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
@@ -24,12 +24,13 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     if options.run:
         return _examine_run(options)
-    findings = examine(root_of(options))
+    findings = []
+    for finding in examine(root_of(options)):
+        findings.append(finding)
+        if not options.json:
+            print(_line(finding), flush=True)  # trying everything takes seconds
     if options.json:
         print(json.dumps([finding.model_dump() for finding in findings], indent=1))
-    else:
-        for finding in findings:
-            print(_line(finding))
     return 3 if any(not f.ok and f.severity == "required" for f in findings) else 0
 
 
@@ -41,12 +42,6 @@ def _examine_run(options: argparse.Namespace) -> int:
 
 
 def _line(finding: Requirement) -> str:
-    mark = (
-        MARKS[finding.ok]
-        if finding.ok or finding.severity == "required"
-        else "–"
-        if finding.severity == "info"
-        else "!"
-    )
+    mark = "✓" if finding.ok else MISSING[finding.severity]
     fix = f"\n    fix: {finding.fix}" if not finding.ok and finding.fix else ""
     return clean(f"{mark} {finding.id:<22} {finding.observed}{fix}")

@@ -1,4 +1,4 @@
-"""target: list the shipped targets, check or calibrate one, make one around a model folder, or import one."""
+"""target: list the targets, check or calibrate one, make one around a model folder, or import one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vibeserve_tui.errors import InputError, TargetError
 from vibeserve_tui.events import JudgeStep
+from vibeserve_tui.inputs.own_targets import own_targets
 from vibeserve_tui.inputs.scaffold import scaffold
 from vibeserve_tui.inputs.target import FILE_NAME, load_target, read_definition, target_faults
 from vibeserve_tui.inputs.trust import require_trust
@@ -59,9 +60,14 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
 
 
 def _list() -> int:
+    """The shipped ones and the user's own; a broken one says so in its row and hides no other."""
     rows = [("TARGET", "BACKENDS", "TITLE")]
-    for name, folder in shipped_targets().items():
-        spec = read_definition(folder)
+    for name, folder in (shipped_targets() | own_targets()).items():
+        try:
+            spec = read_definition(folder)
+        except TargetError as error:
+            rows.append((name, "–", str(error)))
+            continue
         rows.append((name, " ".join(spec.backends), spec.title))
     print(table(rows))
     return 0
