@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -140,7 +139,7 @@ def _help() -> str:
         lines.append(f"{group}:")
         lines += [f"  {verb:<10}{summary}" for verb, summary in verbs.items()]
         lines.append("")
-    return "\n".join(lines) + textwrap.dedent(EPILOG)
+    return "\n".join([*lines, EPILOG])
 
 
 if __name__ == "__main__":

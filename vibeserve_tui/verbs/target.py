@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
     parser.add_argument("--into", type=Path, default=None, metavar="DIR", help="import: the new target's folder")
     for name in ("metric", "revision", "architecture"):
         parser.add_argument(f"--{name}", default="", help="import: where its files do not say")
-    parser.add_argument("--direction", default="", choices=["", "max", "min"], help="import: likewise")
+    parser.add_argument("--direction", default="", choices=["max", "min"], help="import: likewise")
 
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
