@@ -260,7 +260,8 @@ def _model(bundle: _Bundle) -> dict[str, object]:
     }
     if identifier and re.fullmatch(r"[0-9a-f]{40}", revision):
         return model | {"source": "hub", "hub": {"id": identifier, "revision": revision}}
-    bundle.guess(f"the weights are local (--model DIR): {identifier or 'no model id'} is not pinned to a revision")
+    why = f"{identifier} is not pinned to a revision" if identifier else "its files name no model"
+    bundle.guess(f"the weights are local (--model DIR): {why}")
     return model | {"source": "local"}
 
 
