@@ -1,6 +1,7 @@
-"""A run's workshop: target, device, reference, judge and laboratory put together from the order, and taken down again.
+"""A run's workshop put together from its order, and taken down again.
 
-Everything that lives as long as an engine process is opened here, in one place and in order; the outer loop only uses it.
+Everything that lives as long as an engine process is opened here, in one place and in order: target, device, reference,
+launcher's boxes; then who answers behind each role, and what each of them is given.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import importlib.metadata
 import json
 import platform
 import shutil
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,25 +20,23 @@ from statistics import median
 
 from vibeserve_tui import __version__
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.protocol import Role, load_voice
+from vibeserve_tui.agents.protocol import Role, Voice, load_voice
 from vibeserve_tui.backend import Backend, Device, usable_device
-from vibeserve_tui.errors import TargetError, WorkspaceError
-from vibeserve_tui.evaluation.gate_config import GateConfig
+from vibeserve_tui.errors import TargetError
 from vibeserve_tui.evaluation.reference import ReferenceService, reference_command, spawn_boxed
 from vibeserve_tui.evaluation.testbed import Testbed
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.execution.launcher import Launcher
-from vibeserve_tui.inputs.model_folder import read_model_shape
+from vibeserve_tui.inputs.model_folder import ModelShape, read_model_shape
 from vibeserve_tui.inputs.own_skills import skills_folders
 from vibeserve_tui.inputs.profiles import RunProfile
 from vibeserve_tui.inputs.skills import SkillLibrary
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
-from vibeserve_tui.policies import Policy, asked_by, load_policy
-from vibeserve_tui.recipes.experience import Circumstances, Experience, ExperienceStore, usable_trials
+from vibeserve_tui.policies import asked_by
+from vibeserve_tui.recipes.experience import Circumstances, ExperienceStore, usable_trials
 from vibeserve_tui.recipes.recipe import RecipeBook
-from vibeserve_tui.recipes.situation import Situation
 from vibeserve_tui.recipes.trials import Trial
-from vibeserve_tui.roles.briefing import Briefing, measured_beside_parent, trial_of
+from vibeserve_tui.roles.briefing import Briefing
 from vibeserve_tui.roles.evaluator import Evaluator
 from vibeserve_tui.roles.implementer import Implementer
 from vibeserve_tui.roles.judge import Judge
@@ -47,114 +45,16 @@ from vibeserve_tui.roles.orchestrator import Orchestrator
 from vibeserve_tui.roles.reading import ProfileReader
 from vibeserve_tui.roles.review import Reviewer
 from vibeserve_tui.roles.workplace import Workplace, needs_words
-from vibeserve_tui.round import Crew, Operator
-from vibeserve_tui.run_state import RoundInFlight, Status
-from vibeserve_tui.state.pace import confirmation_s
+from vibeserve_tui.run_state import Status
 from vibeserve_tui.state.run import Run
+from vibeserve_tui.workshop import Workshop, gate_of
 
-GATES = {"quick": GateConfig.quick, "thorough": GateConfig.thorough, "gpu": GateConfig.gpu}
 CREW = (Role.IMPLEMENTER, Role.JUDGE, Role.EVALUATOR)
 """Who plays a part in every run, beside the role that its policy asks."""
 RECORDED_VERSIONS = (
     "torch", "transformers", "numpy", "tokenizers", "safetensors", "jinja2", "fastapi", "starlette", "uvicorn",
 )  # fmt: skip
 """What shipped seeds and recipes import: an export pins what the run used, not what is installed later."""
-
-
-@dataclass(slots=True)
-class Workshop:
-    run: Run
-    profile: RunProfile
-    target: LoadedTarget
-    device: Device
-    book: RecipeBook
-    briefing: Briefing
-    judge: Judge
-    evaluator: Evaluator
-    implementer: Implementer | Mutator
-    planner: Orchestrator | Mutator
-    experience: ExperienceStore | None
-    circumstances: Circumstances
-    approval_timeout_s: float = 600.0
-
-    @property
-    def seed(self) -> Path:
-        return self.target.file(self.target.spec.seed)
-
-    def policy(self) -> Policy:
-        plan = self.run.state.plan
-        return load_policy(plan.policy if plan else "agent", self.run, self.planner)
-
-    def crew(self, operator: Operator) -> Crew:
-        return Crew(self.implementer, self.judge, self.evaluator, operator)
-
-    def situation(self) -> Situation:
-        return self.briefing.situation(self.run, rounds_left=self.rounds_left(), seconds_left=self.seconds_left())
-
-    # ---- what is left -------------------------------------------------------------------------------------------
-
-    def rounds_left(self) -> int:
-        """Ablations are not counted: they are the end of the run, not a part of the search."""
-        played = sum(1 for n, record in self.run.state.rounds.items() if n and record.task.kind != "ablation")
-        return self.run.state.max_rounds - played
-
-    def seconds_left(self) -> float:
-        """Of the run's minutes, without what the confirmation at the end will take."""
-        gate = gate_of(self.profile)
-        reserved = confirmation_s(self.run.state, gate.confirmation_blocks, gate.window_s)
-        return 60 * self.run.state.max_minutes - self.run.active_s - reserved
-
-    def speedup_so_far(self) -> float:
-        """Product of the lower bounds on the champion's way to the seed: what is certain before it is confirmed."""
-        state, product = self.run.state, 1.0
-        for number in state.measured_way(state.champion):
-            record = state.rounds[number]
-            figure = record.measured.headline if record.measured else None
-            if record.task.kind != "ablation":
-                product *= figure.ci_low if figure and figure.ci_low else 1.0
-        return product
-
-    # ---- bookkeeping --------------------------------------------------------------------------------------------
-
-    def cancelled(self, here: RoundInFlight) -> ev.RoundRecord:
-        last = here.committed
-        return ev.RoundRecord(
-            number=here.number,
-            task=here.task,
-            outcome=ev.Outcome.REVERTED,
-            reason="operator",
-            attempts=here.attempt,
-            commit=last.commit if last else "",
-            tree=last.tree if last else "",
-            took_s=round(time.time() - here.started_wall, 1),
-            decided_by="operator",
-        )
-
-    def ablation_event(self, record: ev.RoundRecord, skill: str) -> ev.AblationFinished:
-        figure = record.measured.headline if record.measured else None
-        return ev.AblationFinished(
-            skill=skill,
-            round=record.number,
-            dropped=record.outcome is ev.Outcome.KEPT,
-            reason=record.reason,
-            ratio=1 / figure.ratio if figure and figure.ratio else None,
-            ci_low=1 / figure.ci_high if figure and figure.ci_high else None,
-            ci_high=1 / figure.ci_low if figure and figure.ci_low else None,
-        )
-
-    def remember(self, record: ev.RoundRecord) -> None:
-        """Add the trial to this user's experience, once; a store that cannot be written costs a warning, not the run."""
-        if self.experience is None or not record.task.skill or record.decided_by == "operator":
-            return
-        if not measured_beside_parent(self.run.state, record):
-            return  # the ratio holds more than the recipe
-        entry = Experience.of(trial_of(record), self.circumstances, run=self.run.dir.name, commit=record.commit)
-        if any((known.run, known.round) == (entry.run, entry.round) for known in self.experience.read().records):
-            return
-        try:
-            self.experience.append(entry)
-        except WorkspaceError as error:
-            self.run.emit(ev.Warned(text=f"the experience store was not written: {error}"))
 
 
 @asynccontextmanager
@@ -173,85 +73,133 @@ async def open_workshop(run: Run, order: ev.RunPlan, launcher: Launcher) -> Asyn
         reference = await _start_reference(run, target, launcher)
         stack.push_async_callback(reference.close)
         tools = frozenset({"cxx"}) if await testbed.probe_compiler() else frozenset[str]()
-        yield _assembled(run, order, profile, target, device, backend, testbed, workload, reference, tools)
+        library = SkillLibrary.load(skills_folders())
+        site = _Site(run, order, profile, target, backend, device, testbed, workload, reference, library, tools)
+        yield _staffed(site)
 
 
-def gate_of(profile: RunProfile) -> GateConfig:
-    return GATES[profile.gate]().model_copy(update={"confirmation_blocks": profile.confirmation.blocks})
+# ---- from the site to the workshop ----------------------------------------------------------------------------------
 
 
-def _assembled(  # noqa: PLR0913, PLR0917 - the one place where all parts meet
-    run: Run,
-    order: ev.RunPlan,
-    profile: RunProfile,
-    target: LoadedTarget,
-    device: Device,
-    backend: Backend,
-    testbed: Testbed,
-    workload: Workload,
-    reference: ReferenceService,
-    tools: frozenset[str],
-) -> Workshop:
-    library = SkillLibrary.load(skills_folders())
-    book = RecipeBook.load(library)
-    shape = read_model_shape(target.model_dir)
-    circumstances = Circumstances(
-        fingerprint=device.fingerprint,
-        backend=order.backend,
-        device_class=device.vendor,
-        target_digest=target.digest,
-        model_shape=f"{shape.architecture} {shape.layers}x{shape.hidden}",
-        workload_digest=workload.sha256,
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What stands before anybody works: every role is given a part of it."""
+
+    run: Run
+    order: ev.RunPlan
+    profile: RunProfile
+    target: LoadedTarget
+    backend: Backend
+    device: Device
+    testbed: Testbed
+    workload: Workload
+    reference: ReferenceService
+    library: SkillLibrary
+    tools: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    """Who answers behind each role, and the workplace of those who read words."""
+
+    run: Run
+    briefing: Briefing
+    asked: Role
+    """The role that the run's policy asks."""
+    voices: dict[Role, Voice]
+    workplace: Workplace | None
+
+    def words(self, role: Role) -> Workplace | None:
+        return self.workplace if needs_words(self.voices[role]) else None
+
+    def reviewer(self) -> Reviewer | None:
+        desk = self.words(Role.JUDGE)
+        return Reviewer(self.run, self.voices[Role.JUDGE], desk) if desk else None
+
+    def reader(self) -> ProfileReader:
+        return ProfileReader(self.run, self.voices[Role.EVALUATOR], self.words(Role.EVALUATOR))
+
+    def planner_and_implementer(self) -> tuple[Orchestrator | Mutator, Implementer | Mutator]:
+        """A mutator is both: it makes the child that it has thought of, by the implementer's hands."""
+        voice, desk = self.voices[self.asked], self.words(self.asked)
+        hands = Implementer(self.run, self.voices[Role.IMPLEMENTER], self.briefing, self.words(Role.IMPLEMENTER))
+        if self.asked is Role.MUTATOR:
+            mutator = Mutator(self.run, voice, self.briefing, hands, desk)
+            return mutator, mutator
+        return Orchestrator(self.run, voice, self.briefing, desk), hands
+
+
+def _staffed(site: _Site) -> Workshop:
+    run, testbed, workload, reference = site.run, site.testbed, site.workload, site.reference
+    shape = read_model_shape(site.target.model_dir)
+    circumstances = _circumstances(site, shape)
+    experience = ExperienceStore.of_this_user() if site.order.use_experience else None
+    briefing = _briefing(site, shape, _recalled(run, experience, circumstances))
+    cast = _cast(site, briefing)
+    judge = Judge(run, testbed, workload, reference, site.profile.judge, cast.reviewer())
+    evaluator = Evaluator(
+        run, testbed, workload, reference, briefing, site.backend, cast.reader(), gate_of(site.profile), judge.judge
     )
-    experience = ExperienceStore.of_this_user() if order.use_experience else None
-    forbids = frozenset(target.spec.forbids) | frozenset(order.forbids)
-    briefing = Briefing(
-        target=target,
-        device=device,
-        backend=order.backend,
-        shape=shape,
-        book=book,
-        tools=tools if "compiler" not in forbids else frozenset(),
-        forbids=forbids,
-        p50_prompt_len=round(median(len(request.prompt_ids) for request in workload.draw(1, 64))),
-        experience=_recalled(run, experience, circumstances),
-    )
-    asked = asked_by(order.policy)
-    voices = {role: load_voice(_settings(order, role), testbed.launcher) for role in (asked, *CREW)}
-    spoken = {role for role, voice in voices.items() if needs_words(voice)}
-    workplace = None
-    if spoken:
-        workplace = Workplace.open(
-            run, briefing, library, backend, testbed, workload, reference, writes=Role.IMPLEMENTER in spoken
-        )
-
-    def words(role: Role) -> Workplace | None:
-        return workplace if role in spoken else None
-
-    reviewer = Reviewer(run, voices[Role.JUDGE], workplace) if workplace and Role.JUDGE in spoken else None
-    judge = Judge(run, testbed, workload, reference, profile.judge, reviewer)
-    reader = ProfileReader(run, voices[Role.EVALUATOR], words(Role.EVALUATOR))
-    implementer = Implementer(run, voices[Role.IMPLEMENTER], briefing, words(Role.IMPLEMENTER))
-    planner: Orchestrator | Mutator
-    if asked is Role.MUTATOR:
-        planner = Mutator(run, voices[asked], briefing, implementer, words(asked))
-    else:
-        planner = Orchestrator(run, voices[asked], briefing, words(asked))
-    gate = gate_of(profile)
+    planner, implementer = cast.planner_and_implementer()
     return Workshop(
         run=run,
-        profile=profile,
-        target=target,
-        device=device,
-        book=book,
+        profile=site.profile,
+        target=site.target,
+        device=site.device,
+        book=briefing.book,
         briefing=briefing,
         judge=judge,
-        evaluator=Evaluator(run, testbed, workload, reference, briefing, backend, reader, gate, judge.judge),
-        implementer=planner if isinstance(planner, Mutator) else implementer,
+        evaluator=evaluator,
+        implementer=implementer,
         planner=planner,
         experience=experience,
         circumstances=circumstances,
     )
+
+
+def _circumstances(site: _Site, shape: ModelShape) -> Circumstances:
+    return Circumstances(
+        fingerprint=site.device.fingerprint,
+        backend=site.order.backend,
+        device_class=site.device.vendor,
+        target_digest=site.target.digest,
+        model_shape=f"{shape.architecture} {shape.layers}x{shape.hidden}",
+        workload_digest=site.workload.sha256,
+    )
+
+
+def _briefing(site: _Site, shape: ModelShape, experience: tuple[Trial, ...]) -> Briefing:
+    forbids = frozenset(site.target.spec.forbids) | frozenset(site.order.forbids)
+    return Briefing(
+        target=site.target,
+        device=site.device,
+        backend=site.order.backend,
+        shape=shape,
+        book=RecipeBook.load(site.library),
+        tools=site.tools if "compiler" not in forbids else frozenset(),
+        forbids=forbids,
+        p50_prompt_len=round(median(len(request.prompt_ids) for request in site.workload.draw(1, 64))),
+        experience=experience,
+    )
+
+
+def _cast(site: _Site, briefing: Briefing) -> _Cast:
+    asked = asked_by(site.order.policy)
+    voices = {role: load_voice(_settings(site.order, role), site.testbed.launcher) for role in (asked, *CREW)}
+    spoken = {role for role, voice in voices.items() if needs_words(voice)}
+    workplace = None
+    if spoken:
+        workplace = Workplace.open(
+            site.run,
+            briefing,
+            site.library,
+            site.backend,
+            site.testbed,
+            site.workload,
+            site.reference,
+            writes=Role.IMPLEMENTER in spoken,
+        )
+    return _Cast(site.run, briefing, asked, voices, workplace)
 
 
 def _settings(order: ev.RunPlan, role: Role) -> ev.VoiceSettings | str:

@@ -19,7 +19,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.assembly import Workshop, open_workshop
+from vibeserve_tui.assembly import open_workshop
+from vibeserve_tui.bookkeeping import SEED, ablation_of, baseline_of, commit_seed, given_up, mark_round
 from vibeserve_tui.errors import (
     AgentsHalted,
     EnvironmentFault,
@@ -42,10 +43,9 @@ from vibeserve_tui.state import durable, place, redaction
 from vibeserve_tui.state.pace import too_late
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.run_dir import RunDir
-from vibeserve_tui.state.workspace import Store, forget_git_variables
+from vibeserve_tui.state.workspace import forget_git_variables
 from vibeserve_tui.steering import Desk, StepCancelled
-
-SEED_TASK = ev.TaskPlan(title="the target's seed server", kind="agent")
+from vibeserve_tui.workshop import Workshop
 
 
 async def synthesize(shop: Workshop, policy: Policy, desk: Desk) -> None:
@@ -64,22 +64,28 @@ async def measure_baseline(shop: Workshop) -> None:
     if run.state.baseline is not None:
         return
     if run.state.in_flight is None:
-        run.emit(ev.PhaseStarted(phase=ev.Phase.BASELINE, round=0, detail=SEED_TASK.title))
-        run.emit(ev.RoundPlanned(number=0, task=SEED_TASK), ev.AttemptStarted(round=0, attempt=1))
+        run.emit(ev.PhaseStarted(phase=ev.Phase.BASELINE, round=0, detail=SEED.title))
+        run.emit(ev.RoundPlanned(number=0, task=SEED), ev.AttemptStarted(round=0, attempt=1))
     here = run.state.in_flight
     assert here is not None
     if here.committed is None:
         run.emit(await asyncio.to_thread(commit_seed, run, shop.seed))
     assert here.committed is not None
     if here.verdict is None:
-        run.emit(ev.PhaseStarted(phase=ev.Phase.JUDGE, round=0, detail=SEED_TASK.title))
-        verdict = await shop.judge.judge(Work(0, 1, SEED_TASK, here.committed.commit), here.committed.commit)
+        run.emit(ev.PhaseStarted(phase=ev.Phase.JUDGE, round=0, detail=SEED.title))
+        verdict = await shop.judge.judge(Work(0, 1, SEED, here.committed.commit), here.committed.commit)
         run.emit(ev.AttemptJudged(round=0, attempt=1, verdict=verdict))
         if not verdict.passed:
             raise MeasurementError(f"the seed itself fails the judge: {verdict.reason}", fix="vibeserve target check")
     run.emit(ev.PhaseStarted(phase=ev.Phase.MEASURE, round=0, detail="the seed against itself"))
     measured = await shop.evaluator.baseline(here.committed.commit)
-    finish_baseline(run, here.committed, measured)
+    record = baseline_of(run, here.committed, measured)
+    mark_round(run.store, record)
+    run.emit(
+        ev.MeasurementFinished(round=0, measured=measured, purpose="baseline"),
+        ev.RoundFinished(record=record),
+        ev.ChampionMoved(round=0, commit=record.commit),
+    )
 
 
 async def search(shop: Workshop, policy: Policy, desk: Desk) -> str:
@@ -144,16 +150,16 @@ async def one_round(shop: Workshop, policy: Policy, desk: Desk, task: ev.TaskPla
     assert here is not None
     attempts = 1 if task.skill else shop.profile.attempts
     if here.given_up:  # and then the engine was killed
-        record = shop.cancelled(here)
+        record = given_up(here)
     else:
         try:
             record = await desk.interruptible(play_round(run, shop.crew(desk), here.number, task, attempts=attempts))
         except StepCancelled:
-            record = shop.cancelled(here)
+            record = given_up(here)
     record = policy.fate(record)
     await asyncio.to_thread(mark_round, run.store, record)
     moved = [ev.ChampionMoved(round=record.number, commit=record.commit)] if record.outcome is ev.Outcome.KEPT else []
-    ablated = [shop.ablation_event(record, task.dropped[0])] if task.kind == "ablation" else []
+    ablated = [ablation_of(record)] if task.kind == "ablation" else []
     lessons = policy.lessons(record)
     run.emit(ev.RoundFinished(record=record), *moved, *ablated, *lessons)
     shop.remember(record)
@@ -227,56 +233,6 @@ async def confirm(shop: Workshop) -> None:
         facts.append(ev.Warned(text="the gain was not confirmed against the seed: the seed is the champion again"))
         facts.append(ev.ChampionMoved(round=0, commit=run.state.rounds[0].commit, reason="not confirmed"))
     run.emit(*facts)
-
-
-# ---- bookkeeping --------------------------------------------------------------------------------------------------
-
-
-def commit_seed(run: Run, seed: Path) -> ev.AttemptCommitted:
-    when = int(run.state.started_wall)
-    message = "round 0: the target's seed server\n\nVibeServe-Round: 0"
-    commit = run.store.snapshot(seed, ref="attempts/000/1", parent=None, message=message, when=when)
-    files = len(run.store.files(commit.sha))
-    return ev.AttemptCommitted(
-        round=0,
-        attempt=1,
-        commit=commit.sha,
-        tree=commit.tree,
-        parent="",
-        ref="refs/attempts/000/1",
-        files_changed=files,
-    )
-
-
-def finish_baseline(run: Run, committed: ev.AttemptCommitted, measured: ev.Measured) -> None:
-    here = run.state.in_flight
-    assert here is not None
-    record = ev.RoundRecord(
-        number=0,
-        task=SEED_TASK,
-        outcome=ev.Outcome.KEPT,
-        reason="the baseline",
-        commit=committed.commit,
-        tree=committed.tree,
-        verdict=here.verdict,
-        measured=measured,
-        fate="baseline",
-        files_changed=committed.files_changed,
-        took_s=round(run.state.ts_wall - here.started_wall, 1),
-    )
-    mark_round(run.store, record)
-    run.emit(
-        ev.MeasurementFinished(round=0, measured=measured, purpose="baseline"),
-        ev.RoundFinished(record=record),
-        ev.ChampionMoved(round=0, commit=committed.commit),
-    )
-
-
-def mark_round(store: Store, record: ev.RoundRecord) -> None:
-    """The round's ref and its figures as a note: written before the record that speaks of them."""
-    if record.commit:
-        store.set_ref(f"rounds/{record.number:03d}", record.commit)
-        store.note(record.commit, record.model_dump_json(indent=1, include={"number", "outcome", "reason", "measured"}))
 
 
 # ---- the process --------------------------------------------------------------------------------------------------

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
+from vibeserve_cpu.ceilings import measured
+from vibeserve_cpu.host import faults, mean, trees_of
 from vibeserve_cpu.py_spy import PySpy
 from vibeserve_tui.backend import (
     API_VERSION,
     Availability,
     CandidateEnv,
-    Ceiling,
     Ceilings,
     Device,
     GateCheck,
@@ -35,9 +35,7 @@ MIN_FREE = 1 << 30
 PRESSURE_LIMIT = 0.20
 """PSI `some avg10` before a run. It counts waiting only, so a machine that others fill exactly shows almost none."""
 FOREIGN_LIMIT = 0.25
-STEAL_LIMIT = 0.05
-SWAP_LIMIT = 64 << 20
-CEILINGS_S = 60.0
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 SHORTEST_SAMPLE_S = 0.05
 """Processor times tick every 10 ms: a shorter interval says nothing."""
 
@@ -97,10 +95,9 @@ class CpuBackend:
 
     def candidate_env(self, device: Device) -> CandidateEnv:  # noqa: ARG002 - the same on every processor
         # One thread to start with: two spinning OpenMP pools on a busy box cost 6-10 times the operator time.
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         return CandidateEnv(
-            env=threads
+            env=ONE_THREAD
             | offline
             | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "", "PYTHONHASHSEED": "0"}
         )
@@ -114,7 +111,7 @@ class CpuBackend:
 
     def ready(self, device: Device, recent: Sequence[Telemetry]) -> GateCheck:  # noqa: ARG002
         reasons = _reasons(recent)
-        pressure = _mean(sample.pressure for sample in recent)
+        pressure = mean(sample.pressure for sample in recent)
         if pressure is not None and pressure > PRESSURE_LIMIT:
             reasons.append(f"processes wait for the CPU {pressure:.0%} of the time, limit {PRESSURE_LIMIT:.0%}")
         return GateCheck(ok=not reasons, reasons=tuple(reasons))
@@ -127,31 +124,13 @@ class CpuBackend:
 
     def ceilings(self, device: Device, weight_bytes: int) -> Ceilings:
         threads = device.compute_units or 1
-        argv = (sys.executable, "-P", "-B", "-m", "vibeserve_cpu.measure_ceilings", str(weight_bytes))
-        single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        env = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **single}
-        try:
-            done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=CEILINGS_S, check=True)
-            measured = json.loads(done.stdout)
-        except (OSError, subprocess.SubprocessError, ValueError):
-            return Ceilings()
-        return Ceilings(
-            bandwidth=Ceiling(
-                value=measured["bandwidth"],
-                unit="B/s",
-                provenance="measured",
-                conditions=f"one thread, {weight_bytes / 1e6:.1f} MB read again and again",
-            ),
-            compute={
-                dtype: Ceiling(
-                    value=threads * value,
-                    unit="FLOP/s",
-                    provenance="measured",
-                    conditions=f"{threads} times what one thread gave",
-                )
-                for dtype, value in measured["compute"].items()
-            },
-        )
+        one = measured("vibeserve_cpu.measure_ceilings", weight_bytes, ONE_THREAD, how="one thread")
+        scaled = {"conditions": f"{threads} times what one thread gave"}
+        compute = {
+            dtype: ceiling.model_copy(update={"value": threads * ceiling.value, **scaled})
+            for dtype, ceiling in one.compute.items()
+        }
+        return Ceilings(bandwidth=one.bandwidth, compute=compute)
 
     def lease_key(self, device: Device) -> str:
         return device.id.replace(":", "-")
@@ -220,7 +199,7 @@ def _samples(own: Pids) -> Iterator[Telemetry]:
             mem_used=memory.total - memory.available,
             mem_total=memory.total,
             swap_used=psutil.swap_memory().used,
-            clock_mhz=clock.current,
+            clock_mhz=getattr(clock, "current", None),  # psutil gives none at all on many virtual machines
             pressure=_pressure(),
             on_battery=_on_battery(),
         )
@@ -240,10 +219,7 @@ def _strangers(own: Pids) -> dict[tuple[int, float], float]:
     Others are summed rather than ours subtracted from the whole: what our killed servers used would else pass for
     foreign, because nobody waits for the processes of a killed box.
     """
-    ours = set(own())
-    for root in tuple(ours):
-        with contextlib.suppress(psutil.Error):
-            ours.update(child.pid for child in psutil.Process(root).children(recursive=True))
+    ours = trees_of(own())
     found: dict[tuple[int, float], float] = {}
     for process in psutil.process_iter():
         if process.pid not in ours:
@@ -265,18 +241,8 @@ def _on_battery() -> bool | None:
     return None if battery is None else not battery.power_plugged
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
 def _reasons(series: Sequence[Telemetry]) -> list[str]:
-    swap = [sample.swap_used for sample in series if sample.swap_used is not None]
-    reasons = ["swap is growing"] if swap and max(swap) - swap[0] > SWAP_LIMIT else []
-    foreign = _mean(sample.foreign_util for sample in series)
-    if foreign is not None and foreign > FOREIGN_LIMIT:
-        reasons.append(f"other processes use {foreign:.0%} of the CPU, limit {FOREIGN_LIMIT:.0%}")
-    steal = _mean(sample.steal for sample in series)
-    if steal is not None and steal > STEAL_LIMIT:
-        reasons.append(f"the hypervisor takes {steal:.0%} of the CPU, limit {STEAL_LIMIT:.0%}")
-    return reasons + (["on battery"] if any(sample.on_battery for sample in series) else [])
+    foreign = mean(sample.foreign_util for sample in series)
+    if foreign is None or foreign <= FOREIGN_LIMIT:
+        return faults(series)
+    return [f"other processes use {foreign:.0%} of the CPU, limit {FOREIGN_LIMIT:.0%}", *faults(series)]

@@ -1,4 +1,4 @@
-"""What an accelerator's backend needs of its host: process trees, a file that grows, and when the host spoils a measurement."""
+"""What every backend asks of the host: process trees, a file that grows, and when the host spoils a measurement."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def faults(series: Sequence[Telemetry]) -> list[str]:
-    """Why no accelerator can be measured on this host: memory, hypervisor, power."""
+    """Why nothing can be measured on this host, whatever computes: memory, hypervisor, power."""
     swap = [sample.swap_used for sample in series if sample.swap_used is not None]
     found = ["swap is growing"] if swap and max(swap) - swap[0] > SWAP_LIMIT else []
     steal = mean(sample.steal for sample in series)

@@ -6,17 +6,14 @@ Datasheet figures never bound a measurement; they say how far there is to go. A 
 
 from __future__ import annotations
 
-import json
-import subprocess
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from vibeserve_cpu.ceilings import measured
 from vibeserve_cuda import child
 from vibeserve_tui.backend import Ceiling, Ceilings, Value
-
-MEASURING_S = 60.0
 
 
 class Card(Value):
@@ -38,11 +35,9 @@ class Card(Value):
 
 
 def ceilings(name: str, uuid: str, weight_bytes: int) -> Ceilings:
-    listed, measured = datasheet(name), _measured(uuid, weight_bytes)
-    return Ceilings(
-        bandwidth=measured.bandwidth or listed.bandwidth,
-        compute={**listed.compute, **measured.compute},
-    )
+    env = child.environment() | {"CUDA_VISIBLE_DEVICES": uuid}
+    listed, found = datasheet(name), measured("vibeserve_cuda.measure_ceilings", weight_bytes, env)
+    return Ceilings(bandwidth=found.bandwidth or listed.bandwidth, compute={**listed.compute, **found.compute})
 
 
 def datasheet(name: str) -> Ceilings:
@@ -66,22 +61,3 @@ def datasheet(name: str) -> Ceilings:
 def _table() -> tuple[Card, ...]:
     table = tomllib.loads(Path(__file__).with_name("devices.toml").read_text("utf-8"))
     return tuple(Card.model_validate(row) for row in table["device"])
-
-
-def _measured(uuid: str, weight_bytes: int) -> Ceilings:
-    argv = child.command("vibeserve_cuda.measure_ceilings", str(weight_bytes))
-    env = child.environment() | {"CUDA_VISIBLE_DEVICES": uuid}
-    try:
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=MEASURING_S, check=True)
-        told = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return Ceilings()
-    conditions = "best of several tries"
-    size = f"{conditions}, {weight_bytes / 1e6:.1f} MB read again and again"
-    return Ceilings(
-        bandwidth=Ceiling(value=told["bandwidth"], unit="B/s", provenance="measured", conditions=size),
-        compute={
-            dtype: Ceiling(value=value, unit="FLOP/s", provenance="measured", conditions=conditions)
-            for dtype, value in told["compute"].items()
-        },
-    )

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from vibeserve_cpu.injected import watched_by
 from vibeserve_cuda.timeline import MIN_KERNELS, Timeline, Work, report
 from vibeserve_tui.backend import Availability, LaunchPlan, Window
 from vibeserve_tui.profile_report import TOP, ProfileReport, shares
 
-HOOK = Path(__file__).with_name("inject")
+WATCHER = Path(__file__).with_name("inject") / "vibeserve_torch_watcher.py"
 FILE = "trace.json"
 DEVICE = frozenset({"kernel"})
 COPIES = frozenset({"gpu_memcpy", "gpu_memset"})
@@ -35,17 +35,8 @@ class TorchTrace:
         return Availability(usable=False, reason="torch is not installed", fix="pip install 'vibeserve-tui[cuda]'")
 
     def wrap(self, argv: Sequence[str], out: Path, window: Window) -> LaunchPlan:
-        search = os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH", ""))))
-        return LaunchPlan(
-            argv=tuple(argv),
-            env={
-                "PYTHONPATH": search,
-                "VIBESERVE_TRACE": str(out / FILE),
-                "VIBESERVE_TRACE_DELAY_S": f"{window.delay_s:g}",
-                "VIBESERVE_TRACE_S": f"{window.seconds:g}",
-            },
-            written=FILE,
-        )
+        watcher = watched_by(WATCHER, out / FILE, window)
+        return LaunchPlan(argv=tuple(argv), env=watcher, written=FILE)
 
     def parse(self, out: Path) -> ProfileReport:
         try:

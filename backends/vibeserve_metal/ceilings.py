@@ -6,18 +6,13 @@ cores, and in one generation the bandwidth depends on the memory.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from vibeserve_cpu.ceilings import measured
 from vibeserve_tui.backend import Ceiling, Ceilings, Value
-
-MEASURING_S = 60.0
 
 
 class Variant(Value):
@@ -40,8 +35,8 @@ class Chip(Value):
 
 
 def ceilings(name: str, cores: int | None, memory: int, weight_bytes: int) -> Ceilings:
-    listed, measured = published(name, cores, memory), _measured(weight_bytes)
-    return Ceilings(bandwidth=measured.bandwidth or listed.bandwidth, compute={**listed.compute, **measured.compute})
+    listed, found = published(name, cores, memory), measured("vibeserve_metal.measure_ceilings", weight_bytes)
+    return Ceilings(bandwidth=found.bandwidth or listed.bandwidth, compute={**listed.compute, **found.compute})
 
 
 def published(name: str, cores: int | None, memory: int) -> Ceilings:
@@ -68,22 +63,3 @@ def _fits(variant: Variant, cores: int | None, memory: int) -> bool:
 def _table() -> tuple[Chip, ...]:
     table = tomllib.loads(Path(__file__).with_name("devices.toml").read_text("utf-8"))
     return tuple(Chip.model_validate(row) for row in table["device"])
-
-
-def _measured(weight_bytes: int) -> Ceilings:
-    argv = (sys.executable, "-P", "-B", "-m", "vibeserve_metal.measure_ceilings", str(weight_bytes))
-    env = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    try:
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=MEASURING_S, check=True)
-        told = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return Ceilings()
-    conditions = "best of several tries"
-    size = f"{conditions}, {weight_bytes / 1e6:.1f} MB read again and again"
-    return Ceilings(
-        bandwidth=Ceiling(value=told["bandwidth"], unit="B/s", provenance="measured", conditions=size),
-        compute={
-            dtype: Ceiling(value=value, unit="FLOP/s", provenance="measured", conditions=conditions)
-            for dtype, value in told["compute"].items()
-        },
-    )

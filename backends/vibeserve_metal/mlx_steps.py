@@ -8,16 +8,16 @@ server down by tens of times and fills gigabytes. Tested with a stand-in for MLX
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from vibeserve_cpu.injected import watched_by
 from vibeserve_tui.backend import Availability, LaunchPlan, Value, Window
 from vibeserve_tui.profile_report import ProfileReport, Quality, covered
 
-HOOK = Path(__file__).with_name("inject")
+WATCHER = Path(__file__).with_name("inject") / "vibeserve_mlx_watcher.py"
 FILE, CAPTURE = "mlx_steps.json", "server.gputrace"
 MIN_STEPS = 20
 IDLE = 0.20
@@ -44,12 +44,7 @@ class MlxSteps:
         return Availability(usable=False, reason="mlx is not installed", fix="pip install 'vibeserve-tui[metal]'")
 
     def wrap(self, argv: Sequence[str], out: Path, window: Window) -> LaunchPlan:
-        env = {
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH", "")))),
-            "VIBESERVE_MLX_STEPS": str(out / FILE),
-            "VIBESERVE_MLX_DELAY_S": f"{window.delay_s:g}",
-            "VIBESERVE_MLX_S": f"{window.seconds:g}",
-        }
+        env = watched_by(WATCHER, out / FILE, window)
         if self._capture:
             env |= {"MTL_CAPTURE_ENABLED": "1", "VIBESERVE_MLX_CAPTURE": str(out / CAPTURE)}
         return LaunchPlan(argv=tuple(argv), env=env, written=FILE, max_bytes=16 << 30)

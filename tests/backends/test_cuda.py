@@ -27,7 +27,7 @@ from tests.backends.stand_ins import (
     program,
     tools,
 )
-from vibeserve_cuda import ceilings, cuda, ncu, telemetry, trust
+from vibeserve_cuda import cuda, ncu, telemetry, trust
 from vibeserve_cuda import nvidia_smi as smi
 from vibeserve_cuda.ceilings import Card, _table, datasheet
 from vibeserve_cuda.cuda import CudaBackend
@@ -265,6 +265,7 @@ def test_nvml_is_asked_where_its_binding_is_installed(
 ) -> None:
     (tmp_path / "pynvml.py").write_text(NVML % (os.getppid(), os.getppid()))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(telemetry, "FIRST_LINE_S", 60.0)  # a busy machine starts the reader slowly
     importlib.invalidate_caches()
     with CudaBackend().telemetry(device, lambda: (os.getpid(),)) as samples:
         seen = next(samples)
@@ -343,7 +344,7 @@ def test_every_card_of_the_table_is_plausible_and_named_once() -> None:
 def test_what_cannot_be_measured_here_comes_from_the_datasheet_and_says_so(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ceilings, "MEASURING_S", 0.01)
+    monkeypatch.setattr("vibeserve_cpu.ceilings.MEASURING_S", 0.01)
     found = CudaBackend().ceilings(device, 1 << 20)
     assert found.bandwidth is not None and found.bandwidth.value == 4.8e12
     assert {one.provenance for one in (found.bandwidth, *found.compute.values())} == {"datasheet"}

@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks import gpu_check
 from tests.backends.stand_ins import live, nvidia_smi, tools
-from vibeserve_cuda import ceilings
 
 __all__ = ["tools"]
 
@@ -20,7 +19,7 @@ def test_every_step_is_tried_and_what_failed_is_in_the_report(
     nvidia_smi(tools, live=live())
     monkeypatch.setattr(gpu_check, "LOOK_S", 0.2)
     monkeypatch.setattr(gpu_check, "BUSY", "import time; print('busy', flush=True); time.sleep(60)")
-    monkeypatch.setattr(ceilings, "MEASURING_S", 0.01)
+    monkeypatch.setattr("vibeserve_cpu.ceilings.MEASURING_S", 0.01)
     monkeypatch.setattr(gpu_check.Check, "torch", lambda self: (_ for _ in ()).throw(ValueError("no CUDA")))
     assert gpu_check.main(tmp_path / "out") == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.backends.stand_ins import COLUMNS, DATA, contents, mac, metal_intervals, program, registry, tools
-from vibeserve_metal import ceilings, machine, powermetrics, telemetry, trust
+from vibeserve_metal import machine, powermetrics, telemetry, trust
 from vibeserve_metal.ceilings import _table, published
 from vibeserve_metal.metal import MetalBackend
 from vibeserve_metal.mlx_steps import MlxCapture, MlxSteps, Steps, report
@@ -233,7 +233,7 @@ def test_an_unknown_chip_has_no_ceiling_and_every_known_one_is_plausible(
     names = [name for chip in _table() for name in chip.match]
     assert len(names) == len(set(names)) == 20
     assert all(60 <= one.bandwidth_gbs <= 1300 for chip in _table() for one in chip.variants)
-    monkeypatch.setattr(ceilings, "MEASURING_S", 0.01)
+    monkeypatch.setattr("vibeserve_cpu.ceilings.MEASURING_S", 0.01)
     found = MetalBackend().ceilings(device, 1 << 20)
     assert found.bandwidth is not None and found.bandwidth.provenance == "datasheet"
 

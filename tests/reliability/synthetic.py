@@ -28,7 +28,6 @@ from vibeserve_tui.policies.agent import Policy
 from vibeserve_tui.recipes.ablation import Variant
 from vibeserve_tui.recipes.situation import Choice
 from vibeserve_tui.round import Crew, Operator, Work
-from vibeserve_tui.run_state import RoundInFlight
 from vibeserve_tui.state import durable, place
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.run_dir import RunDir
@@ -120,7 +119,7 @@ class Step:
         server = None
         if self.tier is not None:
             pod = await launcher.open_pod()
-            server = await pod.start("server", spec(python(SERVER, pod.port), folder, log=folder / "server"))
+            server = await pod.start("server", spec(python(SERVER, pod.port), folder, log=folder / "server", serves=True))
             helper = await pod.start("helper", spec(python(DAEMONS, 60), folder, log=folder / "helper"))
             while not all("ready" in (folder / name).read_text() for name in ("server", "helper")):
                 await asyncio.sleep(0.01)
@@ -218,12 +217,6 @@ class Shop:
 
     def remember(self, record: ev.RoundRecord) -> None:
         pass
-
-    def cancelled(self, here: RoundInFlight) -> ev.RoundRecord:
-        return ev.RoundRecord(number=here.number, task=here.task, outcome="reverted", reason="operator")
-
-    def ablation_event(self, record: ev.RoundRecord, skill: str) -> ev.AblationFinished:
-        return ev.AblationFinished(skill=skill, round=record.number, dropped=False, reason=record.reason)
 
     def called(self, *what: object) -> None:
         _append(self.folder / CALLS, " ".join(map(str, what)))

@@ -26,58 +26,55 @@ examples:
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "target", nargs="?", default="tiny-llama-chat", help="a shipped target's name, or a folder with a target.toml"
-    )
-    parser.add_argument("--profile", default="", help="quick (the default), thorough, or the path of a profile")
-    parser.add_argument(
-        "--policy", default="", help=f"how it searches: {', '.join(policy_names())}; the profile's unless given"
-    )
-    parser.add_argument("--backend", default="", help="hardware backend; the target's first one unless given")
-    parser.add_argument(
-        "--agent",
-        default="",
-        metavar="NAME",
-        help="who plays all roles: playbook (no key, no network), anthropic, openai, claude, codex, …, or a name in [providers]",
-    )
-    parser.add_argument(
-        "--model-name", default="", metavar="NAME", help="the agents' model; the agent's own default else"
-    )
-    add_limits(parser, more="; 10 unless given, where they cost money")
-    parser.add_argument(
-        "--allow-unknown-cost", action="store_true", help="go on where a model's price is not known and USD are limited"
-    )
-    parser.add_argument(
-        "--approve", default="", choices=["auto", "each-round", "on-regression"], help="who has the last word"
-    )
-    parser.add_argument("--max-rounds", type=int, default=None, metavar="N", help="stop after N rounds")
-    parser.add_argument("--max-minutes", type=float, default=None, metavar="M", help="plan no round after M minutes")
-    parser.add_argument(
-        "--model", type=Path, default=None, metavar="DIR", help="weights, for targets that do not bring them"
-    )
-    parser.add_argument(
-        "--trust", default="", metavar="HASH", help="trust hash of a foreign target that you have looked at"
-    )
-    parser.add_argument("--seed", type=int, default=None, help="of the planner's tie-breaks")
-    parser.add_argument(
-        "--no-experience", action="store_true", help="ignore what earlier runs on this machine measured"
-    )
-    parser.add_argument(
-        "--forbid",
-        action="append",
-        default=[],
-        metavar="WORD",
-        help="what recipes may not do, e.g. compiler, quantisation",
-    )
-    parser.add_argument(
-        "--i-accept-no-sandbox", action="store_true", help="run generated code unconfined where no sandbox works"
-    )
-    parser.add_argument("--headless", action="store_true", help="text instead of the app")
-    parser.add_argument(
-        "--events", default="text", choices=["text", "jsonl", "quiet"], help="what a headless run prints"
-    )
-    parser.add_argument("--detach", action="store_true", help="start it and return; `vibeserve attach` watches")
+    _add_what(parser)
+    _add_who(parser)
+    _add_how_long(parser)
+    _add_what_is_allowed(parser)
+    _add_where_it_shows(parser)
     add_runs_dir(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("target", nargs="?", default="tiny-llama-chat", help="a shipped target's name, or a folder with a target.toml")
+    add("--model", type=Path, default=None, metavar="DIR", help="weights, for targets that do not bring them")
+    add("--backend", default="", help="hardware backend; the target's first one unless given")
+    add("--profile", default="", help="quick (the default), thorough, or the path of a profile")
+    add("--policy", default="", help=f"how it searches: {', '.join(policy_names())}; the profile's unless given")
+    add("--seed", type=int, default=None, help="of the planner's tie-breaks")
+    add("--no-experience", action="store_true", help="ignore what earlier runs on this machine measured")
+
+
+def _add_who(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    players = "playbook (no key, no network), anthropic, openai, claude, codex, …, or a name in [providers]"
+    add("--agent", default="", metavar="NAME", help=f"who plays all roles: {players}")
+    add("--model-name", default="", metavar="NAME", help="the agents' model; the agent's own default else")
+    modes = ["auto", "each-round", "on-regression"]
+    add("--approve", default="", choices=modes, help="who has the last word")
+
+
+def _add_how_long(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--max-rounds", type=int, default=None, metavar="N", help="stop after N rounds")
+    add("--max-minutes", type=float, default=None, metavar="M", help="plan no round after M minutes")
+    add_limits(parser, more="; 10 unless given, where they cost money")
+    add("--allow-unknown-cost", action="store_true", help="go on where a model has no known price and USD are limited")
+
+
+def _add_what_is_allowed(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--trust", default="", metavar="HASH", help="trust hash of a foreign target that you have looked at")
+    forbidden = "what recipes may not do, e.g. compiler, quantisation"
+    add("--forbid", action="append", default=[], metavar="WORD", help=forbidden)
+    add("--i-accept-no-sandbox", action="store_true", help="run generated code unconfined where no sandbox works")
+
+
+def _add_where_it_shows(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--headless", action="store_true", help="text instead of the app")
+    add("--events", default="text", choices=["text", "jsonl", "quiet"], help="what a headless run prints")
+    add("--detach", action="store_true", help="start it and return; `vibeserve attach` watches")
 
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
