@@ -16,7 +16,7 @@ from vibeserve_tui.execution.launcher import Launcher
 
 async def outcomes(launcher: Launcher, outside: Outside) -> dict[str, str]:
     pod = await launcher.open_pod()
-    result = await pod.run("server", candidates_box(outside), timeout_s=60)
+    result = await pod.run("server", candidates_box(outside, pod), timeout_s=60)
     await launcher.close()
     tried: dict[str, str] = json.loads(result.stdout)
     return tried
@@ -26,7 +26,8 @@ def main() -> None:
     launcher = Launcher.start("ordinary-user", tiers=(Tier(sys.argv[1]),))
     with tempfile.TemporaryDirectory() as folder, prepared_host(Path(folder)) as outside:
         tried = asyncio.run(outcomes(launcher, outside))
-    sys.stdout.write(json.dumps({"user": os.getuid(), "outcomes": tried}))
+        harm = outside.harm()
+    sys.stdout.write(json.dumps({"user": os.getuid(), "outcomes": tried, "harm": harm}))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import os
+import pty
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +20,25 @@ from pathlib import Path
 import vibeserve_tui.errors
 from tests.execution import escapes
 from vibeserve_tui.execution.box import BoxSpec
+from vibeserve_tui.execution.pod import Pod
+
+ESCAPES = Path(escapes.__file__).parent
+# The folder above is not shown, so it cannot be searched either.
+RUN = """
+import importlib.util, sys
+folder = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location("escapes", f"{folder}/__init__.py", submodule_search_locations=[folder])
+sys.modules["escapes"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["escapes"])
+from escapes.run import main
+main()
+"""
+# Dies of the signal that a box is to try on everybody: harmless to whoever did not ask for it.
+BYSTANDER = (
+    "import os, signal, time; signal.signal(signal.SIGURG, lambda *_: os._exit(1)); print(flush=True); time.sleep(300)"
+)
+IPC_STAT, IPC_RMID = 2, 0
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -25,63 +48,149 @@ class Outside:
     folder: Path
     task: dict[str, str | int]
     arguments: Path
+    processes: tuple[subprocess.Popen[bytes], ...]
+
+    def command(self, *more: str) -> tuple[str, ...]:
+        return (sys.executable, "-I", "-S", "-c", RUN, str(ESCAPES), str(self.arguments), *more)
+
+    def harm(self) -> list[str]:
+        """What the attempts did to the host, whatever they were answered."""
+        found = [f"process {one.args} ended" for one in self.processes if one.poll() is not None]
+        key, home = self.folder / "home" / "key", self.folder / "home"
+        if not key.exists() or key.read_text() != "secret":
+            found.append("the key is gone or changed")
+        if [path.name for path in home.iterdir() if path.name.startswith("planted")]:
+            found.append("something was planted in the home")
+        if [path.name for path in (self.folder / "checkout").iterdir() if path.name not in ("server.py", "link")]:
+            found.append("something was planted in the checkout")
+        if (self.folder / "checkout" / "server.py").read_text() != "pass":
+            found.append("the checkout was changed")
+        found += [
+            f"{path} is set-uid"
+            for path in self.folder.rglob("*")
+            if path.lstat().st_mode & (stat.S_ISUID | stat.S_ISGID)
+        ]
+        if Path(tempfile.gettempdir(), str(self.task["token"])).exists():
+            found.append("something was planted in /tmp")
+        return found + _ipc_harm(self.task)
+
+
+def _ipc_harm(task: dict[str, str | int]) -> list[str]:
+    buffer = ctypes.create_string_buffer(4096)
+    shared, semaphores, messages = (int(task[name]) for name in ("shared_memory", "semaphores", "messages"))
+    left = {
+        "the shared memory": libc.shmctl(shared, IPC_STAT, buffer) == 0,
+        "the semaphores": libc.semctl(semaphores, 0, 12) == 0,  # GETVAL: as they were made
+        "the messages": libc.msgrcv(messages, buffer, 1024, 0, 0o4000 | 0o40000) >= 0,  # MSG_COPY of the first
+    }
+    return [f"{name} are gone or changed" for name, sound in left.items() if not sound]
 
 
 @contextlib.contextmanager
 def prepared_host(folder: Path) -> Iterator[Outside]:
+    token = f"vibeserve-test-{uuid.uuid4().hex}"
+    with contextlib.ExitStack() as stack:
+        processes = tuple(
+            stack.enter_context(_sleeper(*how)) for how in (("time.sleep(300)", "victim"), (BYSTANDER, ""))
+        )
+        task = {
+            **_files(stack, folder, token), **_sockets(stack, folder, token), **_ipc(stack, token),
+            "token": token,
+            "victim": processes[0].pid,
+            "bystander": processes[1].pid,
+            "engine": vibeserve_tui.errors.__file__,
+            **{f"{kind}_namespace": str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("pid", "user", "net")},
+        }  # fmt: skip
+        arguments = folder / "given" / "task.json"
+        arguments.write_text(json.dumps(task))
+        yield Outside(folder, task, arguments, processes)
+
+
+@contextlib.contextmanager
+def _sleeper(source: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Ready when this is entered."""
+    source = source if source == BYSTANDER else f"import time; print(flush=True); {source}"
+    argv = [sys.executable, "-I", "-S", "-c", source, *(["canary-argument"] if name else [])]
+    with subprocess.Popen(argv, env={"CANARY": "x"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+def _files(stack: contextlib.ExitStack, folder: Path, token: str) -> dict[str, str | int]:
     for name in ("checkout", "build", "home", "scratch", "given"):
         (folder / name).mkdir()
     (folder / "home" / "key").write_text("secret")
+    (folder / "home" / "program").write_text("#!/bin/sh\n")
+    (folder / "home" / "program").chmod(0o755)
     (folder / "scratch" / "note").write_text("not yours")
     (folder / "checkout" / "server.py").write_text("pass")
     (folder / "checkout" / "link").symlink_to(folder / "home" / "key")
-    token = f"vibeserve-test-{uuid.uuid4().hex}"
-    with contextlib.ExitStack() as stack:
-        host = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        datagrams.bind(("127.0.0.1", 0))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            free_port = free.getsockname()[1]
-        for address in ("\0" + token, str(folder / "home" / "socket")):
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(address)
-            listener.listen()
-        sleeper = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(300)", "canary-argument"]
-        victim = stack.enter_context(subprocess.Popen(sleeper, env={"CANARY": "x"}, stdout=subprocess.DEVNULL))
-        stack.callback(victim.kill)
-        libc = ctypes.CDLL(None)
-        shared_memory = libc.shmget(0, 4096, 0o1600)
-        stack.callback(libc.shmctl, shared_memory, 0, None)
-        task: dict[str, str | int] = {
-            "shared_memory": shared_memory,
-            "key": str(folder / "home" / "key"),
-            "link": str(folder / "checkout" / "link"),
-            "engine": vibeserve_tui.errors.__file__,
-            "checkout": str(folder / "checkout"),
-            "build": str(folder / "build"),
-            "scratch": str(folder / "scratch"),
-            "unix_socket": str(folder / "home" / "socket"),
-            "token": token,
-            "victim": victim.pid,
-            "host_port": host.getsockname()[1],
-            "host_datagrams": datagrams.getsockname()[1],
-            "free_port": free_port,
-            "pid_namespace": str(Path("/proc/self/ns/pid").readlink()),
-            "user_namespace": str(Path("/proc/self/ns/user").readlink()),
-            "net_namespace": str(Path("/proc/self/ns/net").readlink()),
-        }
-        arguments = folder / "given" / "task.json"
-        arguments.write_text(json.dumps(task))
-        yield Outside(folder, task, arguments)
+    ours, theirs = pty.openpty()
+    stack.callback(os.close, ours)
+    stack.callback(os.close, theirs)
+    shown = {"tmp_file": Path(tempfile.gettempdir(), f"{token}-file"), "shm_file": Path("/dev/shm", f"{token}-file")}  # noqa: S108
+    for path in shown.values():
+        path.write_text("not yours")
+        stack.callback(path.unlink)
+    return {
+        **{name: str(path) for name, path in shown.items()},
+        **{name: str(folder / name) for name in ("checkout", "build", "scratch")},
+        "key": str(folder / "home" / "key"),
+        "program": str(folder / "home" / "program"),
+        "link": str(folder / "checkout" / "link"),
+        "terminal": os.ttyname(theirs),
+    }
 
 
-def candidates_box(outside: Outside) -> BoxSpec:
+def _sockets(stack: contextlib.ExitStack, folder: Path, token: str) -> dict[str, str | int]:
+    host = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    host_6 = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+    datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    datagrams.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        free_port = free.getsockname()[1]
+    for address in ("\0" + token, str(folder / "home" / "socket")):
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(address)
+        listener.listen()
+    for address in (f"\0{token}-datagrams", str(folder / "home" / "datagrams")):
+        stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(address)
+    return {
+        "unix_socket": str(folder / "home" / "socket"),
+        "unix_datagrams": str(folder / "home" / "datagrams"),
+        "host_port": host.getsockname()[1],
+        "host_port_6": host_6.getsockname()[1],
+        "host_datagrams": datagrams.getsockname()[1],
+        "free_port": free_port,
+    }
+
+
+def _ipc(stack: contextlib.ExitStack, token: str) -> dict[str, str | int]:
+    shared, semaphores = libc.shmget(0, 4096, 0o1600), libc.semget(0, 1, 0o1600)
+    stack.callback(libc.shmctl, shared, IPC_RMID, None)
+    stack.callback(libc.semctl, semaphores, 0, IPC_RMID)
+    messages = libc.msgget(0, 0o1600)
+    stack.callback(libc.msgctl, messages, IPC_RMID, None)
+    assert libc.msgsnd(messages, ctypes.c_char_p(b"\1" + bytes(7) + b"mail"), 4, 0) == 0
+    queue = libc.mq_open(f"/{token}".encode(), os.O_CREAT | os.O_RDWR, 0o600, None)
+    assert queue >= 0
+    stack.callback(libc.mq_unlink, f"/{token}".encode())
+    stack.callback(os.close, queue)
+    return {"shared_memory": shared, "semaphores": semaphores, "messages": messages}
+
+
+def candidates_box(outside: Outside, pod: Pod) -> BoxSpec:
     """As a server is boxed: its checkout to read, its build folder to write."""
     folder = outside.folder
-    argv = (sys.executable, "-I", "-S", escapes.__file__, str(outside.arguments))
     return BoxSpec(
-        argv,
+        outside.command(),
         cwd=folder / "checkout",
-        read_only=(folder / "checkout", outside.arguments.parent, Path(escapes.__file__)),
+        env={"PORT": str(pod.port)},
+        read_only=(folder / "checkout", outside.arguments.parent, ESCAPES),
         writable=(folder / "build",),
+        serves=True,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,8 +34,9 @@ async def allowed(request: pytest.FixtureRequest, outside: Outside) -> set[str]:
     """The attempts that a box did not refuse and that its tier does not admit to."""
     async with launched(request.param) as launcher:
         pod = await launcher.open_pod()
-        result = await pod.run("server", candidates_box(outside), timeout_s=60)
+        result = await pod.run("server", candidates_box(outside, pod), timeout_s=60)
     assert result.returncode == 0, result
+    assert outside.harm() == []
     outcomes = json.loads(result.stdout)
     assert set(outcomes) == set(escapes.attempts)
     return {name for name, why in outcomes.items() if why == ESCAPED} - KNOWN_RESIDUE.get(request.param, set())
@@ -47,11 +47,16 @@ def test_refused(allowed: set[str], attempt: str):
     assert attempt not in allowed
 
 
+def test_there_are_more_than_100_of_them(record_property):
+    record_property("trials", f"{len(escapes.attempts)} attempts, {len(LADDER)} tiers, root and user")
+    assert len(escapes.attempts) > 100
+
+
 def test_outside_of_a_box_the_same_attempts_succeed(outside: Outside):
-    argv = [sys.executable, "-I", "-S", escapes.__file__, str(outside.arguments), "harmless"]
+    argv = outside.command("harmless")
     tried = json.loads(subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout)
 
-    assert len(tried) > 20
+    assert len(tried) > 40
     assert {name: why for name, why in tried.items() if why != ESCAPED} == {}
 
 
@@ -65,5 +70,6 @@ def test_an_ordinary_users_boxes_refuse_the_same(tier: Tier):
     answer = json.loads(ran.stdout)
 
     assert answer["user"] == 65534
+    assert answer["harm"] == []
     assert set(answer["outcomes"]) == set(escapes.attempts)
     assert {name for name, why in answer["outcomes"].items() if why == ESCAPED} <= KNOWN_RESIDUE.get(tier, set())

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 def server_box(pod: Pod, folder: Path, source: str = servers.GOOD) -> BoxSpec:
     env = {"HOST": pod.host, "PORT": str(pod.port), "VIBESERVE_COMMIT": folder.name}
-    return spec(python(source), folder, env=env, log=folder / "log", cores=pod.server_cores)
+    return spec(python(source), folder, env=env, log=folder / "log", cores=pod.server_cores, serves=True)
 
 
 async def get(pod: Pod, path: str) -> tuple[int, object]:
@@ -235,6 +235,12 @@ async def test_terminate_asks_the_command_alone(pod: Pod, tmp_path: Path):
     assert (result.returncode, result.killed, process.returncode) == (5, None, 5)
 
 
+async def test_the_kernel_would_end_a_box_before_the_engine(pod: Pod, tmp_path: Path):
+    process = await pod.start("server", spec(("sleep", "60"), tmp_path))
+    with open(f"/proc/{process.pid}/oom_score_adj") as box, open("/proc/self/oom_score_adj") as engine:  # noqa: ASYNC230
+        assert int(box.read()) > int(engine.read())
+
+
 async def test_an_ended_box_has_no_usage(pod: Pod, tmp_path: Path):
     process = await pod.start("server", spec(("true",), tmp_path))
     await process.wait()
@@ -248,3 +254,25 @@ async def test_the_load_generator_gets_the_last_core_and_the_server_the_others(p
     assert split_cores({1, 2, 5, 7}) == ({1, 2, 5}, {7})
     assert split_cores({3}) == ({3}, {3})
     assert pod.server_cores | pod.client_cores == os.sched_getaffinity(0)
+
+
+async def test_a_box_that_listens_for_other_machines_is_killed_where_they_would_reach_it(
+    pod: Pod, tmp_path: Path, launcher: Launcher
+):
+    source = "import socket, sys, time\nwith socket.create_server(('', int(sys.argv[1]))): print('up', flush=True); time.sleep(6)"
+    process = await pod.start("server", spec(python(source, pod.port), tmp_path, log=tmp_path / "log", serves=True))
+    result = await asyncio.wait_for(process.wait(), 20)
+
+    assert result.killed is (Killed.LISTENING if launcher.report.tier is Tier.LANDLOCK else None)
+
+
+async def test_where_only_ports_are_ruled_each_box_of_a_pod_gets_its_half(pod: Pod, tmp_path: Path, launcher: Launcher):
+    await pod.start("server", server_box(pod, tmp_path))
+    await until_listening(pod)
+    connects = "import socket, sys\nsocket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=5)"
+    codes = [
+        (await pod.run(name, spec(python(connects, pod.port), tmp_path, serves=serves), timeout_s=20)).returncode
+        for name, serves in (("another server", True), ("client", False))
+    ]
+
+    assert codes == [int(launcher.report.tier is Tier.LANDLOCK), 0]

@@ -31,9 +31,21 @@ CALLS = {
     "setpriority": (141, 140),
     "prlimit64": (302, 261),
     "shmget": (29, 194),
+    "shmctl": (31, 195),
+    "msgrcv": (70, 188),
+    "mq_unlink": (241, 181),
+    "inotify_add_watch": (254, 27),
+    "syslog": (103, 116),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "mknodat": (259, 33),
+    "openat": (257, 56),
+    "openat2": (437, 437),
 }
 UNIX, INET, INET6, NETLINK, VSOCK, PACKET = 1, 2, 10, 16, 40, 17
-STREAM, DATAGRAM, CLOEXEC = 1, 2, 0o2000000
+STREAM, DATAGRAM, RAW, PACKETS, CLOEXEC = 1, 2, 3, 5, 0o2000000
+CREATE, TEMPORARY = 0o100, 0o20200000
 MPTCP, UDPLITE = 262, 136
 FAST_OPEN, NEW_USER, THREAD = 0x20000000, 0x10000000, 0x10000
 
@@ -78,7 +90,26 @@ def test_ordinary_calls_pass(machine: str):
 
 
 def test_calls_that_reach_out_of_a_box_are_refused(machine: str):
-    assert {answer(machine, name) for name in ("ptrace", "keyctl", "io_uring_setup", "mount", "unshare")} == {EPERM}
+    refused = ("ptrace", "keyctl", "io_uring_setup", "mount", "unshare", "syslog")
+    assert {answer(machine, name) for name in refused} == {EPERM}
+
+
+def test_no_file_gets_the_right_to_run_as_its_owner(machine: str):
+    assert {answer(machine, name, 3, 0, 0o4755) for name in ("fchmodat", "fchmodat2", "mknodat")} == {EPERM}
+    assert {answer(machine, name, 3, 0, 0o1777) for name in ("fchmodat", "fchmodat2", "mknodat")} == {ALLOW}
+    assert (answer(machine, "fchmod", 3, 0o2755), answer(machine, "fchmod", 3, 0o755)) == (EPERM, ALLOW)
+    assert {answer(machine, "openat", 3, 0, flags, 0o6000) for flags in (CREATE, TEMPORARY)} == {EPERM}
+    assert answer(machine, "openat", 3, 0, CREATE, 0o644) == ALLOW
+    assert answer(machine, "openat", 3, 0, 0, 0o6000) == ALLOW, "nothing is created: no mode is read"
+    assert answer(machine, "openat2", 3) == ENOSYS
+
+
+def test_a_set_uid_mode_is_refused_by_the_calls_that_only_x86_has():
+    program = build(Sockets.ALL, beside_host=False, machine="x86_64")
+    for number, mode_at in ((90, 1), (85, 1), (133, 1), (2, 2)):
+        arguments = [0] * mode_at + [0o4755]
+        arguments[1] = arguments[1] if mode_at == 1 else CREATE
+        assert run(program, ARCHITECTURES["x86_64"], number, tuple(arguments)) == EPERM
 
 
 def test_processes_and_threads_start_but_no_user_namespace(machine: str):
@@ -117,6 +148,14 @@ def test_each_box_makes_only_its_sockets(machine: str, sockets: Sockets, allowed
     assert set(answers.values()) == {ALLOW, EPERM}
 
 
+@pytest.mark.parametrize("sockets", [Sockets.INTERNET, Sockets.TCP])
+def test_where_unix_sockets_are_not_no_pair_can_be_pointed_at_one(machine: str, sockets: Sockets):
+    kinds = (STREAM, STREAM | CLOEXEC, PACKETS, DATAGRAM, DATAGRAM | CLOEXEC, RAW)
+    answers = [answer(machine, "socketpair", UNIX, kind, sockets=sockets) for kind in kinds]
+
+    assert answers == [ALLOW, ALLOW, ALLOW, EPERM, EPERM, EPERM]
+
+
 def test_no_other_protocol_passes_as_tcp(machine: str):
     for kind in ((INET, STREAM, MPTCP), (INET6, STREAM, MPTCP), (INET, DATAGRAM, UDPLITE), (INET, 3, 1)):
         assert answer(machine, "socket", *kind, sockets=Sockets.TCP) == EPERM
@@ -126,7 +165,8 @@ def test_beside_the_host_foreign_processes_are_left_alone(machine: str):
     def beside(name: str, *arguments: int) -> int:
         return answer(machine, name, *arguments, sockets=Sockets.TCP, beside_host=True)
 
-    assert {beside("setpriority"), beside("shmget"), beside("prlimit64", 4711)} == {EPERM}
+    shared = ("shmget", "shmctl", "msgrcv", "mq_unlink", "inotify_add_watch")
+    assert {beside("setpriority"), beside("prlimit64", 4711), *map(beside, shared)} == {EPERM}
     assert beside("prlimit64", 0) == ALLOW
     assert {beside("sendto", 3, 0, 1, FAST_OPEN), beside("sendmsg", 3, 0, FAST_OPEN | 0x4000)} == {EPERM}
     assert {beside("sendto", 3, 0, 1, 0x4000), beside("sendmsg", 3, 0, 0)} == {ALLOW}

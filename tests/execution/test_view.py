@@ -63,13 +63,13 @@ def test_landlock_rules_leave_out_the_hidden_folder_and_its_links(tmp_path: Path
 
 def test_landlock_rules_show_the_private_folder_instead_of_shared_scratch(tmp_path: Path):
     view = (Bind("/usr"), Empty(TMP, 8), Bind(str(tmp_path), writable=True))
-    rules = landlock_rules(view, "/var/scratch", (8000,))
+    rules = landlock_rules(view, "/var/scratch", ((8000, landlock.BIND),))
     paths = dict(rules.paths)
 
     assert paths["/var/scratch"] == paths[str(tmp_path)] == landlock.WRITE
     assert paths["/usr"] == landlock.READ
     assert TMP not in paths
-    assert rules.tcp_ports == (8000,)
+    assert rules.ports == ((8000, landlock.BIND),)
 
 
 def test_a_set_uid_bubblewrap_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -113,6 +113,7 @@ def test_a_spec_survives_its_journey_to_the_launcher():
         writable=(Path("/w"),),
         devices=(Path("/dev/x"),),
         cores=frozenset({2, 0}),
+        serves=True,
         trusted_net=True,
     )
 

@@ -252,6 +252,11 @@ def test_nothing_planted_runs_or_hides(attack: Attack, scene: Scene, tmp_path: P
     assert not (scene.home / "objects").exists()
 
 
+def test_there_are_more_than_15_of_them(record_property) -> None:
+    record_property("trials", f"{len(HARMLESS)} planted settings, {len(REFUSED)} trees")
+    assert len(HARMLESS) + len(REFUSED) > 15
+
+
 def test_an_ordinary_git_does_run_what_is_planted(scene: Scene) -> None:
     """The attacks are real: the same scene, met without precautions."""
     filters(scene)
@@ -288,6 +293,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "a dangling link": lambda tree: (tree / "later").symlink_to(tree / "nowhere"),
     "a pipe": lambda tree: os.mkfifo(tree / "pipe"),
     "a large file": lambda tree: (tree / "weights").write_bytes(bytes(workspace.MAX_FILE_BYTES + 1)),
+    "folders in folders": lambda tree: (tree / "/".join("d" * 100)).mkdir(parents=True),
     "nothing": lambda tree: (tree / "server" / "engine.py").unlink(),
 }  # fmt: skip
 

@@ -21,6 +21,8 @@ class Killed(StrEnum):
     TASKS = "tasks"
     DISK = "disk"
     OUTPUT = "output"
+    LISTENING = "listening"
+    """On an address that other machines reach (tier landlock: elsewhere nobody reaches a pod)."""
     ASKED = "asked"
 
 
@@ -55,6 +57,10 @@ class BoxSpec:
     """Pinned to these cores; None leaves the choice to the kernel."""
     log: Path | None = None
     """Where stdout and stderr are appended; None returns them in the result."""
+    serves: bool = False
+    """Listens on its pod's port, and the pod's other boxes connect to it: where a tier can only rule ports, each box
+    gets its half, because a port that may be connected to is open to the whole internet.
+    """
     trusted_net: bool = False
     """Share the host's network: for programs the operator installed, never for a candidate."""
 
@@ -113,6 +119,7 @@ class SpecJson(TypedDict):
     devices: list[str]
     limits: dict[str, int]
     cores: list[int] | None
+    serves: bool
     trusted_net: bool
 
 
@@ -127,6 +134,7 @@ def spec_to_json(spec: BoxSpec) -> SpecJson:
         devices=[str(path) for path in spec.devices],
         limits=asdict(spec.limits),
         cores=None if spec.cores is None else sorted(spec.cores),
+        serves=spec.serves,
         trusted_net=spec.trusted_net,
     )
 
@@ -142,5 +150,6 @@ def spec_from_json(message: SpecJson) -> BoxSpec:
         devices=tuple(Path(path) for path in message["devices"]),
         limits=Limits(**message["limits"]),
         cores=None if cores is None else frozenset(cores),
+        serves=message["serves"],
         trusted_net=message["trusted_net"],
     )

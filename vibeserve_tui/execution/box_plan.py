@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vibeserve_tui.execution import view
+from vibeserve_tui.execution import landlock, seatbelt, view
 from vibeserve_tui.execution.box import BoxSpec, Limits
 from vibeserve_tui.execution.ladder import Tier
 from vibeserve_tui.execution.landlock import Rules
@@ -25,6 +25,7 @@ class Ground:
     run: str
     scratch: str
     """Folder for what boxes write where they cannot have memory of their own."""
+    seatbelt: str = seatbelt.PROGRAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,10 @@ def plan_of(spec: BoxSpec, ground: Ground, stdio: Stdio, pod: Pod | None, scratc
     entries = view.view_of(spec, ground.interpreter)
     rules = None
     if ground.tier is Tier.LANDLOCK and scratch is not None:
-        ports = None if spec.trusted_net else () if pod is None else (pod.port,)
-        rules = view.landlock_rules(entries, scratch, ports)
+        rules = view.landlock_rules(entries, scratch, _ports(spec, pod))
     return BoxPlan(
         tier=ground.tier,
-        argv=spec.argv,
+        argv=_argv(spec, ground, pod, scratch),
         env=_environment(spec, ground, scratch),
         cwd=str(spec.cwd),
         stdio=stdio,
@@ -77,6 +77,19 @@ def plan_of(spec: BoxSpec, ground: Ground, stdio: Stdio, pod: Pod | None, scratc
         sockets=_sockets(spec, ground.tier),
         own_network=pod is None and not spec.trusted_net,
     )
+
+
+def _argv(spec: BoxSpec, ground: Ground, pod: Pod | None, scratch: str | None) -> tuple[str, ...]:
+    if ground.tier is not Tier.SEATBELT or scratch is None:
+        return spec.argv
+    box = seatbelt.box_of(spec, ground.interpreter, scratch, pod.port if pod else None)
+    return tuple(seatbelt.command(box, spec.argv, ground.seatbelt))
+
+
+def _ports(spec: BoxSpec, pod: Pod | None) -> landlock.Ports:
+    if spec.trusted_net:
+        return None
+    return () if pod is None else ((pod.port, landlock.BIND if spec.serves else landlock.CONNECT),)
 
 
 def _sockets(spec: BoxSpec, tier: Tier) -> Sockets:

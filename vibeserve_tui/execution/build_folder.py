@@ -7,9 +7,10 @@ is timed.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from vibeserve_tui import foreign_trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class BuildFolder:
         except FileExistsError:
             return False
         kept = self.path.with_name(f"{self.path.name}.kept")
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(self.path, kept, symlinks=True)
+        foreign_trees.remove(kept)
+        foreign_trees.copy(self.path, kept)
         # A mount leads to the folder, not to its name: whoever writes there now goes on writing to the abandoned one.
         self.path.rename(self._abandoned)
         kept.rename(self.path)
@@ -43,7 +44,7 @@ class BuildFolder:
 
     def forget(self) -> None:
         """Remove what was written after readiness, once the server that did so has ended."""
-        shutil.rmtree(self._abandoned, ignore_errors=True)
+        foreign_trees.remove(self._abandoned)
 
     @property
     def _mark(self) -> Path:

@@ -171,6 +171,7 @@ def _spec(
         limits=candidate.limits,
         cores=cores,
         log=candidate.log,
+        serves="PORT" in place,
     )
 
 

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +21,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import vibeserve_tui
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.errors import LauncherLost, SandboxError
+from vibeserve_tui.execution import process_table, seatbelt
 from vibeserve_tui.execution.box import Killed
 from vibeserve_tui.execution.ladder import SandboxReport, Tier, TierResult
 from vibeserve_tui.execution.wire import Act, Channel, Exit, Hello, Reply, Request, Setup
@@ -42,7 +43,7 @@ class Connection:
 
     def __init__(self, run_id: str, tiers: Sequence[Tier]) -> None:
         self._run_id = run_id
-        if sys.platform != "linux":
+        if sys.platform not in ("linux", "darwin"):
             raise SandboxError(f"no sandbox is known for {sys.platform}", fix="run on Linux")
         self._package = Path(vibeserve_tui.__file__).parent
         self._scratch = tempfile.mkdtemp(prefix="vibeserve-boxes-")
@@ -79,6 +80,7 @@ class Connection:
             tiers=list(tiers),
             prefixes=_prefixes(),
             package=str(self._package),
+            seatbelt=seatbelt.PROGRAM,
         )
         try:
             self._channel.send(setup)
@@ -138,7 +140,8 @@ class Connection:
             self._process.kill()
             self._process.wait()
             _kill_marked(self._run_id)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            foreign_trees.remove(Path(self._scratch))
 
     async def close(self) -> None:
         if self._lost is None:
@@ -197,9 +200,7 @@ def _prefixes() -> list[str]:
 
 def _kill_marked(run_id: str) -> None:
     """The second line where there is no pid namespace: all that still carries the run's mark."""
-    mark = f"VIBESERVE_RUN={run_id}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        if process.name != str(os.getpid()):
+    for pid in process_table.marked(f"VIBESERVE_RUN={run_id}"):
+        if pid != os.getpid():
             with contextlib.suppress(OSError):
-                if mark in (process / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(process.name), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)

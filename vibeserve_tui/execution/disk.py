@@ -11,17 +11,25 @@ _FREE_FLOOR = 256 << 20
 
 
 def exceeds(folders: list[str], limit: int) -> bool:
-    """Whether files take more than `limit` bytes; links are not followed, what vanishes counts nothing."""
+    """Whether files take more than `limit` bytes; links are not followed, what vanishes counts nothing.
+
+    A folder that is closed to us, or too deep to be named, could hold anything: that is too much.
+    """
     total = 0
     pending = list(folders)
     for folder in pending:  # grows while it is walked
-        with contextlib.suppress(OSError):
-            for entry in list(os.scandir(folder)):
-                with contextlib.suppress(OSError):
-                    # An empty file costs an inode, and us the walk: it counts as one block.
-                    total += max(_BLOCK, entry.stat(follow_symlinks=False).st_blocks * 512)
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return True
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                # An empty file costs an inode, and us the walk: it counts as one block.
+                total += max(_BLOCK, entry.stat(follow_symlinks=False).st_blocks * 512)
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
         if total > limit:
             return True
     return False

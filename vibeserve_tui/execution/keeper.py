@@ -5,6 +5,7 @@
     unshare     keeper ── keeper (pid 1) ── command
     landlock    keeper ── command                    here the keeper itself: orphans come to it
     none        keeper ── command                    likewise
+    seatbelt    keeper ── sandbox-exec, then command likewise, but orphans go to the system's first process
 
 Keepers are forks of the single-threaded launcher. They report on a pipe, in bubblewrap's own JSON
 lines: `child-pid` is the init, `exit-code` comes once the command ran, `error` when it never could.
@@ -39,7 +40,7 @@ class Keeper:
 
 
 def start(plan: BoxPlan) -> Keeper:
-    program = seccomp.build(plan.sockets, beside_host=plan.rules is not None)
+    program = b"" if plan.tier is Tier.SEATBELT else seccomp.build(plan.sockets, beside_host=plan.rules is not None)
     launcher = os.getpid()
     status, reports = os.pipe()
     pid = os.fork()
@@ -53,7 +54,7 @@ def start(plan: BoxPlan) -> Keeper:
                 _exec_bwrap(plan, program, reports)
             case Tier.UNSHARE:
                 _keep_namespaces(plan, program, reports)
-            case Tier.LANDLOCK | Tier.NONE:
+            case Tier.LANDLOCK | Tier.SEATBELT | Tier.NONE:
                 _keep_tree(plan, program, reports)
     except OSError as error:
         _report(reports, {"error": str(error)})
@@ -66,8 +67,9 @@ def _settle(plan: BoxPlan, launcher: int, reports: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in (*_LAUNCHER_SIGNALS, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-    # The launcher is not dumpable; an ordinary user could not open its own files in /proc.
-    syscalls.set_dumpable(True)
+    if sys.platform == "linux":
+        # The launcher is not dumpable; an ordinary user could not open its own files in /proc.
+        syscalls.set_dumpable(True)
     for target, source in enumerate(plan.stdio):
         os.dup2(source, target)
     pod = (plan.pod.user, plan.pod.network) if plan.pod else ()
@@ -75,11 +77,12 @@ def _settle(plan: BoxPlan, launcher: int, reports: int) -> None:
     if plan.pod is not None:
         namespaces.join(plan.pod)
         plan.pod.close()
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(str(_OOM_SCORE))
+    if sys.platform == "linux":
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(str(_OOM_SCORE))
+        if plan.cores is not None:
+            os.sched_setaffinity(0, plan.cores)
     os.umask(0o022)
-    if plan.cores is not None:
-        os.sched_setaffinity(0, plan.cores)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _lower(resource.RLIMIT_FSIZE, plan.limits.file_mib * _MIB)
     # The kernel counts all of the user's tasks; those of the whole machine are an upper bound.
@@ -132,7 +135,8 @@ def _keep_tree(plan: BoxPlan, program: bytes, reports: int) -> NoReturn:
             syscalls.drop_capabilities()
             _confine(program, plan.rules)
 
-    syscalls.become_subreaper()
+    if sys.platform == "linux":
+        syscalls.become_subreaper()
     command = _fork_command(plan, confine, reports)
     _report(reports, {"child-pid": os.getpid()})
     status = _reap_until(command)
@@ -152,7 +156,8 @@ def _confine(program: bytes, rules: landlock.Rules | None = None) -> None:
 
 def _fork_command(plan: BoxPlan, confine: Callable[[], None], reports: int) -> int:
     """From here on the keeper lives beside the command, which must not look into it."""
-    syscalls.set_dumpable(False)  # the command's exec makes it dumpable again
+    if sys.platform == "linux":
+        syscalls.set_dumpable(False)  # the command's exec makes it dumpable again
     keeper = os.getpid()
     command = os.fork()
     if command != 0:
@@ -181,6 +186,9 @@ def _exec(plan: BoxPlan) -> NoReturn:
 
 
 def _die_with(parent: int) -> None:
+    """Where the kernel knows no such thing, the launcher's last sweep has to do."""
+    if sys.platform != "linux":
+        return
     syscalls.die_with_parent()
     if os.getppid() not in (parent, 0):  # 0: the parent is outside this pid namespace
         os._exit(_SETUP_FAILED)  # it ended before the signal was armed
@@ -202,7 +210,7 @@ def _release_output() -> None:
 
 
 def _close_all_but(*kept: int) -> None:
-    for descriptor in [int(entry.name) for entry in os.scandir("/proc/self/fd")]:
+    for descriptor in [int(entry.name) for entry in os.scandir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")]:
         if descriptor not in kept:
             with contextlib.suppress(OSError):  # the listing's own descriptor is gone already
                 os.close(descriptor)

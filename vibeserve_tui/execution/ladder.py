@@ -5,6 +5,7 @@ The first tier that passes its trial is used; if none does, nothing runs (`trial
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,19 +21,22 @@ class Tier(StrEnum):
     LANDLOCK = "landlock"
     """Files, TCP ports and signals by Landlock; the host's network and process numbers are shared.
 
-    What is left open: names of files can be seen, modes and times of the user's own files changed,
-    and a box may listen on a port that the kernel chooses. There is no POSIX shared memory.
+    What is left open: names of files can be seen, modes and times of the user's own files changed; local
+    processes reach a box's port, other machines for the second until a box that listens for them is killed.
+    There is no POSIX shared memory.
     """
+    SEATBELT = "seatbelt"
+    """macOS: `sandbox-exec` with a profile of our own; files, network and signals. Never run on a Mac by its authors."""
     NONE = "none"
     """A clean environment and limits, no isolation: only when the operator asks for it by name."""
 
     @property
     def is_beside_host(self) -> bool:
         """Boxes share the host's network and process list, and cannot have mounts of their own."""
-        return self in (Tier.LANDLOCK, Tier.NONE)
+        return self in (Tier.LANDLOCK, Tier.SEATBELT, Tier.NONE)
 
 
-LADDER = (Tier.BWRAP, Tier.UNSHARE, Tier.LANDLOCK)
+LADDER = (Tier.SEATBELT,) if sys.platform == "darwin" else (Tier.BWRAP, Tier.UNSHARE, Tier.LANDLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ _SWITCHES = (  # value that forbids, and what to do about it
 
 
 def _fix(tier: Tier, detail: str) -> str:
+    if tier is Tier.SEATBELT:
+        return "sandbox-exec is part of macOS: see that nothing has taken /usr/bin/sandbox-exec away"
     if tier is Tier.LANDLOCK:
         return "boot Linux 6.12 or later with `landlock` among its security modules (lsm=)"
     if tier is Tier.BWRAP and bwrap.find() is None:

@@ -24,35 +24,39 @@ READ = _EXECUTE | _READ_FILE | _READ_DIR
 LIST = _READ_DIR
 WRITE = 0xFFFF
 _FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
-_BIND_TCP, _CONNECT_TCP = 1, 2
+BIND, CONNECT = 1, 2
+"""A port that may be connected to is so at any address."""
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 3
 # TCP rules came with version 4, scopes with 6. A kernel without both cannot hold a box in this
 # way: the ruleset below is refused there, and so is the tier.
 _ALL_FILE_RIGHTS = 0xFFFF
 
 
+Ports = tuple[tuple[int, int], ...] | None
+"""Ports of TCP with their rights; None leaves TCP alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Paths with their rights; `tcp_ports` may be bound and connected to, None leaves TCP alone."""
-
     paths: tuple[tuple[str, int], ...]
-    tcp_ports: tuple[int, ...] | None
+    """With their rights."""
+    ports: Ports
 
 
 def restrict(rules: Rules) -> None:
     """Apply for good; needs `forbid_new_privileges` first."""
-    ruleset = _create(with_tcp=rules.tcp_ports is not None)
+    ruleset = _create(with_tcp=rules.ports is not None)
     for path, rights in rules.paths:
         _allow_path(ruleset, path, rights)
-    for port in rules.tcp_ports or ():
-        rule = struct.pack("QQ", _BIND_TCP | _CONNECT_TCP, port)
+    for port, rights in rules.ports or ():
+        rule = struct.pack("QQ", rights, port)
         syscalls.syscall("landlock port rule", _ADD_RULE, ruleset, _RULE_PORT, ctypes.c_char_p(rule), 0)
     syscalls.syscall("landlock_restrict_self", _RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
 
 def _create(*, with_tcp: bool) -> int:
-    network = _BIND_TCP | _CONNECT_TCP if with_tcp else 0
+    network = BIND | CONNECT if with_tcp else 0
     attributes = struct.pack("QQQ", _ALL_FILE_RIGHTS, network, _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS)
     return syscalls.syscall(
         "landlock_create_ruleset",

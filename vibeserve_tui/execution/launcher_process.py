@@ -51,7 +51,8 @@ async def serve(channel: Channel, setup: Setup) -> None:
     interpreter = Interpreter(tuple(setup["prefixes"]), setup["package"])
     tried: list[TierResult] = []
     for tier in map(Tier, setup["tiers"]):
-        supervisor = Supervisor(Ground(tier, interpreter, setup["run"], setup["scratch"]), session.exited)
+        ground = Ground(tier, interpreter, setup["run"], setup["scratch"], setup["seatbelt"])
+        supervisor = Supervisor(ground, session.exited)
         loop.add_signal_handler(signal.SIGCHLD, supervisor.reap)
         tried.append(await trial.hold(supervisor))
         if tried[-1].works:
@@ -212,10 +213,11 @@ def _process(pid: int) -> ProcessJson:
 
 
 def main() -> None:
-    # First of all: until here another process of the same user could read this one.
-    syscalls.set_dumpable(False)
+    if sys.platform == "linux":
+        # First of all: until here another process of the same user could read this one.
+        syscalls.set_dumpable(False)
+        syscalls.become_subreaper()
     syscalls.forbid_core_dumps()
-    syscalls.become_subreaper()
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     setup: Setup = json.loads(channel.first())
     asyncio.run(serve(channel, setup))

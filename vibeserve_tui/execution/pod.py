@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -31,8 +32,9 @@ class Pod:
         self.host = HOST
         self.port = port
         """8000 in a network of its own, else one of the host's that was free."""
-        self.server_cores, self.client_cores = split_cores(os.sched_getaffinity(0))
-        self.other_cores = frozenset(sorted(os.sched_getaffinity(0))[-len(self.server_cores) :])
+        ours = cores_of_this_process()
+        self.server_cores, self.client_cores = split_cores(ours)
+        self.other_cores = frozenset(sorted(ours)[-len(self.server_cores) :])
         """As many as the server's, and as far from them as there are: for a server that starts beside another one."""
 
     async def start(self, name: str, spec: BoxSpec) -> Process:
@@ -48,7 +50,9 @@ class Pod:
         return await process.converse(self._place(name), spec, longest_line)
 
     async def move(self, name: str, cores: frozenset[int]) -> None:
-        """All threads of the box to these cores."""
+        """All threads of the box to these cores; on macOS threads go where the system wants them."""
+        if sys.platform != "linux":
+            return
         pids = [one.pid for one in await self.processes(name)]
         await asyncio.to_thread(_move, pids, cores)
 
@@ -92,6 +96,12 @@ class Pod:
         return reply
 
 
+def cores_of_this_process() -> frozenset[int]:
+    if sys.platform == "linux":
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
 def _move(pids: Collection[int], cores: frozenset[int]) -> None:
     """A thread that is born meanwhile has the cores of its maker: look until all are where they belong."""
     for _ in range(LOOKS):
@@ -110,7 +120,7 @@ def _threads(pid: int) -> list[int]:
 def _moved(tid: int, cores: frozenset[int]) -> bool:
     """Whether it had to be moved; one that has ended need not."""
     with contextlib.suppress(ProcessLookupError):
-        if os.sched_getaffinity(tid) != cores:
+        if sys.platform == "linux" and os.sched_getaffinity(tid) != cores:
             os.sched_setaffinity(tid, cores)
             return True
     return False

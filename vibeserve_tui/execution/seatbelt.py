@@ -1,14 +1,19 @@
 """The sandbox of macOS: a profile for `sandbox-exec` that says what `view.py` says for Linux.
 
-Written from published profiles and never run on a Mac by its authors; `doctor` says so there, and the launcher does not
-use it yet. Everything is denied that is not named: a home folder is readable only where the box was given it.
+Written from published profiles and never run on a Mac by its authors; `doctor` says so there. Everything is denied that
+is not named: a home folder is readable only where the box was given it. Like every tier it is used only where its trial
+was passed.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+
+from vibeserve_tui.execution.box import BoxSpec
+from vibeserve_tui.execution.view import Bind, Empty, Interpreter, view_of
 
 PROGRAM = "/usr/bin/sandbox-exec"
 
@@ -73,6 +78,8 @@ class Box:
     """What a box may touch; paths are absolute and without links."""
 
     read_only: Sequence[str] = ()
+    hidden: Sequence[str] = ()
+    """Inside of what may be read, and not to be."""
     writable: Sequence[str] = ()
     scratch: str = ""
     """Its own folder for HOME and TMPDIR: there are no private mounts here."""
@@ -81,29 +88,48 @@ class Box:
     metal: bool = False
 
 
+def box_of(spec: BoxSpec, interpreter: Interpreter, scratch: str, port: int | None) -> Box:
+    """What the spec shows, beside the system that every profile shows; `port` is the pod's, None without one."""
+    entries = view_of(spec, interpreter)
+    given = [entry for entry in entries if isinstance(entry, Bind) and not entry.device]
+    shown = {entry.path for entry in given}
+    hidden = [entry.path for entry in entries if isinstance(entry, Empty) and not entry.writable]
+    return Box(
+        read_only=[_resolved(entry.path) for entry in given if not entry.writable],
+        hidden=[_resolved(path) for path in hidden if path not in shown],  # what the spec names itself is never hidden
+        writable=[_resolved(entry.path) for entry in given if entry.writable],
+        scratch=_resolved(scratch),
+        ports=None if spec.trusted_net else () if port is None else (port,),
+        metal=not spec.trusted_net,
+    )
+
+
 def profile(box: Box) -> str:
     """The profile's text. Paths are parameters, so that none of their characters can be taken for a rule."""
     parts = [_BASE]
     if box.read_only:
-        parts.append("\n; what the box was given to read\n" + _allow("file-read*", "READ", len(box.read_only)))
+        parts.append("\n; what the box was given to read\n" + _rule("allow file-read*", "READ", len(box.read_only)))
+    if box.hidden:
+        parts.append("\n; but not this part of it\n" + _rule("deny file-read*", "HIDE", len(box.hidden)))
     if count := len(_writable(box)):
         parts.append("\n; what it may write; a folder itself can be neither removed nor replaced\n")
-        parts.append(_allow("file-read* file-write*", "WRITE", count))
+        parts.append(_rule("allow file-read* file-write*", "WRITE", count))
         parts.append("".join(f'(deny file-write-unlink (literal (param "WRITE_{n}")))\n' for n in range(count)))
     if box.metal:
         parts.append(_METAL)
     return "".join([*parts, "\n", _network(box.ports)])
 
 
-def command(box: Box, argv: Sequence[str]) -> list[str]:
+def command(box: Box, argv: Sequence[str], program: str = PROGRAM) -> list[str]:
     """The whole command line; the environment is the caller's to build."""
     given = [f"-D{name}={path}" for name, path in parameters(box).items()]
-    return [PROGRAM, "-p", profile(box), *given, "--", *argv]
+    return [program, "-p", profile(box), *given, "--", *argv]
 
 
 def parameters(box: Box) -> Mapping[str, str]:
     """Raises ValueError for a path that is not absolute or climbs: it would not mean what it says."""
     named = {f"READ_{n}": path for n, path in enumerate(box.read_only)}
+    named |= {f"HIDE_{n}": path for n, path in enumerate(box.hidden)}
     named |= {f"WRITE_{n}": path for n, path in enumerate(_writable(box))}
     for path in named.values():
         if not PurePath(path).is_absolute() or ".." in PurePath(path).parts:
@@ -111,13 +137,18 @@ def parameters(box: Box) -> Mapping[str, str]:
     return named
 
 
+def _resolved(path: str) -> str:
+    """Rules are matched against paths without links, and /tmp and /var are links on macOS."""
+    return os.path.realpath(path)
+
+
 def _writable(box: Box) -> list[str]:
     return [*box.writable, *([box.scratch] if box.scratch else [])]
 
 
-def _allow(operations: str, parameter: str, count: int) -> str:
+def _rule(decision: str, parameter: str, count: int) -> str:
     paths: Iterable[str] = (f'\n  (subpath (param "{parameter}_{n}"))' for n in range(count))
-    return f"(allow {operations}{''.join(paths)})\n"
+    return f"({decision}{''.join(paths)})\n"
 
 
 def _network(ports: Sequence[int] | None) -> str:

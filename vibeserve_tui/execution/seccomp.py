@@ -12,18 +12,19 @@ import errno
 import functools
 import platform
 import struct
+from collections.abc import Iterable
 from enum import Enum
 
 from vibeserve_tui.errors import SandboxError
 
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # fmt: off
-_NUMBERS = {  # x86_64, aarch64
-    "socket": (41, 198), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
+_NUMBERS = {  # x86_64, aarch64; None where there is no such call
+    "socket": (41, 198), "socketpair": (53, 199), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
     "clone": (56, 220), "clone3": (435, 435), "prlimit64": (302, 261), "sched_setaffinity": (203, 122),
     # reading, writing or steering other processes
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "pidfd_getfd": (438, 438), "perf_event_open": (298, 241),
+    "pidfd_getfd": (438, 438), "perf_event_open": (298, 241), "move_pages": (279, 239), "migrate_pages": (256, 238),
     # kernel keyrings belong to the user, not to a namespace
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
     # large attack surface that no serving system needs
@@ -32,27 +33,43 @@ _NUMBERS = {  # x86_64, aarch64
     # changing the view that the box was given
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
     "setns": (308, 268), "fsopen": (430, 430), "fsmount": (432, 432), "move_mount": (429, 429),
-    "open_tree": (428, 428), "mount_setattr": (442, 442), "open_by_handle_at": (304, 265),
+    "open_tree": (428, 428), "mount_setattr": (442, 442), "open_by_handle_at": (304, 265), "fspick": (433, 433),
     # machine-wide state
     "kexec_load": (246, 104), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
     "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "acct": (163, 89),
+    "kexec_file_load": (320, 294), "syslog": (103, 116), "ioperm": (173, None), "iopl": (172, None),
+    "fanotify_init": (300, 262),
+    # giving a file rights that whoever runs it gains
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "creat": (85, None),
+    "mknod": (133, None), "mknodat": (259, 33), "open": (2, None), "openat": (257, 56), "openat2": (437, 437),
     # priorities of the user's other processes, and what those share by System V and POSIX names
     "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setscheduler": (144, 119),
     "sched_setparam": (142, 118), "sched_setattr": (314, 274), "shmget": (29, 194), "shmat": (30, 196),
-    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "shmctl": (31, 195), "semctl": (66, 191),
+    "semop": (65, 193), "semtimedop": (220, 192), "msgctl": (71, 187), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "mq_unlink": (241, 181),
+    # Landlock rules reading a folder, not being told what happens in it
+    "inotify_add_watch": (254, 27),
 }
 # fmt: on
 _DENIED = (
     *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open"),
+    *("move_pages", "migrate_pages", "fanotify_init"),
     *("add_key", "request_key", "keyctl"),
     *("bpf", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register"),
     *("mount", "umount2", "pivot_root", "chroot", "fsopen", "fsmount", "move_mount", "open_tree", "mount_setattr"),
-    *("unshare", "setns", "open_by_handle_at"),
-    *("kexec_load", "init_module", "finit_module", "delete_module", "swapon", "swapoff", "reboot", "acct"),
+    *("fspick", "unshare", "setns", "open_by_handle_at"),
+    *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module"),
+    *("swapon", "swapoff", "reboot", "acct", "syslog", "ioperm", "iopl"),
 )
 _DENIED_BESIDE_THE_HOST = (
     *("setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam", "sched_setattr"),
-    *("shmget", "shmat", "semget", "msgget", "mq_open"),
+    *("shmget", "shmat", "shmctl", "semget", "semctl", "semop", "semtimedop"),
+    *("msgget", "msgctl", "msgsnd", "msgrcv", "mq_open", "mq_unlink"),
+)
+_MODES = (  # call, the argument that is a mode, the one with flags that say whether it counts
+    *(("chmod", 1, None), ("fchmod", 1, None), ("fchmodat", 2, None), ("fchmodat2", 2, None)),
+    *(("creat", 1, None), ("mknod", 1, None), ("mknodat", 2, None), ("open", 2, 1), ("openat", 3, 2)),
 )
 
 _LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
@@ -63,14 +80,17 @@ _PRETEND = _ERRNO  # error number 0: the caller is told "done", nothing happens
 _X32_BIT = 0x40000000
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, (16, 24, 32, 40)  # offsets in struct seccomp_data, low words
 _CLONE_NEWUSER, _MSG_FASTOPEN = 0x10000000, 0x20000000
+_SET_ID_BITS, _CREATES = 0o6000, 0o100 | 0o20000000  # S_ISUID | S_ISGID, O_CREAT | __O_TMPFILE
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
-_SOCK_TYPE_MASK, _SOCK_STREAM, _IPPROTO_TCP, _NETLINK_ROUTE = 0xF, 1, 6, 0
+_SOCK_TYPE_MASK, _SOCK_STREAM, _SOCK_SEQPACKET, _IPPROTO_TCP, _NETLINK_ROUTE = 0xF, 1, 5, 6, 0
 
 _Instruction = tuple[int, int, int, int]
 
 
 class Sockets(Enum):
-    """Which a box may make; pairs that are born connected are always allowed."""
+    """Which a box may make. Pairs that are born connected are always allowed, but not those of datagrams where Unix
+    sockets are not: one of such a pair can be pointed at any other.
+    """
 
     ALL = "all"
     """Unix, IPv4, IPv6: in a network of its own."""
@@ -91,15 +111,16 @@ def build(sockets: Sockets, *, beside_host: bool, machine: str = "") -> bytes:
     if machine not in _AUDIT_ARCH:
         raise SandboxError(f"no system-call filter is known for {machine}", fix="use an x86_64 or aarch64 machine")
     column = list(_AUDIT_ARCH).index(machine)
-    calls = {name: numbers[column] for name, numbers in _NUMBERS.items()}
+    calls = {name: number for name, numbers in _NUMBERS.items() if (number := numbers[column]) is not None}
 
     program = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, _AUDIT_ARCH[machine]), (_RETURN, 0, 0, _KILL_PROCESS)]
     program.append((_LOAD, 0, 0, _NUMBER))
     if machine == "x86_64":
         program += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _DENY)]
-    for name in _DENIED:
-        program += _answer(calls[name], _DENY)
-    program += _answer(calls["clone3"], _UNKNOWN)
+    program += _refuse(calls, _DENIED)
+    # Their arguments lie in memory, where a filter cannot look.
+    program += [*_answer(calls["clone3"], _UNKNOWN), *_answer(calls["openat2"], _UNKNOWN)]
+    program += _set_id_files(calls)
     # A pinned box stays where it was put: the load generator owns the other core. OpenMP runtimes
     # abort when their pinning fails, so the refusal looks like success.
     program += _answer(calls["sched_setaffinity"], _PRETEND)
@@ -107,6 +128,10 @@ def build(sockets: Sockets, *, beside_host: bool, machine: str = "") -> bytes:
     program += _refuse_if(calls["clone"], 0, (_ANY_BIT, _CLONE_NEWUSER))
     if beside_host:
         program += _beside_host(calls)
+    if sockets is Sockets.TCP:
+        program += _refuse(calls, ("inotify_add_watch",))
+    if sockets is not Sockets.ALL:
+        program += _connected_pairs(calls["socketpair"])
     program += _sockets(calls["socket"], sockets)
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("HBBI", *instruction) for instruction in program)
@@ -128,10 +153,33 @@ def _refuse_if(number: int, argument: int, test: tuple[int, int]) -> list[_Instr
     return [(_EQUAL, 0, len(body), number), *body]
 
 
-def _beside_host(calls: dict[str, int]) -> list[_Instruction]:
+def _refuse(calls: dict[str, int], names: Iterable[str]) -> list[_Instruction]:
+    return [instruction for name in names if name in calls for instruction in _answer(calls[name], _DENY)]
+
+
+def _set_id_files(calls: dict[str, int]) -> list[_Instruction]:
+    """No set-uid or set-gid file comes out of a box: it would lend the user's rights to whoever runs it."""
     program: list[_Instruction] = []
-    for name in _DENIED_BESIDE_THE_HOST:
-        program += _answer(calls[name], _DENY)
+    for name, mode, flags in _MODES:
+        if name not in calls:
+            continue
+        body = [(_LOAD, 0, 0, _ARGUMENTS[mode]), (_ANY_BIT, 0, 1, _SET_ID_BITS), (_RETURN, 0, 0, _DENY)]
+        if flags is not None:  # without these nothing is created, and the mode is whatever lay there
+            body = [(_LOAD, 0, 0, _ARGUMENTS[flags]), (_ANY_BIT, 0, len(body), _CREATES), *body]
+        program += [(_EQUAL, 0, len(body) + 1, calls[name]), *body, (_RETURN, 0, 0, _ALLOW)]
+    return program
+
+
+def _connected_pairs(number: int) -> list[_Instruction]:
+    body = [
+        *[(_LOAD, 0, 0, _ARGUMENTS[1]), (_AND, 0, 0, _SOCK_TYPE_MASK)],
+        *[*_answer(_SOCK_STREAM, _ALLOW), *_answer(_SOCK_SEQPACKET, _ALLOW), (_RETURN, 0, 0, _DENY)],
+    ]
+    return [(_EQUAL, 0, len(body), number), *body]
+
+
+def _beside_host(calls: dict[str, int]) -> list[_Instruction]:
+    program = _refuse(calls, _DENIED_BESIDE_THE_HOST)
     program += _refuse_if(calls["prlimit64"], 0, (_AT_LEAST, 1))  # 0 is the caller itself
     for name, flags in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
         program += _refuse_if(calls[name], flags, (_ANY_BIT, _MSG_FASTOPEN))

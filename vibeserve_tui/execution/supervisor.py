@@ -11,14 +11,16 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.execution import disk, keeper, process_table
 from vibeserve_tui.execution.box import BoxSpec, Killed, Usage
 from vibeserve_tui.execution.box_plan import Ground, Pod, Stdio, plan_of
@@ -146,7 +148,7 @@ class Supervisor:
             process_table.signal_descendants(box.keeper.pid, signal.SIGSTOP)
             process_table.signal_descendants(box.keeper.pid, signal.SIGKILL)
             return
-        if box.init_fd is not None:
+        if sys.platform == "linux" and box.init_fd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(box.init_fd, signal.SIGKILL)
         if box.keeper_status is None:
@@ -157,7 +159,8 @@ class Supervisor:
         for box in self._boxes.values():
             self.kill(box, Killed.ASKED)
         process_table.kill_descendants(os.getpid())
-        shutil.rmtree(self._ground.scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            foreign_trees.remove(Path(self._ground.scratch))
 
     async def watch(self) -> None:
         while True:
@@ -176,6 +179,9 @@ class Supervisor:
         written = [str(path) for path in box.spec.writable] + ([box.scratch] if box.scratch else [])
         if disk.exceeds(written, limits.disk_mib << 20) or any(map(disk.is_nearly_full, written)):
             return Killed.DISK
+        # Landlock rules the port, not the address.
+        if self.tier is Tier.LANDLOCK and not box.spec.trusted_net and process_table.listens_to_others(self.pids(box)):
+            return Killed.LISTENING
         return None
 
     def reap(self) -> None:
@@ -213,13 +219,18 @@ class Supervisor:
         process = process_table.read(init)
         # The number may have been given to a stranger already if the box lived very briefly.
         if process is not None and (init == box.keeper.pid or process.parent in (box.keeper.pid, os.getpid())):
-            with contextlib.suppress(ProcessLookupError):
-                box.init_fd = os.pidfd_open(init)
-                asyncio.get_running_loop().add_reader(box.init_fd, self._init_ended, box)
+            self._follow_init(box, init)
         box.init = init
         box.alive.set()
         if box.killed is not None:
             self.kill(box, box.killed)
+
+    def _follow_init(self, box: Box, init: int) -> None:
+        """On macOS the only init there is is the keeper, whose end is noticed anyway."""
+        if sys.platform == "linux":
+            with contextlib.suppress(ProcessLookupError):
+                box.init_fd = os.pidfd_open(init)
+                asyncio.get_running_loop().add_reader(box.init_fd, self._init_ended, box)
 
     def _init_ended(self, box: Box) -> None:
         if box.init_fd is not None:
@@ -235,7 +246,8 @@ class Supervisor:
         if box.deadline is not None:
             box.deadline.cancel()
         if box.scratch is not None:
-            shutil.rmtree(box.scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                foreign_trees.remove(Path(box.scratch))
         report = _reported(box.status)
         code = os.waitstatus_to_exitcode(box.keeper_status)
         message = Exit(

@@ -1,4 +1,4 @@
-"""The trial of a tier: one box that tries to break out, and to do what a server needs.
+"""The trial of a tier: a box that tries to break out, and to do what a server needs, beside one that visits it.
 
 A tier is believed when its box, started the ordinary way in a pod, was refused every escape and
 failed in nothing else. Nothing is concluded from version numbers or from what is installed.
@@ -29,7 +29,7 @@ _TIME_LIMIT_S = 20.0
 # Runs inside the box. A line of each table: what it is called in reports, and what it does;
 # an OSError means that it was refused.
 _TRIAL = """
-import ctypes, json, os, socket, sys, threading
+import ctypes, errno, json, os, socket, sys, threading
 task = json.loads(sys.argv[1])
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -55,23 +55,31 @@ def new_user_namespace():
 def send_datagram():
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 9))
 
+def connect_to_the_world_on_its_port():
+    try:
+        socket.create_connection(("192.0.2.1", task["port"]), timeout=0.2)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.ENETUNREACH):
+            raise
+
 def serve_on_loopback():
-    server = socket.create_server(("127.0.0.1", task["port"]))
-    client = socket.create_connection(("127.0.0.1", task["port"]), timeout=5)
-    client.sendall(b"x")
-    if server.accept()[0].recv(1) != b"x":
-        raise OSError("nothing arrived")
+    with socket.create_server(("127.0.0.1", task["port"])) as server:
+        server.settimeout(5)
+        if server.accept()[0].recv(1) != b"x":
+            raise OSError("nothing arrived")
 
 escapes = {
     "reads a file that is not shown": lambda: open(task["secret"]).read(),
     "writes into a read-only folder": lambda: open(task["shown"] + "/x", "w"),
     "signals a process outside": signal_outside,
     "connects to the host's loopback": lambda: socket.create_connection(("127.0.0.1", task["host_port"]), timeout=2),
+    "connects to other machines on its port": connect_to_the_world_on_its_port,
     "sends a datagram": send_datagram,
-    "opens a vsock": lambda: socket.socket(40, socket.SOCK_STREAM),
-    "holds capabilities": hold_capabilities,
-    "makes a user namespace": new_user_namespace,
 }
+if sys.platform == "linux":
+    escapes["opens a vsock"] = lambda: socket.socket(40, socket.SOCK_STREAM)
+    escapes["holds capabilities"] = hold_capabilities
+    escapes["makes a user namespace"] = new_user_namespace
 needs = {
     "serve on loopback": serve_on_loopback,
     "write to the temporary folder": lambda: open(os.environ["TMPDIR"] + "/x", "w"),
@@ -89,6 +97,17 @@ print(json.dumps({
     "escapes": [name for name, action in escapes.items() if not outcome(action)],
     "failures": [f"{name}: {why}" for name, action in needs.items() if (why := outcome(action))],
 }))
+"""
+# Its neighbour in the pod, which comes as soon as there is somebody to come to.
+_VISITOR = """
+import socket, sys, time
+end = time.monotonic() + 5
+while time.monotonic() < end:
+    try:
+        socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5).sendall(b"x")
+        break
+    except OSError:
+        time.sleep(0.005)
 """
 
 
@@ -121,19 +140,29 @@ async def _attempt(supervisor: Supervisor, pod: Pod, outside: Path) -> str:
             "host_port": host.getsockname()[1],
             "port": pod.port,
         }
-        argv = (sys.executable, "-I", "-S", "-c", _TRIAL, json.dumps(task))
-        over = await _run(supervisor, BoxSpec(argv, cwd=shown, read_only=(shown,)), pod, printed)
-    return printed.read_text(encoding="utf-8", errors="replace") or over["detail"]
+        server = BoxSpec(_python(_TRIAL, json.dumps(task)), cwd=shown, read_only=(shown,), serves=True)
+        visitor = BoxSpec(_python(_VISITOR, str(pod.port)), cwd=shown, read_only=(shown,))
+        over = [
+            _run(supervisor, number, spec, pod, path)
+            for number, (spec, path) in enumerate(((server, printed), (visitor, outside / "visitor")))
+        ]
+        ended, _ = await asyncio.gather(*over)
+    return printed.read_text(encoding="utf-8", errors="replace") or ended["detail"]
 
 
-def _run(supervisor: Supervisor, spec: BoxSpec, pod: Pod, printed: Path) -> asyncio.Future[Exit]:
+def _python(source: str, argument: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-c", source, argument)
+
+
+def _run(supervisor: Supervisor, number: int, spec: BoxSpec, pod: Pod, printed: Path) -> asyncio.Future[Exit]:
     with open(os.devnull, "rb") as nothing, open(printed, "wb") as output:
         stdio = (nothing.fileno(), output.fileno(), output.fileno())
-        return supervisor.start(0, spec, stdio, pod, _TIME_LIMIT_S).over
+        return supervisor.start(number, spec, stdio, pod, _TIME_LIMIT_S).over
 
 
 def _pid_namespace() -> str:
-    return str(Path("/proc/self/ns/pid").readlink())
+    """Empty where there are none, and a number means the same process everywhere."""
+    return str(Path("/proc/self/ns/pid").readlink()) if sys.platform == "linux" else ""
 
 
 def _judge(tier: Tier, output: str) -> TierResult:

@@ -83,7 +83,7 @@ def view_of(spec: BoxSpec, interpreter: Interpreter) -> tuple[Entry, ...]:
     return tuple(sorted(entries, key=lambda entry: len(PurePath(entry.path).parts)))
 
 
-def landlock_rules(view: Iterable[Entry], scratch: str, tcp_ports: tuple[int, ...] | None) -> landlock.Rules:
+def landlock_rules(view: Iterable[Entry], scratch: str, ports: landlock.Ports) -> landlock.Rules:
     """The same view where nothing can be mounted: one private folder stands for all scratch space."""
     entries = list(view)
     hidden = [entry.path for entry in entries if isinstance(entry, Empty) and not entry.writable]
@@ -99,7 +99,7 @@ def landlock_rules(view: Iterable[Entry], scratch: str, tcp_ports: tuple[int, ..
             paths.append((entry.path, landlock.WRITE))
         else:
             paths += landlock.readable_without(entry.path, hidden)
-    return landlock.Rules(tuple(paths), tcp_ports)
+    return landlock.Rules(tuple(paths), ports)
 
 
 def _root_folders() -> list[Entry]:

@@ -15,6 +15,7 @@ from typing import Literal, TypedDict
 from vibeserve_tui.execution.box import SpecJson
 
 _MAX_FILES = 16
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # macOS has no such flag; keepers close what they do not need
 _READ_SIZE = 1 << 16
 
 
@@ -24,6 +25,8 @@ class Setup(TypedDict):
     tiers: list[str]
     prefixes: list[str]
     package: str
+    seatbelt: str
+    """The program of that tier."""
 
 
 class TierJson(TypedDict):
@@ -144,7 +147,7 @@ class Channel:
 
     def receive(self) -> list[bytes]:
         """Complete lines that have arrived; blocks for the first byte, raises EOFError at the end."""
-        data, files, _, _ = socket.recv_fds(self._socket, _READ_SIZE, _MAX_FILES, socket.MSG_CMSG_CLOEXEC)
+        data, files, _, _ = socket.recv_fds(self._socket, _READ_SIZE, _MAX_FILES, _CLOSE_ON_EXEC)
         if not data:
             raise EOFError
         self.files.extend(files)

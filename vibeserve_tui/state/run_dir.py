@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import socket
 import stat
 import time
@@ -21,8 +20,10 @@ from pathlib import Path
 import platformdirs
 from pydantic import ValidationError
 
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.commands import AnyCommand, Command, parse_command
 from vibeserve_tui.errors import LockHeld, RunError, did_you_mean
+from vibeserve_tui.foreign_trees import REMOVED
 from vibeserve_tui.state import durable
 
 MAX_COMMAND_BYTES = 1 << 20
@@ -93,6 +94,8 @@ class RunDir:
             for leftover in folder.glob(".*.tmp"):
                 durable.unlink(leftover)
             durable.sync_directory(folder)
+        for leftover in (*self.path.glob(f".*{REMOVED}"), *self.path.glob(f"*/.*{REMOVED}")):
+            foreign_trees.remove(leftover)
 
     @contextmanager
     def owned(self, wait_s: float = 5.0) -> Iterator[int]:
@@ -136,7 +139,7 @@ class RunDir:
     def remove_command(self, path: Path) -> None:
         """Answered, whatever it was: a folder in the place of a command goes too."""
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            foreign_trees.remove(path)
         else:
             durable.unlink(path)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.errors import EnvironmentFault, WorkspaceError
 from vibeserve_tui.safe_text import clean
 from vibeserve_tui.state import durable, redaction
@@ -105,19 +106,33 @@ class Store:
 
     def snapshot(self, folder: Path, *, ref: str, parent: str | None, message: str, when: int) -> Commit:
         """Commit every file below `folder` on `ref`. Same tree, parent, message and time give the same commit again."""
-        check_tree(folder)
-        tree = self._write_tree(folder)
+        tree = self.write_tree(folder)
         dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
         parents = ["-p", parent] if parent else []
         sha = self._git(["commit-tree", tree, *parents, "-F", self._scratch(_sayable(message))], extra=dates)
         self.set_ref(ref, sha)
         return Commit(sha, tree)
 
-    def _write_tree(self, folder: Path) -> str:
-        self._index.unlink(missing_ok=True)
-        self._git(["read-tree", "--empty"], folder)
-        self._git(["add", "-A", "-f", "--", "."], folder)
-        return self._git(["write-tree"], folder)
+    def write_tree(self, folder: Path) -> str:
+        """The folder's content as a tree that nothing refers to yet.
+
+        It is copied first: whoever still works there could put a link in the place of a file that was looked at.
+        """
+        staged = self._path.with_suffix(".staged")
+        foreign_trees.remove(staged)
+        try:
+            foreign_trees.copy(folder, staged)
+            check_tree(staged, shown_as=folder)
+            self._index.unlink(missing_ok=True)
+            self._git(["read-tree", "--empty"], staged)
+            self._git(["add", "-A", "-f", "--", "."], staged)
+            return self._git(["write-tree"], staged)
+        except OSError as error:
+            if durable.fault_of(error, folder) is not None:
+                raise
+            raise WorkspaceError(f"cannot be kept: {error.strerror}", where=str(error.filename or folder)) from error
+        finally:
+            foreign_trees.remove(staged)
 
     def set_ref(self, ref: str, sha: str) -> None:
         """Point `refs/…` at a commit; pointing it where it already points is no change."""
@@ -164,12 +179,17 @@ class Store:
         out = self._git(["for-each-ref", "--format=%(objectname)", f"refs/{ref}"])
         return out or None
 
+    def refs(self, folder: str) -> dict[str, str]:
+        """All references below `refs/FOLDER`, with their commits."""
+        out = self._git(["for-each-ref", "--format=%(refname) %(objectname)", f"refs/{folder}/"])
+        return {name: sha for name, _, sha in (line.partition(" ") for line in out.splitlines())}
+
     def tree_of(self, sha: str) -> str:
         return self._git(["rev-parse", "--verify", f"{sha}^{{tree}}"])
 
     def checkout(self, sha: str, destination: Path) -> None:
         """Write the commit's files into a fresh directory; one that exists is emptied first. May run beside another one."""
-        shutil.rmtree(destination, ignore_errors=True)
+        foreign_trees.remove(destination)
         destination.mkdir(parents=True)
         index = {"GIT_INDEX_FILE": str(self._path / f"checkout-{secrets.token_hex(8)}.index")}
         try:
@@ -229,44 +249,36 @@ class Store:
         return out.strip("\n") if strip else out
 
 
-def check_tree(folder: Path) -> None:
+def check_tree(folder: Path, *, shown_as: Path) -> None:
     """Refuse what git cannot hold faithfully or what would point out of the tree. Raises WorkspaceError."""
     files = total = 0
     for root, directories, names in os.walk(folder):
+        shown = shown_as / Path(root).relative_to(folder)
         for name in directories:
             if name.lower() == ".git" or (Path(root) / name).is_symlink():
-                raise WorkspaceError(
-                    "a nested repository or a linked folder is not allowed", where=f"{Path(root) / name}"
-                )
+                raise WorkspaceError("a nested repository or a linked folder is not allowed", where=str(shown / name))
         for name in names:
-            path = Path(root) / name
-            details = path.lstat()
-            if not stat.S_ISREG(details.st_mode) or name.lower() == ".git":
-                raise WorkspaceError("only plain files are allowed: no links, pipes or devices", where=str(path))
-            if details.st_size > MAX_FILE_BYTES:
-                raise WorkspaceError(
-                    f"{details.st_size >> 20} MiB is more than a file may have (10 MiB)", where=str(path)
-                )
-            _refuse_keys(path)
-            files, total = files + 1, total + details.st_size
+            size = (Path(root) / name).lstat().st_size
+            if fault := _fault_of(Path(root) / name, size):
+                raise WorkspaceError(fault, where=str(shown / name))
+            files, total = files + 1, total + size
     if files > MAX_FILES or total > MAX_TREE_BYTES:
-        raise WorkspaceError(f"{files} files, {total >> 20} MiB: more than a tree may hold", where=str(folder))
+        raise WorkspaceError(f"{files} files, {total >> 20} MiB: more than a tree may hold", where=str(shown_as))
     if not files:
-        raise WorkspaceError("the tree is empty", where=str(folder))
+        raise WorkspaceError("the tree is empty", where=str(shown_as))
+
+
+def _fault_of(path: Path, size: int) -> str:
+    if not stat.S_ISREG(path.lstat().st_mode) or path.name.lower() == ".git":
+        return "only plain files are allowed: no links, pipes or devices"
+    if size > MAX_FILE_BYTES:
+        return f"{size >> 20} MiB is more than a file may have (10 MiB)"
+    return "holds one of your keys" if redaction.holds_secret(path.read_bytes()) else ""
 
 
 def _sayable(text: str) -> str:
     """What an agent wrote, as it may stand in the history: no control characters, no secrets."""
     return redaction.redact(clean(text))
-
-
-def _refuse_keys(path: Path) -> None:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WorkspaceError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    if redaction.holds_secret(content):
-        raise WorkspaceError("holds one of your keys", where=str(path))
 
 
 def forget_git_variables() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from vibeserve_tui import foreign_trees
+
 
 class HandedIn:
     def __init__(self, workspace: Path, folder: Path) -> None:
@@ -13,11 +15,11 @@ class HandedIn:
 
     def keep(self) -> None:
         """Links stay links; they may lead anywhere."""
-        shutil.rmtree(self._copy, ignore_errors=True)
-        shutil.copytree(self._workspace, self._copy, symlinks=True)
+        foreign_trees.remove(self._copy)
+        foreign_trees.copy(self._workspace, self._copy)
 
     def restore(self) -> None:
         """Once nothing runs there any more; does nothing if nothing was handed in."""
         if self._copy.exists():
-            shutil.rmtree(self._workspace)
+            foreign_trees.remove(self._workspace)
             shutil.move(self._copy, self._workspace)

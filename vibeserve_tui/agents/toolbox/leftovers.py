@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.inputs.target_files import IGNORED_NAMES
 
 CACHES = IGNORED_NAMES - {".git"}
@@ -13,11 +12,4 @@ CACHES = IGNORED_NAMES - {".git"}
 
 
 def remove_caches(workspace: Path) -> None:
-    for folder, folders, files in os.walk(workspace):
-        for name in CACHES.intersection(folders):
-            path = Path(folder, name)
-            if not path.is_symlink():
-                shutil.rmtree(path)
-            folders.remove(name)
-        for name in CACHES.intersection(files):
-            Path(folder, name).unlink()
+    foreign_trees.remove_named(workspace, CACHES)

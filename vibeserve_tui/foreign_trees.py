@@ -1,0 +1,120 @@
+"""Folders in which code that nobody wrote by hand could do as it liked: copied, searched and removed whatever is in them.
+
+Such a folder may be closed to its owner (`chmod 000`), so deep that its paths are longer than the system takes and that
+recursive walks fail, or change while it is read: a file that was looked at may be a link to somebody's key by the time
+it is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+
+MAX_DEPTH = 64
+"""Of folders in one another; compilers' caches have four."""
+REMOVED = ".removed"
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def copy(source: Path, destination: Path) -> None:
+    """Make `destination`, which must not exist, what `source` is. Nothing outside of `source` is ever read.
+
+    Links stay links. Raises OSError for what is neither file, folder nor link, cannot be read, or lies too deep.
+    """
+    _copy_folder(os.open(source, _READ | os.O_DIRECTORY), destination, 0)
+
+
+def _copy_folder(folder: int, made: Path, depth: int) -> None:
+    """Closes `folder`."""
+    try:
+        if depth > MAX_DEPTH:
+            raise OSError(errno.ELOOP, f"more than {MAX_DEPTH} folders are in one another", str(made))
+        made.mkdir(mode=0o700)
+        for name in _names(folder):
+            _copy_entry(folder, name, made / name, depth)
+    finally:
+        os.close(folder)
+
+
+def _copy_entry(folder: int, name: str, made: Path, depth: int) -> None:
+    """What was opened is looked at, not what has that name now."""
+    try:
+        opened = os.open(name, _READ, dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise OSError(error.errno, os.strerror(error.errno or 0), name) from error
+        made.symlink_to(os.readlink(name, dir_fd=folder))
+        return
+    details = os.fstat(opened)
+    if stat.S_ISDIR(details.st_mode):
+        _copy_folder(opened, made, depth + 1)
+        return
+    with open(opened, "rb") as file:
+        if not stat.S_ISREG(details.st_mode):
+            raise OSError(errno.EINVAL, "only plain files, folders and links can be copied", name)
+        with made.open("xb") as copied:
+            shutil.copyfileobj(file, copied)
+    made.chmod(details.st_mode & 0o777)
+    os.utime(made, ns=(details.st_atime_ns, details.st_mtime_ns))
+
+
+def remove(root: Path) -> None:
+    """All of it; nothing happens if it is not there. Only once nothing runs there any more.
+
+    It gets another name at once; what a crash leaves of that is hidden and ends with REMOVED.
+    """
+    if root.is_symlink() or not root.is_dir():
+        root.unlink(missing_ok=True)
+        return
+    going = root.with_name(f".{root.name}-{secrets.token_hex(4)}{REMOVED}")
+    root.rename(going)
+    pending = [going]
+    # Each folder is moved up before it is emptied, so that no path grows long.
+    for folder in pending:  # grows while it is walked
+        folder.chmod(0o700)
+        for entry in _entries(folder):
+            if entry.is_dir(follow_symlinks=False):
+                Path(entry.path).chmod(0o700)
+                pending.append(going / f"{going.name}-{len(pending)}")
+                Path(entry.path).rename(pending[-1])
+            else:
+                Path(entry.path).unlink()
+    for folder in reversed(pending):
+        folder.rmdir()
+
+
+def remove_named(root: Path, names: frozenset[str]) -> None:
+    """Files and folders of these names, wherever they are; links stay, and so does what cannot be read or lies too deep."""
+    with contextlib.suppress(OSError):
+        _remove_named(os.open(root, _READ | os.O_DIRECTORY), names, 0)
+
+
+def _remove_named(folder: int, names: frozenset[str], depth: int) -> None:
+    """Closes `folder`."""
+    try:
+        for name in _names(folder) if depth <= MAX_DEPTH else ():
+            with contextlib.suppress(OSError, RecursionError):
+                mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+                if name in names and stat.S_ISDIR(mode):
+                    shutil.rmtree(name, dir_fd=folder)
+                elif name in names and not stat.S_ISLNK(mode):
+                    os.unlink(name, dir_fd=folder)
+                elif stat.S_ISDIR(mode):
+                    _remove_named(os.open(name, _READ | os.O_DIRECTORY, dir_fd=folder), names, depth + 1)
+    finally:
+        os.close(folder)
+
+
+def _names(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
