@@ -5,12 +5,15 @@ import contextlib
 import json
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.fakes import measured, open_run
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
+from vibeserve_tui import steering
 from vibeserve_tui.state import memory
+from vibeserve_tui.state.journal import read_journal
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.steering import Desk, StepCancelled
 
@@ -226,3 +229,21 @@ async def test_the_limit_in_money_can_be_changed_and_no_limit_is_not_a_change(ru
     assert await answer(run, cmd.SetBudget(max_usd=2.5, max_tokens=1000)) == "accepted"
     assert (run.state.max_usd, run.state.max_tokens) == (2.5, 1000)
     assert "neither rounds" in await answer(run, cmd.SetBudget())
+
+
+async def test_what_the_engine_holds_is_recorded_once_a_minute(run, monkeypatch):
+    monkeypatch.setattr(steering, "BEAT_S", 0.0)
+    watching = asyncio.create_task(Desk(run, approval_timeout_s=None).watch())
+    async with asyncio.timeout(5):
+        while len(beats := [line.event for line in records(run) if isinstance(line.event, ev.Heartbeat)]) < 3:
+            await asyncio.sleep(0.05)
+    watching.cancel()
+    first, *others = beats
+    assert first.rss_mib is not None and first.rss_mib > 10
+    assert first.open_files == pytest.approx(psutil.Process().num_fds(), abs=3)
+    assert first.children == len(psutil.Process().children(recursive=True))
+    assert [beat.rss_mib for beat in others] == [None] * len(others)
+
+
+def records(run: Run) -> list[ev.Record]:
+    return list(read_journal(run.dir.journal))

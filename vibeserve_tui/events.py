@@ -424,6 +424,9 @@ class Heartbeat(Event):
     active_s: float
     """Seconds this run has been worked on, over all engine processes."""
     rss_mib: float | None = None
+    open_files: int | None = None
+    children: int | None = None
+    """What the engine holds, once a minute: memory, descriptors, processes below it, the launcher's included."""
     load: float | None = None
 
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import resource
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
-from vibeserve_tui.errors import AgentsHalted, InputError, VibeServeError
+from vibeserve_tui.agents.toolbox.leftovers import remove_caches
+from vibeserve_tui.errors import InputError, RunPaused, VibeServeError
 from vibeserve_tui.round import Action, Decision, Default
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.state import issues, memory
+from vibeserve_tui.state.hand_edits import keep_edit
 from vibeserve_tui.state.run import Run
 
 T = TypeVar("T")
@@ -107,6 +111,7 @@ class Desk:
     async def boundary(self) -> None:
         """Between two rounds: take hand edits, obey a revert, and wait here while the run is paused."""
         self._run.take_hand_edit()
+        await self._look_at_the_workspace()
         wanted = self._run.state.revert_wished
         if wanted is not None and self._run.state.in_flight is None:
             self._move_champion(wanted)
@@ -116,7 +121,14 @@ class Desk:
             if not self.wishes.stop:
                 self._run.emit(ev.RunResumed(by="operator"))
 
-    async def hold(self, halt: AgentsHalted) -> None:
+    async def _look_at_the_workspace(self) -> None:
+        """Whoever edited it is told that the run goes on without that; nothing of it is lost."""
+        if self._run.state.in_flight is None:
+            await asyncio.to_thread(remove_caches, self._run.dir.workspace)
+        if edit := await asyncio.to_thread(keep_edit, self._run):
+            await self.hold(edit)
+
+    async def hold(self, halt: RunPaused) -> None:
         """Wait until the operator who looks on has helped and resumes; without one the run ends here, resumably."""
         if self._approval_timeout_s is not None:
             raise halt
@@ -165,12 +177,15 @@ class Desk:
 
     async def watch(self) -> None:
         """Answer commands and beat, for as long as the engine lives."""
-        beat = 0.0
+        beat = minute = 0.0
         while True:
             self.scan()
-            if time.monotonic() >= beat:
-                self._run.emit(ev.Heartbeat(active_s=round(self._run.active_s, 1), load=round(os.getloadavg()[0], 2)))
-                beat = time.monotonic() + BEAT_S
+            if (now := time.monotonic()) >= beat:
+                held = what_is_held() if now >= minute else {}
+                minute = now + 60.0 if held else minute
+                load = round(os.getloadavg()[0], 2)
+                self._run.emit(ev.Heartbeat(active_s=round(self._run.active_s, 1), load=load, **held))
+                beat = now + BEAT_S
             await asyncio.sleep(SCAN_S)
 
     def scan(self) -> None:
@@ -328,6 +343,32 @@ def _accepted(command: cmd.AnyCommand) -> ev.CommandAccepted:
 
 def _decided(waiting: ev.ApprovalRequested, action: Action, by: str, comment: str) -> ev.ApprovalDecided:
     return ev.ApprovalDecided(id=waiting.id, round=waiting.round, action=action, by=by, comment=comment)
+
+
+class Held(TypedDict, total=False):
+    rss_mib: float
+    open_files: int
+    children: int
+
+
+def what_is_held() -> Held:
+    """By this process: figures that must not grow over hours. Its folder in /proc is closed to an ordinary user's engine."""
+    import psutil
+
+    process = psutil.Process()
+    return Held(
+        rss_mib=round(process.memory_info().rss / 2**20, 1),
+        open_files=sum(map(_is_open, range(min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4096)))),
+        children=len(process.children(recursive=True)),
+    )
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True
 
 
 def _has_regression(measured: ev.Measured) -> bool:
