@@ -70,6 +70,7 @@ def test_a_missing_key_is_said_before_anything_starts(agent: str) -> None:
 
 def test_a_key_in_dot_env_is_enough(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-x\n")
+    (tmp_path / ".env").chmod(0o600)
     made = voices(Wanted(agent="openai", model_name="gpt-5.6-sol"))
     assert made["judge"].model == "gpt-5.6-sol" and made["judge"].api == "responses"
 

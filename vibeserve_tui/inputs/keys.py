@@ -19,7 +19,10 @@ _LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P
 
 
 def find_key(name: str, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> str | None:
-    """The value of the variable `name`, or None where it is not set or empty. Raises InputError for an unreadable .env."""
+    """The value of the variable `name`, or None where it is not set or empty.
+
+    Raises InputError for a .env that cannot be read, or has the key and can be read by other users too.
+    """
     given = (os.environ if environment is None else environment).get(name)
     if given:
         return given.strip()
@@ -29,6 +32,7 @@ def find_key(name: str, environment: Mapping[str, str] | None = None, folder: Pa
     for line in read_text(file, InputError).splitlines():
         match = _LINE.fullmatch(line)
         if match and match["name"] == name:
+            _require_private(file)
             return _unquoted(match["value"]) or None
     return None
 
@@ -47,6 +51,11 @@ def without_key(text: str, key: str) -> str:
         return text
     cleaned = text.replace(key, "[key]")
     return cleaned.replace(key[:8], "[key]") if len(key) >= 16 else cleaned
+
+
+def _require_private(file: Path) -> None:
+    if file.stat().st_mode & 0o077:
+        raise InputError("holds a key and can be read by other users", where=str(file), fix=f"chmod 600 {file}")
 
 
 def _unquoted(value: str) -> str:
