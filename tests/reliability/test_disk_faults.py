@@ -55,7 +55,7 @@ def test_whatever_write_fails_the_run_ends_clearly_and_goes_on_later(
     fault: str, code: int, *, ground: Path, yard: Yard, visits: int, record_property
 ) -> None:
     golden = outcome_of(ground / "golden")
-    record_property("trials", f"{POINTS or visits} writes")
+    record_property("trials", f"{fault.upper()} at {POINTS or visits} of {visits} failpoints")
     for number in range(1, POINTS + 1) if POINTS else range(1, visits + 1):
         point = max(1, number * visits // POINTS) if POINTS else number
         folder = ground / f"{fault}-{point}"
@@ -99,6 +99,7 @@ sys.stdout.write(f" {synthetic.work_on(folder)}")
 """
 
 
+@pytest.mark.slow
 def test_a_file_system_that_is_really_full_pauses_the_run_with_the_help_of_the_reserve(tmp_path: Path) -> None:
     # A file system of 8 MiB of our own, which nobody else sees.
     script = 'mount -t tmpfs -o size=8m none "$1" && exec "$2" -c "$3" "$1"'
