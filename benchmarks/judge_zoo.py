@@ -25,7 +25,7 @@ from tests.cheats.laboratory import Laboratory, laboratory
 from tests.cheats.zoo import READ, SERVED, Cheat
 from vibeserve_tui.execution.launcher import Launcher
 
-HONEST_STEPS = ("J0", "J1", "J2", "J3", "J4", "J5", "J6", "J8", "J7")
+HONEST_STEPS = ("J0", "J1", "J2", "J3", "J4", "J6", "J5", "J7", "J8")
 
 
 async def ask_cheat(lab: Laboratory, cheat: Cheat, seeds: Sequence[int], folder: Path) -> dict[str, object]:

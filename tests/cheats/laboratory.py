@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vibeserve_tui.evaluation.ahead import ahead
 from vibeserve_tui.evaluation.batches import Restart
 from vibeserve_tui.evaluation.battery import SERVED_STEPS, integrity, swapped_weights
 from vibeserve_tui.evaluation.conduct import conduct, is_idle
@@ -134,8 +133,8 @@ class Laboratory:
                 return [await self._conduct(one, server, idle) for one in exams]
         # The first start of a commit is always on the target's own weights; this is a later one.
         other = await exam.swap(exam.seed)
-        async with ahead(exam.serve(other)) as serving:
-            return [await swapped_weights(one, serving(), other) for one in exams]
+        async with exam.serve(other) as server:
+            return [await swapped_weights(one, server, other) for one in exams]
 
     async def _conduct(self, exam: Exam, server: Server, idle: bool) -> Findings:
         restart = Restart()

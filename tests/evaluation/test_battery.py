@@ -25,7 +25,7 @@ from vibeserve_tui.inputs.target import load_target
 
 Change = Callable[[ToyServer], None]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-ALL_STEPS = ["J0", "J1", "J2", "J3", "J4", "J5", "J6", "J6", "J8", "J7"]
+ALL_STEPS = ["J0", "J1", "J2", "J3", "J4", "J6", "J5", "J7", "J6", "J8"]
 CHECKER = '[programs]\nchecker = { command = ["{python}", "accuracy_checker/checker.py", "--url", "{url}"] }\n'
 
 
@@ -96,7 +96,7 @@ async def test_an_honest_server_passes_every_step_on_three_starts(make_bench: Ma
     assert (verdict.outcome, verdict.reason) == ("pass", "10 steps passed")
     assert [step.id for step in verdict.steps] == ALL_STEPS
     assert tuple(bench.shown) == verdict.steps
-    assert [server.model_dir.name for server in bench.servers] == ["model", "model", "other"]
+    assert [server.model_dir.name for server in bench.servers] == ["model", "other", "model"]
 
 
 async def test_the_same_commit_and_seed_give_the_same_verdict_to_the_byte(make_bench: MakeBench) -> None:
@@ -130,16 +130,37 @@ async def test_the_first_fault_ends_the_judgement(make_bench: MakeBench) -> None
     assert len(bench.servers) == 1
 
 
+def nothing(server: ToyServer) -> None:
+    """It stays as it is."""
+
+
 def dies(server: ToyServer) -> None:
     raise ServerDied("the server ended: out of memory")
 
 
-@pytest.mark.parametrize(("start", "step"), [(1, "J1"), (2, "J6"), (3, "J7")])
+@pytest.mark.parametrize(("start", "step"), [(1, "J1"), (2, "J7"), (3, "J6")])
 async def test_a_start_that_fails_fails_the_step_it_was_for(make_bench: MakeBench, start: int, step: str) -> None:
-    bench = make_bench(*[lambda server: None] * (start - 1), dies)
+    bench = make_bench(*[nothing] * (start - 1), dies)
     verdict = await bench.judge()
     assert (verdict.outcome, verdict.first_failure) == ("fail", step)
     assert "out of memory" in verdict.reason
+
+
+@pytest.mark.parametrize("slow", [0, 1, 2])
+async def test_who_is_slow_makes_no_difference_to_the_record(make_bench: MakeBench, slow: int) -> None:
+    def lies(server: ToyServer) -> None:
+        server.spoil = inflate
+
+    def dawdles(server: ToyServer) -> None:
+        server.s_to_send = 0.02
+
+    changes = [nothing, lies, stores_answers]
+    quick, later = changes[slow], [*changes]
+    later[slow] = lambda server: (quick(server), dawdles(server))  # type: ignore[assignment]
+    bench = make_bench(*later)
+    verdict = await bench.judge()
+    assert [step.id for step in verdict.steps] == ALL_STEPS[:8]
+    assert "J7 other weights, another truth: q0: usage says" in verdict.reason
 
 
 async def test_a_reference_that_fails_judges_nobody(tmp_path: Path) -> None:
@@ -233,7 +254,7 @@ async def test_a_repeated_request_that_costs_too_little_fails(make_bench: MakeBe
 
 
 async def test_answers_carried_over_a_restart_fail(make_bench: MakeBench) -> None:
-    verdict = await (make_bench(lambda server: None, knows_everything)).judge()
+    verdict = await (make_bench(nothing, nothing, knows_everything)).judge()
     assert verdict.first_failure == "J8"
     assert "requests that an earlier process answered cost less than half" in verdict.reason
 
@@ -260,7 +281,7 @@ async def test_no_time_enters_the_words_of_a_verdict(make_bench: MakeBench) -> N
 async def test_what_a_server_does_beside_answering_is_seen(
     make_bench: MakeBench, name: str, value: object, says: str
 ) -> None:
-    verdict = await (make_bench(lambda server: None, lambda server: setattr(server, name, value))).judge()
+    verdict = await (make_bench(nothing, nothing, lambda server: setattr(server, name, value))).judge()
     assert verdict.first_failure == "J8"
     assert says in verdict.reason
 

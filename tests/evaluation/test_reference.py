@@ -62,22 +62,26 @@ async def test_what_ends_a_text_and_what_may_come_first_are_told(start: Start) -
     assert sum(map(math.exp, await reference.next_logprobs(PROMPT))) == pytest.approx(1)
 
 
-async def test_other_weights_answer_for_a_while_and_then_the_own_ones_again(start: Start, tmp_path: Path) -> None:
+async def test_other_weights_answer_for_a_while_and_the_own_ones_whoever_asks_for_them(
+    start: Start, tmp_path: Path
+) -> None:
     reference = await start()
+    meanwhile: list[asyncio.Task[list[int]]] = []
     other = tmp_path / "other"
     other.mkdir()
     (other / "model.safetensors").write_bytes(b"other")
     own = await reference.greedy(PROMPT, 8)
 
     async def fail_under_other_weights() -> None:
-        async with reference.using(other):
-            assert reference.model_dir == other
-            assert await reference.greedy(PROMPT, 8) != own
+        async with reference.using(other) as perturbed:
+            meanwhile.append(asyncio.create_task(reference.greedy(PROMPT, 8)))
+            assert perturbed.model_dir == other
+            assert await perturbed.greedy(PROMPT, 8) != own
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         await fail_under_other_weights()
-    assert await reference.greedy(PROMPT, 8) == own
+    assert await reference.greedy(PROMPT, 8) == await meanwhile[0] == own
 
 
 async def test_a_question_that_the_reference_cannot_answer_is_an_error_and_the_next_one_is_answered(

@@ -90,8 +90,8 @@ async def test_other_weights_are_written_once_they_say_other_things(tmp_path: Pa
     swap = await swap_weights(reference, tmp_path / "swap", seed=3, prompts=prompts, exact_in="bfloat16")
     assert swap.different > 0.9
     assert await reference.greedy(prompts[0], 32) == own
-    async with reference.using(swap.model_dir):
-        assert await reference.greedy(prompts[0], 32) != own
+    async with reference.using(swap.model_dir) as other:
+        assert await other.greedy(prompts[0], 32) != own
     await reference.close()
 
 

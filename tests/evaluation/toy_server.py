@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import random
@@ -30,6 +31,8 @@ class ToyServer:
     commit: str = ""
     s_per_token: float = 0.001
     s_per_answer: float = 0.001
+    s_to_send: float = 0.0
+    """Which the calls wait for, all of them together."""
     idle_share: float = 0.001
     spoil: Callable[[CallReport], None] = lambda report: None
     """Changes an answer before it is seen."""
@@ -55,6 +58,7 @@ class ToyServer:
 
     async def send(self, calls: Sequence[Call], *, concurrency: int) -> list[CallReport]:
         self.asked += calls
+        await asyncio.sleep(self.s_to_send)
         return [self._answer(call) for call in calls]
 
     async def usage(self) -> BoxUsage:

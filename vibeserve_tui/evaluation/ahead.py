@@ -1,51 +1,48 @@
-"""Something that takes long to open, opened while other work goes on.
+"""Items that take long to come by, drawn while other work goes on.
 
-A judgement hides the start of its next server behind the questions to the last one so.
+A judgement asks two processes at once so, and still reports what they said in one order.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 @asynccontextmanager
-async def ahead(context: AbstractAsyncContextManager[T]) -> AsyncIterator[Callable[[], Awaitable[T]]]:
-    """Begins to open the context now. What it yields is called for the value, and raises why it could not be opened.
+async def drawn_ahead(items: AsyncGenerator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Begins to draw the items now. What it yields gives them in order, and raises what ended them.
 
-    It is entered and left in a task of its own, because time limits inside it belong to one task.
+    They are drawn and closed in a task of their own, because time limits inside a generator belong to one task.
     """
-    settled, release = asyncio.Event(), asyncio.Event()
-    values: list[T] = []
+    ready: asyncio.Queue[T | None] = asyncio.Queue()
 
-    async def hold() -> None:
+    async def draw() -> None:
         try:
-            async with context as value:
-                values.append(value)
-                settled.set()
-                await release.wait()
+            async with aclosing(items):
+                async for item in items:
+                    ready.put_nowait(item)
         finally:
-            settled.set()
+            ready.put_nowait(None)
 
-    task = asyncio.create_task(hold())
+    task, told = asyncio.create_task(draw()), False
 
-    async def opened() -> T:
-        await settled.wait()
-        if not values:
-            await task
-        return values[0]
+    async def drawn() -> AsyncIterator[T]:
+        nonlocal told
+        while (item := await ready.get()) is not None:
+            yield item
+        told = True
+        await task
 
     try:
-        yield opened
+        yield drawn()
     finally:
-        release.set()
-        if not values:
-            task.cancel()
+        task.cancel()
         await asyncio.wait([task])
         failed = not task.cancelled() and task.exception() is not None  # looked at, so that asyncio need not complain
-    if failed and values:
-        task.result()  # a failure to close it; one to open it was for whoever asked
+    if failed and not told:
+        task.result()

@@ -1,8 +1,8 @@
 """The Accuracy Judge's battery: cheap steps first, the first hard fault ends it.
 
-J0 integrity · J1 start · J2 contract · J3 held-out prompts · J4 changed prompts · J5 sampling · J6 alone, in a batch and
-after a restart · J8 conduct · J7 other weights · the target's own checker. (J9, the answers of the timed run itself, is
-checked where they are timed.) No model's opinion enters, and nothing the candidate prints is believed: tokens are
+J0 integrity · J1 start · J2 contract · J3 held-out prompts · J4 changed prompts · J6 alone and in a batch · J5 sampling ·
+J7 other weights · J6 after a restart · J8 conduct · the target's own checker. (J9, the answers of the timed run itself,
+is checked where they are timed.) No model's opinion enters, and nothing the candidate prints is believed: tokens are
 compared with the reference, position by position. Three processes of the commit are started, at most two at once.
 """
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from vibeserve_tui.errors import MeasurementError
-from vibeserve_tui.evaluation.ahead import ahead
+from vibeserve_tui.evaluation.ahead import drawn_ahead
 from vibeserve_tui.evaluation.batches import Restart, batched
 from vibeserve_tui.evaluation.cheats import scan
 from vibeserve_tui.evaluation.checker import own_checker
@@ -26,6 +26,7 @@ from vibeserve_tui.evaluation.held_out import held_out, perturbed
 from vibeserve_tui.evaluation.python_source import Severity
 from vibeserve_tui.evaluation.sampling import sampled
 from vibeserve_tui.evaluation.side import ServerDied
+from vibeserve_tui.evaluation.told import Compared
 from vibeserve_tui.events import JudgeStep, Verdict
 from vibeserve_tui.execution.guard import tree_faults
 from vibeserve_tui.inputs.target_files import tree_digest
@@ -53,19 +54,13 @@ class _Failed(Exception):
 
 
 class _Record:
-    """The steps so far."""
+    """The steps so far, in the order of the battery."""
 
     def __init__(self, progress: Progress) -> None:
         self.steps: list[JudgeStep] = []
         self._progress = progress
 
-    async def step(self, identifier: str, title: str, work: Awaitable[Findings]) -> None:
-        started = time.perf_counter()
-        try:
-            findings = await work
-        except ServerDied as death:
-            findings = Findings(tests=1, fault=str(death))
-        step = step_of(identifier, title, findings, 1000 * (time.perf_counter() - started))
+    def add(self, step: JudgeStep) -> None:
         self.steps.append(step)
         self._progress(step)
         if not step.passed:
@@ -73,47 +68,81 @@ class _Record:
 
 
 async def _examine(exam: Exam, record: _Record) -> None:
-    """Every step, in order; raises _Failed at the first that does not pass.
+    """Every step; raises _Failed at the first of the record that does not pass.
 
-    The next process starts while the last one is asked: starting is most of what a judgement of a small model takes.
+    From J1 on two processes are up at once, so that one answers while the next one starts: starting is most of what a
+    judgement of a small model takes. The record does not depend on who is faster.
     """
-    await record.step("J0", "integrity of tree and target", integrity(exam))
-    own, swaps = exam.target.model_dir, exam.target.spec.accuracy.weight_swap != "off"
-    async with AsyncExitStack() as later:
-        async with _blaming(record, "J1", "starts from a fresh checkout"), exam.serve(own) as server:
-            second = await later.enter_async_context(ahead(exam.serve(own)))
-            for identifier, title, step in SERVED_STEPS:
-                await record.step(identifier, title, step(exam, server))
-        if swaps:
-            other = await exam.swap(exam.random("swap").getrandbits(32))
-            third = await later.enter_async_context(ahead(exam.serve(other)))
-        async with _blaming(record, "J6", "the same after a restart"):
-            await _restarted(exam, record, await second())
-        if swaps:
-            await record.step("J7", "other weights, another truth", swapped_weights(exam, third(), other))
+    record.add(await _taken("J0", "integrity of tree and target", integrity(exam)))
+    up, asked = asyncio.Event(), asyncio.Event()
+    async with (
+        drawn_ahead(_first_process(exam, asked)) as first,
+        drawn_ahead(_later_processes(exam, up, asked)) as later,
+    ):
+        record.add(await anext(first))
+        up.set()
+        async for step in first:
+            record.add(step)
+        async for step in later:
+            record.add(step)
 
 
-async def _restarted(exam: Exam, record: _Record, server: Server) -> None:
-    """What needs a process that has not been asked anything yet."""
-    idle, restart = await is_idle(server), Restart()
-    await record.step("J6", "the same after a restart", restart.answers(exam, server))
-    work = conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
-    await record.step("J8", "conduct beside answering", work)
-    if exam.target.spec.programs.checker is not None:
-        await record.step("checker", "the target's own checker", own_checker(exam, server))
-
-
-@asynccontextmanager
-async def _blaming(record: _Record, identifier: str, title: str) -> AsyncIterator[None]:
-    """A process that does not start, or dies between two steps, fails the given one."""
+async def _first_process(exam: Exam, asked: asyncio.Event) -> AsyncGenerator[JudgeStep]:
+    """J1 to J6; `asked` is set when all answers that are compared are in."""
+    began = time.perf_counter()
     try:
-        yield
+        async with exam.serve(exam.target.model_dir) as server:
+            for identifier, title, step in SERVED_STEPS:
+                yield await _taken(identifier, title, step(exam, server), began)
+                began = time.perf_counter()
+                if step is batched:
+                    asked.set()
     except ServerDied as death:
-        await record.step(identifier, title, _died(str(death)))
+        yield await _taken(*STARTS, _died(death), began)
 
 
-async def _died(reason: str) -> Findings:
-    return Findings(tests=1, fault=reason)
+async def _later_processes(exam: Exam, up: asyncio.Event, asked: asyncio.Event) -> AsyncGenerator[JudgeStep]:
+    """J7 on other weights; then one that has not been asked anything gets what the first one was asked.
+
+    None is started before the first one is `up`: what that leaves in the build folder is there for all others.
+    """
+    swapped = replace(exam, compared=Compared())
+    swaps = exam.target.spec.accuracy.weight_swap != "off"
+    other = await exam.swap(exam.random("swap").getrandbits(32)) if swaps else exam.target.model_dir
+    await up.wait()
+    if swaps:
+        yield await _taken("J7", "other weights, another truth", _swapped(swapped, other))
+    try:
+        async with exam.serve(exam.target.model_dir) as server:
+            idle, restart = await is_idle(server), Restart()
+            await asked.wait()
+            exam.compared.add(swapped.compared)
+            yield await _taken(*RESTARTS, restart.answers(exam, server))
+            work = conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
+            yield await _taken("J8", "conduct beside answering", work)
+            if exam.target.spec.programs.checker is not None:
+                yield await _taken("checker", "the target's own checker", own_checker(exam, server))
+    except ServerDied as death:
+        yield await _taken(*RESTARTS, _died(death))
+
+
+async def _swapped(exam: Exam, other: Path) -> Findings:
+    async with exam.serve(other) as server:
+        return await swapped_weights(exam, server, other)
+
+
+async def _taken(identifier: str, title: str, work: Awaitable[Findings], began: float | None = None) -> JudgeStep:
+    """A step, and how long it took; a process that does not start, or dies, fails it."""
+    began = time.perf_counter() if began is None else began
+    try:
+        findings = await work
+    except ServerDied as death:
+        findings = await _died(death)
+    return step_of(identifier, title, findings, 1000 * (time.perf_counter() - began))
+
+
+async def _died(death: ServerDied) -> Findings:
+    return Findings(tests=1, fault=str(death))
 
 
 # ---- steps that need no module of their own -------------------------------------------------------------------------
@@ -150,23 +179,25 @@ async def started(exam: Exam, server: Server) -> Findings:
     return findings
 
 
-async def swapped_weights(exam: Exam, serving: Awaitable[Server], model_dir: Path) -> Findings:
+async def swapped_weights(exam: Exam, server: Server, model_dir: Path) -> Findings:
     """J7: started on perturbed weights it gives the answers of those weights: nothing is baked in."""
     findings = Findings()
     requests = exam.draw("swap", exam.sizes.weight_swap, tokens=SWAPPED_TOKENS)
-    reports = await ask(exam, await serving, requests, concurrency=exam.full_batch)
-    async with exam.reference.using(model_dir):
-        await compare(exam, requests, reports, findings)
+    reports = await ask(exam, server, requests, concurrency=exam.full_batch)
+    async with exam.reference.using(model_dir) as perturbed:
+        await compare(replace(exam, reference=perturbed), requests, reports, findings)
     return findings
 
 
+STARTS = ("J1", "starts from a fresh checkout")
+RESTARTS = ("J6", "the same after a restart")
 SERVED_STEPS: tuple[tuple[str, str, Step], ...] = (
-    ("J1", "starts from a fresh checkout", started),
+    (*STARTS, started),
     ("J2", "HTTP contract", contract),
     ("J3", "held-out prompts", held_out),
     ("J4", "changed prompts", perturbed),
-    ("J5", "sampling", sampled),
     ("J6", "alone, in a batch, in another order", batched),
+    ("J5", "sampling", sampled),  # last, because no other process waits for it
 )
 
 

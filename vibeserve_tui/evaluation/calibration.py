@@ -136,16 +136,16 @@ def draw_prompts(target: LoadedTarget, workload: Workload, seed: int, count: int
 
 
 async def _answers(service: ReferenceService, weights: Path, prompts: Sequence[Prompt]) -> list[list[int]]:
-    async with service.using(weights):
-        return await service.greedy_many([(prompt, TOKENS) for prompt in prompts])
+    async with service.using(weights) as answering:
+        return await answering.greedy_many([(prompt, TOKENS) for prompt in prompts])
 
 
 async def _judged(
     truth: ReferenceService, weights: Path, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]
 ) -> GapStatistics:
     told = [Told(prompt, tuple(ids), ended=False) for prompt, ids in zip(prompts, answers, strict=True)]
-    async with truth.using(weights):
-        return await Compared().gaps(truth, told)
+    async with truth.using(weights) as judging:
+        return await Compared().gaps(judging, told)
 
 
 def limits_of(rows: Sequence[Row], name: str) -> GapLimits:

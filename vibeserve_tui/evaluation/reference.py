@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -150,11 +151,11 @@ _LOGPROBS = TypeAdapter(list[list[Annotated[float, Field(le=0, allow_inf_nan=Fal
 class ReferenceService:
     """One long-lived reference process with one model loaded at a time. Requests are answered in order."""
 
-    def __init__(self, worker: WorkerProcess, log: Path, model_dir: Path) -> None:
+    def __init__(self, worker: WorkerProcess, log: Path, model_dir: Path, ids: Iterator[int] | None = None) -> None:
         self._worker = worker
         self._log = log
         self._turn = asyncio.Lock()
-        self._last_id = 0
+        self._ids = ids or itertools.count(1)
         self.model_dir = model_dir
         """The weights that are loaded now."""
         self.end_ids: tuple[int, ...] = ()
@@ -183,14 +184,15 @@ class ReferenceService:
         self.model_dir = model_dir
 
     @contextlib.asynccontextmanager
-    async def using(self, model_dir: Path) -> AsyncIterator[None]:
-        """Other weights for a while; whoever else asks meanwhile is answered from them too."""
-        own = self.model_dir
-        await self.load(model_dir)
-        try:
-            yield
-        finally:
-            await self.load(own)
+    async def using(self, model_dir: Path) -> AsyncIterator[ReferenceService]:
+        """The same process with other weights for a while; whoever asks the own ones meanwhile has to wait."""
+        async with self._turn:
+            other = ReferenceService(self._worker, self._log, model_dir, self._ids)
+            try:
+                await other.load(model_dir)
+                yield other
+            finally:
+                await other.load(self.model_dir)
 
     async def greedy(self, prompt_ids: TokenIds, n: int) -> list[int]:
         """The `n` tokens that greedy decoding gives, past any end-of-text."""
@@ -210,7 +212,11 @@ class ReferenceService:
 
     async def next_logprobs(self, prompt_ids: TokenIds) -> list[float]:
         """Of every token of the vocabulary, as the first of an answer at temperature 1."""
-        return (await self._lists("next_logprobs", [[list(prompt_ids)]], _LOGPROBS, [None]))[0]
+        return (await self.next_logprobs_many([prompt_ids]))[0]
+
+    async def next_logprobs_many(self, prompts: Sequence[TokenIds]) -> list[list[float]]:
+        items: list[JsonValue] = [[list(prompt)] for prompt in prompts]
+        return await self._lists("next_logprobs", items, _LOGPROBS, [None] * len(prompts))
 
     async def close(self) -> None:
         self._worker.requests.close()
@@ -233,13 +239,13 @@ class ReferenceService:
 
     async def _ask(self, op: str, **fields: JsonValue) -> JsonValue:
         async with self._turn:
-            self._last_id += 1
-            request = json.dumps({"id": self._last_id, "op": op, **fields})
+            request_id = next(self._ids)
+            request = json.dumps({"id": request_id, "op": op, **fields})
             try:
                 async with asyncio.timeout(ANSWER_S):
                     self._worker.requests.write(f"{request}\n".encode())
                     await self._worker.requests.drain()
-                    reply = await self._reply(self._last_id)
+                    reply = await self._reply(request_id)
             except TimeoutError:
                 await self._worker.stop()
                 raise self._fault(f"{op} took longer than {ANSWER_S:g} s") from None

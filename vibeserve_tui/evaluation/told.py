@@ -51,6 +51,10 @@ class Compared:
             self._gaps[weights, answer] = gaps
         return GapStatistics.of(self._gaps[weights, answer] for answer in told)
 
+    def add(self, other: Compared) -> None:
+        """Those of another part of the same judgement."""
+        self._gaps |= other._gaps
+
     @property
     def all(self) -> GapStatistics:
         return GapStatistics.of(self._gaps.values())

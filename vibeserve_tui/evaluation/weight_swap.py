@@ -62,8 +62,8 @@ async def swap_weights(
     for _ in range(STEPS):
         shutil.rmtree(out_dir, ignore_errors=True)
         await asyncio.to_thread(write_noisy, model_dir, out_dir, seed=seed, noise=noise, exact_in=exact_in)
-        async with reference.using(out_dir):
-            other = await reference.greedy_many([(prompt, TOKENS) for prompt in prompts])
+        async with reference.using(out_dir) as perturbed:
+            other = await perturbed.greedy_many([(prompt, TOKENS) for prompt in prompts])
         pairs = [(a, b) for mine, theirs in zip(own, other, strict=True) for a, b in zip(mine, theirs, strict=True)]
         different = sum(a != b for a, b in pairs) / len(pairs)
         if sum(len(set(output)) >= LEAST_DISTINCT for output in other) < LEAST_VARIED * len(other):
