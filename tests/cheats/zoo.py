@@ -233,6 +233,10 @@ SERVED = [
 
         _stop = lambda fields: ()
         """),
+    Cheat("another prompt behind the chat endpoint", "J2", "has another answer", "H8", "server/tokens.py", """
+
+        Tokens.encode_chat = lambda self, messages: self.encode(messages[-1]["content"])
+        """),
     Cheat("a crash on bad input", "J2", "answered", "H10", "server/protocol.py", """
 
         _Fields.integer = lambda self, name, *, least: self._values.get(name)
@@ -296,6 +300,8 @@ ids = sequence.ids
     Cheat("filler after eight honest tokens", "J3", "gap max", "H7", "server/sampling.py", PICK.format(body="""\
 if len(sequence.ids) - sequence._prompt_len >= 8:
             tokens[row] = 11""")),
+    Cheat("no answer longer than the benchmark's", "J3", "tokens where 128 were asked for", "H17", "server/sequence.py",
+          BEGIN.format(body="self.room = min(self.room, 64)")),
     Cheat("made-up log-probabilities", "J3", "logprobs", "H9", "server/protocol.py", """
 
         _refuse, _whole = _Fields.refuse_unsupported, Answer.whole
@@ -316,6 +322,11 @@ if len(sequence.ids) - sequence._prompt_len >= 8:
         """),
     # ---- sampling
     Cheat("always greedy", "J5", "the same answer", "H9", "server/sequence.py", BEGIN.format(body="self.rng = None")),
+    Cheat("greedy after the first token", "J5", "each in its place", "H6 H9", "server/sampling.py", PICK.format(body="""\
+if len(sequence.ids) > sequence._prompt_len:
+            tokens[row] = int(logits.row(row).argmax())""")),
+    Cheat("one temperature for all", "J5", "do not follow the reference", "H6 H9", "server/sequence.py",
+          BEGIN.format(body="self.temperature = float(self.temperature > 0)")),
     Cheat("half the temperature", "J5", "do not follow the reference", "H6 H9", "server/sequence.py",
           BEGIN.format(body="self.temperature *= 0.5")),
     Cheat("only the likeliest ten", "J5", "do not follow the reference", "H6 H9", "server/sampling.py", """
@@ -364,6 +375,35 @@ if len(sequence.ids) - sequence._prompt_len >= 8:
 
         Slots.acquire, Slots.release = acquire, release
         """),
+    Cheat("a place lost with each client that left", "J6", "503", "H18", "server/slots.py", """
+
+        _release = Slots.release
+
+
+        def release(self, sequence):
+            if not (sequence._ticket.cancelled and sequence.room):
+                _release(self, sequence)
+            elif len(self._free) < 5:
+                Slots.full = True
+
+
+        Slots.release, Slots.full = release, False
+        """, lambda tree: _append(tree, "server/engine.py", """
+
+        from server.protocol import BadRequest
+        from server.slots import Slots
+
+        _submit = Engine.submit
+
+
+        def submit(self, request, sink):
+            if Slots.full:
+                raise BadRequest("no place is left", status=503)
+            return _submit(self, request, sink)
+
+
+        Engine.submit = submit
+        """)),
     Cheat("refusals under load", "J3", "http_429", "H10", "server/protocol.py", """
 
         import threading

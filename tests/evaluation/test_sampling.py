@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Callable
 from random import Random
+from statistics import mean, stdev
 
 import pytest
 
-from vibeserve_tui.evaluation.sampling import LEAST_EXPECTED, SIGNIFICANT, _bins, chi_square_p, upper_tail
+from vibeserve_tui.evaluation.sampling import (
+    LEAST_EXPECTED,
+    SIGNIFICANT,
+    TOO_LIKELY,
+    TOO_UNLIKELY,
+    _bins,
+    chi_square_p,
+    likelihood_z,
+    tempered,
+    upper_tail,
+)
 
 ZIPF = [1 / (rank + 1) ** 1.3 for rank in range(1000)]
 PROBABILITIES = [weight / sum(ZIPF) for weight in ZIPF]
@@ -52,3 +65,54 @@ def test_samples_of_something_else_are_always_noticed(cheat: list[float]) -> Non
 
 def test_a_certain_token_cannot_be_told_from_anything() -> None:
     assert chi_square_p(Counter({0: 100}), [1.0, 0.0]) == 1.0
+
+
+TEMPERATURE = 1.9
+
+
+def answer_z(
+    seed: int, spoiled: Callable[[list[float]], list[float]] = lambda honest: honest, count: int = 32
+) -> float:
+    """Of tokens in places that are each decided otherwise, from certain to wide open."""
+    random, given, tokens = Random(seed), [], []
+    for _ in range(count):
+        sharpness = random.uniform(0.5, 3)
+        honest = tempered([math.log(p) * sharpness for p in PROBABILITIES[:200]], TEMPERATURE)
+        given.append(honest)
+        tokens += random.choices(range(len(honest)), spoiled(honest))
+    return likelihood_z(given, tokens)
+
+
+def test_honest_answers_are_hardly_ever_suspected_however_certain_their_tokens() -> None:
+    values = [answer_z(seed) for seed in range(200)]
+    assert mean(values) == pytest.approx(0, abs=0.2)
+    assert stdev(values) == pytest.approx(1, abs=0.15)
+    assert min(values) > TOO_UNLIKELY and max(values) < TOO_LIKELY - 0.5
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [lambda honest: [float(p == max(honest)) for p in honest], lambda honest: [1.0] * len(honest)],
+    ids=["greedy", "anything"],
+)
+def test_answers_that_are_not_sampled_are_always_noticed(spoiled: Callable[[list[float]], list[float]]) -> None:
+    assert not any(TOO_UNLIKELY <= answer_z(seed, spoiled) <= TOO_LIKELY for seed in range(10))
+
+
+def test_first_tokens_of_another_temperature_are_always_noticed() -> None:
+    given = tempered([math.log(p) for p in PROBABILITIES], TEMPERATURE)
+    for seed in range(20):
+        tokens = Random(seed).choices(range(1000), PROBABILITIES, k=32)
+        assert likelihood_z([given] * 32, tokens) > TOO_LIKELY
+
+
+def test_a_temperature_sharpens_or_flattens() -> None:
+    logprobs = [math.log(0.8), math.log(0.2)]
+    assert tempered(logprobs, 1.0) == pytest.approx([0.8, 0.2])
+    assert tempered(logprobs, 0.5) == pytest.approx([16 / 17, 1 / 17])
+    assert tempered(logprobs, 2.0) == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_certain_tokens_and_no_tokens_are_no_evidence() -> None:
+    assert likelihood_z([], []) == likelihood_z([[1.0, 0.0]], [0]) == 0.0
+    assert likelihood_z([[0.5, 0.5]], [7]) < TOO_UNLIKELY

@@ -29,13 +29,13 @@ class AnswerRules:
 
 def fault_of(request: PlannedRequest, report: CallReport, rules: AnswerRules) -> str:
     """Why an answer is not what was asked for; "" when all is in order."""
-    if not report.ok and not _ended_at_once(request, report):
+    if not report.ok and not ended_at_once(request, report):
         return f"{report.id}: {report.error} {report.detail}".rstrip()
     fault = next(_faults(request, report, rules), "")
     return f"{report.id}: {fault}" if fault else ""
 
 
-def _ended_at_once(request: PlannedRequest, report: CallReport) -> bool:
+def ended_at_once(request: PlannedRequest, report: CallReport) -> bool:
     """A whole reply without a token: right where the end of the text is the best token."""
     return report.error == Fault.EMPTY and report.finish_reason == "stop" and not request.ignore_eos
 

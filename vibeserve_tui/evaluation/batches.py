@@ -37,14 +37,22 @@ async def batched(exam: Exam, server: Server) -> Findings:
 
 
 async def _among_leavers(exam: Exam, server: Server, requests: Sequence[PlannedRequest]) -> list[CallReport]:
-    """Fewer clients than requests, every second one gone early: what it leaves behind is taken over by the next."""
-    leavers = exam.draw("leavers", len(requests), tokens=2 * TOKENS)
+    """Fewer clients than requests, others gone early between them: what those leave behind is taken over by the next.
+
+    They are as many as a full batch, so that a server which keeps a place for each of them has none left.
+    """
+    count = max(exam.full_batch, len(requests))
+    leavers = exam.draw("leavers", count, tokens=2 * TOKENS)
+    leaving = [
+        replace(one.call(f"leaving {number}", exam.path), cancel_after=LEAVE_AFTER)
+        for number, one in enumerate(leavers)
+    ]
     calls: list[Call] = []
-    for number, (leaver, request) in enumerate(zip(leavers, requests, strict=True)):
-        calls.append(replace(leaver.call(f"leaving {number}", exam.path), cancel_after=LEAVE_AFTER))
+    for number, request in enumerate(requests):
+        calls += leaving[number * count // len(requests) : (number + 1) * count // len(requests)]
         calls.append(request.call(f"q{number}", exam.path))
     reports = await server.send(calls, concurrency=max(2, len(requests) // 2))
-    return reports[1::2]
+    return [report for call, report in zip(calls, reports, strict=True) if call.cancel_after is None]
 
 
 async def cpu_s_per_token(

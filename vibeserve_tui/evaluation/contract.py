@@ -5,10 +5,10 @@ Bad requests come first and good ones after them: whatever they left behind woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from vibeserve_tui.evaluation.answers import fault_of, late_text, same_text
+from vibeserve_tui.evaluation.answers import ended_at_once, fault_of, late_text, same_text
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server, compare
 from vibeserve_tui.evaluation.load_plan import Call
 from vibeserve_tui.evaluation.load_report import CallReport
@@ -18,6 +18,8 @@ from vibeserve_tui.evaluation.workload import CHAT_PATH, PlannedRequest
 WILD_TEMPERATURE = 2.0
 """Sampled so, answers are full of split and broken characters, which is where detokenisers go wrong."""
 TOKENS = 24
+SHARED_DRAWS = 16
+"""Tried, to find a prompt whose words are tokenized to the very ids that were drawn."""
 
 
 async def contract(exam: Exam, server: Server) -> Findings:
@@ -28,9 +30,12 @@ async def contract(exam: Exam, server: Server) -> Findings:
     for name in questions.malformed:
         _check_refusal(reports[name], findings)
     for path in questions.paths:
-        _check_pair(exam, path, reports[f"{path} streamed"], reports[f"{path} plain"], findings)
+        _check_pair(exam, path, questions.shared, (reports[f"{path} streamed"], reports[f"{path} plain"]), findings)
+    if questions.is_one_prompt:
+        _check_paths(questions.paths, reports, findings)
     _check_texts(exam, questions.wild, [reports[name] for name in questions.wild_names], findings)
-    await compare(exam, questions.natural, [reports[name] for name in questions.natural_names], findings)
+    asked = [(f"{exam.path} streamed", questions.shared), *zip(questions.natural_names, questions.natural, strict=True)]
+    await compare(exam, [request for _, request in asked], [reports[name] for name, _ in asked], findings)
     await _stop_strings(exam, server, questions.whole, reports["whole"], findings)
     return findings
 
@@ -40,7 +45,8 @@ class _Questions:
 
     def __init__(self, exam: Exam) -> None:
         self.paths = [endpoint.path for endpoint in exam.target.spec.endpoints]
-        self.whole, shared = exam.draw("contract", 2, tokens=TOKENS)
+        (self.whole,) = exam.draw("contract", 1, tokens=TOKENS)
+        self.shared, self.is_one_prompt = _shared(exam)
         count = max(1, exam.sizes.contract // 2)
         self.natural = [replace(one, ignore_eos=False) for one in exam.draw("ends", count, tokens=2 * TOKENS)]
         self.wild = _wild(exam, count) if "temperature" in exam.offers else []
@@ -51,10 +57,21 @@ class _Questions:
         self.malformed = [call.id for call in malformed]
         calls = [*malformed, self.whole.call("whole", exam.path)]
         for path in self.paths:
-            calls += _pair(path, shared)
+            calls += _pair(path, self.shared)
         named = zip((*self.natural_names, *self.wild_names), (*self.natural, *self.wild), strict=True)
         calls += [request.call(name, exam.path) for name, request in named]
         self.calls = {call.id: call for call in calls}
+
+
+def _shared(exam: Exam) -> tuple[PlannedRequest, bool]:
+    """A request for every endpoint, and whether its words and its ids are surely one prompt, template included."""
+    corpus = exam.workload.corpus
+    drawn = [replace(one, ignore_eos=False) for one in exam.draw("shared", SHARED_DRAWS, tokens=TOKENS)]
+    for request in drawn if corpus.closing else ():
+        whole = corpus.tokenizer.encode(corpus.text(request.prompt_ids), add_special_tokens=False).ids
+        if request.text == request.text.strip() and tuple(whole) == request.prompt_ids:
+            return request, True
+    return drawn[0], False
 
 
 def _wild(exam: Exam, count: int) -> list[PlannedRequest]:
@@ -108,9 +125,13 @@ def _pair(path: str, request: PlannedRequest) -> list[Call]:
     ]
 
 
-def _check_pair(exam: Exam, path: str, streamed: CallReport, plain: CallReport, findings: Findings) -> None:
+def _check_pair(
+    exam: Exam, path: str, request: PlannedRequest, pair: tuple[CallReport, CallReport], findings: Findings
+) -> None:
     """The same request with and without streaming gives the same text and usage."""
-    if not findings.check(streamed.ok and plain.ok, f"{path}: {streamed.error or plain.error} on a good request"):
+    streamed, plain = pair
+    answered = (streamed.ok or ended_at_once(request, streamed)) and plain.ok
+    if not findings.check(answered, f"{path}: {streamed.error or plain.error} on a good request"):
         return
     findings.check(streamed.text == _text_of(plain), f"{path}: streamed and plain answers differ")
     findings.check(_usage_of(plain) == _streamed_usage(streamed), f"{path}: streamed and plain usage differ")
@@ -119,6 +140,13 @@ def _check_pair(exam: Exam, path: str, streamed: CallReport, plain: CallReport, 
     if streamed.token_ids:
         matching = same_text(streamed.text, exam.rules.decode(streamed.token_ids))
         findings.check(matching, f"{path}: the text is not that of its tokens")
+
+
+def _check_paths(paths: Sequence[str], reports: Mapping[str, CallReport], findings: Findings) -> None:
+    """One prompt has one answer, whichever endpoint is asked: that of the first is compared with the reference."""
+    first, *others = ((path, reports[f"{path} streamed"].text) for path in paths)
+    for path, text in others:
+        findings.check(text == first[1], f"{path}: the same prompt has another answer at {first[0]}")
 
 
 def _check_texts(

@@ -18,6 +18,8 @@ FULL_LENGTH_EVERY = 4
 LONGEST_CONTEXT = 4096
 """A model's context is filled once, up to so many tokens: beyond, one prompt would cost more than all the others."""
 CONTEXT_TAIL = 32
+BEYOND = 64
+"""Tokens behind the longest declared answer: a server that is made for the benchmark's lengths does not get there."""
 PERTURBED_TOKENS = 16
 SPECIAL_IDS = 5
 """Of most tokenizers the first ids are special ones, which are not swapped for one another."""
@@ -44,16 +46,15 @@ def _drawn(exam: Exam) -> list[PlannedRequest]:
 
 
 def _extremes(exam: Exam) -> list[PlannedRequest]:
-    """The longest declared prompt with the longest declared answer, and one that fills the model's context."""
+    """The longest declared prompt with an answer longer than any declared, and one that fills the model's context."""
     spec, random = exam.target.spec, exam.random("extremes")
     workload = spec.workload
     assert workload.prompt_tokens is not None, "the declaration checks this"
     assert workload.output_tokens is not None, "the declaration checks this"
     context = min(spec.model.max_context, LONGEST_CONTEXT)
-    lengths = (
-        (workload.prompt_tokens.most, workload.output_tokens.most),
-        (context - CONTEXT_TAIL, CONTEXT_TAIL),
-    )
+    longest = workload.prompt_tokens.most
+    answer = max(workload.output_tokens.most, min(workload.output_tokens.most + BEYOND, context - longest))
+    lengths = ((longest, answer), (context - CONTEXT_TAIL, CONTEXT_TAIL))
     return [_of_length(exam, random, prompt, output) for prompt, output in lengths]
 
 

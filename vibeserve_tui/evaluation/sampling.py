@@ -20,6 +20,16 @@ PROMPTS = 12
 LIKELIEST = 10
 SEEDS = 4
 TOKENS = 16
+WARM = (1.8, 2.0)
+"""Where whole answers are sampled: open enough to tell greedy from sampled at every token, and far from 1, so that a
+server which knows no other temperature is told too."""
+EVERY = 2
+"""Of so many tokens behind the first, one is looked at."""
+FIRSTS = 32
+LEAST_VARIANCE = 1e-6
+"""Where every token is certain, any other one is far too unlikely, and the right one is no evidence."""
+TOO_LIKELY, TOO_UNLIKELY = 4.0, -5.0
+"""Standard deviations of the summed log-probabilities: honest ones have their longer tail on the unlikely side."""
 SIGNIFICANT = 1e-4
 LEAST_EXPECTED = 8.0
 """Samples per bin, below which the statistic is no longer distributed as the formula says."""
@@ -58,29 +68,67 @@ async def _telling_prompt(exam: Exam) -> _Prompt:
     random = exam.random("sampling")
     drawn = exam.draw("sampling", PROMPTS)
     cut = [one.prompt_ids[: random.randrange(len(one.prompt_ids) // 4, len(one.prompt_ids)) + 1] for one in drawn]
-    prompts = [_Prompt(ids, tuple(map(math.exp, await exam.reference.next_logprobs(ids)))) for ids in cut]
+    logprobs = await exam.reference.next_logprobs_many(cut)
+    prompts = [_Prompt(ids, tuple(map(math.exp, values))) for ids, values in zip(cut, logprobs, strict=True)]
     return max(prompts, key=lambda prompt: prompt.telling)
 
 
 async def _seeds(exam: Exam, server: Server, prompt: _Prompt, findings: Findings) -> None:
     """Alone, so that nothing but the seed can make a difference."""
     random = exam.random("seeds")
+    temperature = round(random.uniform(*WARM), 2)
     seeds = [random.getrandbits(31) for _ in range(SEEDS)]
-    requests = [_request(exam, prompt, seed, TOKENS) for seed in (*seeds, seeds[0], seeds[-1])]
+    requests = [_request(exam, prompt, seed, TOKENS, temperature) for seed in (*seeds, seeds[0], seeds[-1])]
     reports = await ask(exam, server, requests, concurrency=1)
     if not _all_answered(reports, findings):
         return
     answers = [tuple(report.token_ids) for report in reports]
-    findings.check(len(set(answers[:SEEDS])) > 1, f"{SEEDS} seeds at temperature 1 give the same answer")
+    findings.check(len(set(answers[:SEEDS])) > 1, f"{SEEDS} seeds at temperature {temperature:g} give the same answer")
     repeated = answers[SEEDS:] == [answers[0], answers[SEEDS - 1]]
     findings.check(repeated, "the same seed, alone, gives another answer the second time")
+    if not findings.fault:
+        await _continuations(exam, prompt, answers[:SEEDS], temperature, findings)
+    if not findings.fault:
+        await _first_tokens(exam, server, prompt, temperature, findings)
+
+
+async def _continuations(
+    exam: Exam, prompt: _Prompt, answers: Sequence[Sequence[int]], temperature: float, findings: Findings
+) -> None:
+    """Tokens behind the first, each against the reference's probabilities in its place."""
+    places = [((*prompt.ids, *answer[:at]), answer[at]) for answer in answers for at in range(1, len(answer), EVERY)]
+    logprobs = await exam.reference.next_logprobs_many([context for context, _ in places])
+    given = [tempered(values, temperature) for values in logprobs]
+    _check_likelihood(
+        given, [token for _, token in places], f"tokens at temperature {temperature:g}, each in its place", findings
+    )
+
+
+async def _first_tokens(exam: Exam, server: Server, prompt: _Prompt, temperature: float, findings: Findings) -> None:
+    """At another temperature than 1."""
+    random = exam.random("firsts")
+    requests = [_request(exam, prompt, random.getrandbits(31), 1, temperature) for _ in range(FIRSTS)]
+    reports = await ask(exam, server, requests, concurrency=exam.full_batch)
+    if _all_answered(reports, findings):
+        given = tempered([math.log(max(p, 1e-300)) for p in prompt.probabilities], temperature)
+        tokens = [_first(exam, report) for report in reports]
+        _check_likelihood([given] * len(tokens), tokens, f"first tokens at temperature {temperature:g}", findings)
+
+
+def _check_likelihood(given: Sequence[Sequence[float]], tokens: Sequence[int], what: str, findings: Findings) -> None:
+    z = likelihood_z(given, tokens)
+    findings.numbers[f"z_{what.split(maxsplit=1)[0]}"] = z
+    findings.check(
+        TOO_UNLIKELY <= z <= TOO_LIKELY,
+        f"{len(tokens)} {what} do not follow the reference: they are too {'likely' if z > 0 else 'unlikely'} ({z:+.1f} sd)",
+    )
 
 
 async def _distribution(exam: Exam, server: Server, prompt: _Prompt, findings: Findings) -> None:
     """First tokens at temperature 1 against the reference's probabilities."""
     random = exam.random("distribution")
     count = max(exam.sizes.sampling, exam.target.spec.accuracy.battery.sampling)
-    requests = [_request(exam, prompt, random.getrandbits(31), 1) for _ in range(count)]
+    requests = [_request(exam, prompt, random.getrandbits(31), 1, 1.0) for _ in range(count)]
     reports = await ask(exam, server, requests, concurrency=exam.full_batch)
     if not _all_answered(reports, findings):
         return
@@ -89,12 +137,12 @@ async def _distribution(exam: Exam, server: Server, prompt: _Prompt, findings: F
     findings.check(p >= SIGNIFICANT, f"{count} first tokens at temperature 1 do not follow the reference (p = {p:.1g})")
 
 
-def _request(exam: Exam, prompt: _Prompt, seed: int, tokens: int) -> PlannedRequest:
+def _request(exam: Exam, prompt: _Prompt, seed: int, tokens: int, temperature: float) -> PlannedRequest:
     return PlannedRequest(
         prompt_ids=prompt.ids,
         text=exam.workload.corpus.text(prompt.ids),
         max_tokens=tokens,
-        temperature=1.0,
+        temperature=temperature,
         seed=seed,
         ignore_eos=exam.target.spec.workload.ignore_eos,
     )
@@ -144,3 +192,25 @@ def upper_tail(chi_square: float, df: int) -> float:
         term *= half / k
         share += term
     return share if df else 1.0
+
+
+def tempered(logprobs: Sequence[float], temperature: float) -> list[float]:
+    """Probabilities at a temperature, from log-probabilities at temperature 1."""
+    best = max(logprobs)
+    weights = [math.exp((value - best) / temperature) for value in logprobs]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def likelihood_z(given: Sequence[Sequence[float]], tokens: Sequence[int]) -> float:
+    """How far the log-probability of these tokens lies above what samples of their probabilities have, in sd.
+
+    It is what tells temperatures apart best, and greedy from sampled, whatever the probabilities are.
+    """
+    above = variance = 0.0
+    for probabilities, token in zip(given, tokens, strict=True):
+        logs = [math.log(p) if p > 0 else 0.0 for p in probabilities]
+        centre = math.fsum(p * log for p, log in zip(probabilities, logs, strict=True))
+        variance += math.fsum(p * (log - centre) ** 2 for p, log in zip(probabilities, logs, strict=True))
+        above += math.log(max(probabilities[token] if 0 <= token < len(probabilities) else 0.0, 1e-300)) - centre
+    return above / math.sqrt(max(variance, LEAST_VARIANCE))
