@@ -83,6 +83,17 @@ def test_what_is_not_likely_to_be_accepted_any_more_ends_at_the_next_look() -> N
     assert quick(*series[:5]).outcome is None
 
 
+def test_three_blocks_are_too_few_to_give_up_on() -> None:
+    assert quick(0.3, -0.25, 0.1).outcome is None
+
+
+def test_what_is_without_hope_goes_on_while_a_later_look_is_foreseen_to_reject_it() -> None:
+    series = (-0.02, -0.18, 0.06, -0.16, -0.09, -0.11)
+    assert quick(*series[:4]).outcome is None
+    decision = quick(*series)
+    assert (decision.outcome, decision.reason, decision.used) == (Outcome.REJECTED, "futile", 6)
+
+
 def test_what_still_may_be_accepted_goes_on() -> None:
     assert quick(0.10, 0.02, 0.08, 0.04).outcome is None
     assert quick(0.10, 0.02, 0.08, 0.04, 0.07, 0.06).outcome is Outcome.ACCEPTED

@@ -9,16 +9,16 @@ statistics. Looks at fixed numbers of blocks test their mean with Student bounds
 looks sum to 1.0 % (quick) or 0.6 % (thorough).
 
 Three shortcuts save starts, which are most of the cost. At a look after which acceptance by the last one has become
-unlikely (5 % or less, foreseen from the blocks so far), measuring ends undecided: identical servers then take 3.4
-blocks instead of 4.1 on steady machines and 3.8 instead of 6.0 on overloaded ones, and no true gain of 3, 5, 10 or 30 %
-is found less often by more than 0.2 % (recordings as below). The screen rejects after one block what is clearly worse. A
-leap accepts after two blocks if each shows at least 2×, or after three if each shows 1.5×. It assumes no
-distribution: an unchanged candidate passes with P(one block beyond the threshold)^blocks. In recordings of two
-identical programs on 2 cores under load 5–9, cut into windows of 0.13 CPU-seconds, a quarter of what the gate
-uses, that is 0.003² + 0.019³ = 0.002 %. A leap must also exceed 4 × the A/A noise, for machines wilder than that.
-Its weak spot is noise that grows after a quiet A/A: simulated (normal, Student and Laplace noise), leaps add less
-than 0.1 % to the false accepts at 12 % noise per block, the worst recorded, and up to 3 % at 50 %; the sentinels
-void blocks on such a machine.
+unlikely (5 % or less, foreseen from the blocks so far) and no later look is foreseen to reject, measuring ends
+undecided: identical servers then take 3.9 blocks instead of 4.1 on steady machines and 4.7 instead of 6.3 on overloaded
+ones, and no true gain of 3, 5, 10 or 30 % is found less often by more than 0.2 % (recordings as below). The screen
+rejects after one block what is clearly worse. A leap accepts after two blocks if each shows at least 2×, or after three
+if each shows 1.5×. It assumes no distribution: an unchanged candidate passes with P(one block beyond the
+threshold)^blocks. In recordings of two identical programs on 2 cores under load 5–9, cut into windows of 0.13 CPU-
+seconds, a quarter of what the gate uses, that is 0.003² + 0.019³ = 0.002 %. A leap must also exceed 4 × the A/A noise,
+for machines wilder than that. Its weak spot is noise that grows after a quiet A/A: simulated (normal, Student and
+Laplace noise), leaps add less than 0.1 % to the false accepts at 12 % noise per block, the worst recorded, and up to 3
+% at 50 %; the sentinels void blocks on such a machine.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ NOISY_WALL = 0.05
 TOO_GOOD = 5.0
 UNEXPLAINED = 2.0
 """Speed-ups that are checked twice: with a declared mechanism, and without."""
-LEAST_FORESEEING = 3
-"""Blocks, from which on the next ones are foreseen."""
+LEAST_FORESEEING = 4
+"""Blocks, from which on the next ones are foreseen: fewer say too little of their own spread."""
 MAX_VOID_SHARE = 0.25
 MAX_VOID_BLOCKS = 1
 
@@ -141,7 +141,8 @@ class _Case:
             return self._end(Outcome.REJECTED, "futile", usable)
         if rule == self.config.looks[-1]:
             return self._last_word(usable, "last_look")
-        return self._last_word(usable, "hopeless") if self._is_hopeless(usable) else None
+        ends = self._is_hopeless(usable) and not self._may_reject(values)
+        return self._last_word(usable, "hopeless") if ends else None
 
     def _on_cpu(self, usable: Sequence[Block]) -> Decision | None:
         """The machine is too busy to believe wall time; CPU time may accept and never reject."""
@@ -166,6 +167,15 @@ class _Case:
             complete = len(cpus) == len(usable)  # else it may not accept at all
             hopes.append(_chance(cpus, last, self._delta(noise.cpu)) if complete else 0.0)
         return max(hopes) < limit
+
+    def _may_reject(self, values: Sequence[float]) -> bool:
+        """Whether a later look says no if mean and spread of these blocks stay as they are."""
+        delta, centre, error = self._delta(self.terms.noise.wall), mean(values), standard_error(values)
+        return any(
+            centre + t_quantile(rule.p_futile, rule.blocks - 1) * error * math.sqrt(len(values) / rule.blocks) < delta
+            for rule in self.config.looks
+            if rule.blocks > len(values)
+        )
 
     def _last_word(self, usable: Sequence[Block], reason: str) -> Decision:
         """Wall time has not decided; on a noisy machine CPU time may."""
