@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -219,20 +220,40 @@ async def simplify(shop: Workshop, policy: Policy, desk: Desk) -> None:
 
 
 async def confirm(shop: Workshop) -> None:
-    """Champion against the original baseline, all levels, on a new seed: the only figures that may be quoted."""
+    """Champion against the original baseline, all levels, on a new seed: the only figures that may be quoted.
+
+    It also has to be better than the champion that was confirmed last: many small steps may be one large coincidence.
+    """
     run = shop.run
     if run.state.champion == 0 or run.state.confirmed_headline is not None:
         return
+    before = run.state.confirmed[-1] if run.state.confirmed else None
     run.emit(ev.PhaseStarted(phase=ev.Phase.CONFIRM, detail=f"round {run.state.champion} against the seed"))
     confirmed = await shop.evaluator.confirm(
         run.state.champion_commit, run.state.rounds[0].commit, certain=shop.speedup_so_far()
     )
     facts: list[ev.Event] = [confirmed]
-    headline = next((figure for figure in confirmed.figures if figure.headline), None)
-    if headline is None or headline.ci_low is None or headline.ci_low <= 1:
+    if not _is_better(confirmed.figures):
         facts.append(ev.Warned(text="the gain was not confirmed against the seed: the seed is the champion again"))
         facts.append(ev.ChampionMoved(round=0, commit=run.state.rounds[0].commit, reason="not confirmed"))
+    elif before is not None and _is_better(before.figures):
+        facts += await confirm_since(shop, before.champion)
     run.emit(*facts)
+
+
+async def confirm_since(shop: Workshop, before: int) -> list[ev.Event]:
+    """Champion against the one confirmed last; to go back where nothing was gained since is the operator's to say."""
+    state = shop.run.state
+    done = await shop.evaluator.confirm_since(before)
+    if _is_better(done.measured.figures):
+        return [done]
+    what = f"round {state.champion} was not confirmed to be faster than round {before}, which was confirmed before"
+    return [done, ev.Warned(text=f"{what} (fix: vibeserve revert {shop.run.dir.name} --to {before})")]
+
+
+def _is_better(figures: Sequence[ev.Figure]) -> bool:
+    headline = next((figure for figure in figures if figure.headline), None)
+    return headline is not None and headline.ci_low is not None and headline.ci_low > 1
 
 
 # ---- the process --------------------------------------------------------------------------------------------------

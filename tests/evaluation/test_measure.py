@@ -385,34 +385,34 @@ async def test_the_noise_raises_the_gain_that_counts(bench: Bench) -> None:
     assert result.comparison.delta == result.comparison.floor > 0.02
 
 
-async def test_a_confirmation_measures_all_levels_against_baseline_and_last_champion(bench: Bench) -> None:
+@pytest.mark.parametrize(("commit", "tokens", "basis"), [("seed", 100, Basis.BASELINE), ("last", 110, Basis.CHAMPION)])
+async def test_a_confirmation_measures_all_levels_against_baseline_or_last_champion(
+    bench: Bench, commit: str, tokens: float, basis: Basis
+) -> None:
     champion = bench.side("C", 130, commit="champion", random=Random(8))
-    confirmation = await confirm(
-        champion,
-        bench.side("S", commit="seed"),
-        bench.plan,
-        bench.events.append,
-        previous=bench.side("P", 110, commit="last", random=Random(9)),
-    )
-    assert confirmation.previous is not None
-    for result, commit in ((confirmation.baseline, "seed"), (confirmation.previous, "last")):
-        assert result.comparison.outcome is Outcome.ACCEPTED
-        assert (result.comparison.champion, result.comparison.candidate) == (commit, "champion")
-        assert len(result.evidence.blocks) == 4
+    other = bench.side("S", tokens, commit=commit, random=Random(9))
+    result = await confirm(champion, other, basis, bench.plan, bench.events.append)
+    assert result.comparison.outcome is Outcome.ACCEPTED
+    assert (result.comparison.champion, result.comparison.candidate) == (commit, "champion")
+    assert len(result.evidence.blocks) == 4
     assert {level for level, _, _ in bench.machine.slices["S"]} == {"c16", "c1"}
-    assert confirmation.baseline.evidence.seed != confirmation.previous.evidence.seed
+
+
+async def test_two_confirmations_ask_different_questions(bench: Bench) -> None:
+    champion, seed = bench.side("C", 130, random=Random(8)), bench.side("S")
+    results = [await confirm(champion, seed, Basis.BASELINE, bench.plan, bench.events.append) for _ in range(2)]
+    assert results[0].evidence.seed != results[1].evidence.seed
 
 
 async def test_a_confirmation_holds_the_baseline_guards(bench: Bench) -> None:
     champion = bench.side("C", 130, ttft_ms=500, random=Random(8))
-    confirmation = await confirm(champion, bench.side("S"), bench.plan, bench.events.append)
-    assert confirmation.previous is None
-    assert confirmation.baseline.comparison.reason == "guard:p90_ttft_ms@c16"
-    assert [guard.spec.basis for guard in confirmation.baseline.comparison.guards] == [Basis.BASELINE]
+    result = await confirm(champion, bench.side("S"), Basis.BASELINE, bench.plan, bench.events.append)
+    assert result.comparison.reason == "guard:p90_ttft_ms@c16"
+    assert [guard.spec.basis for guard in result.comparison.guards] == [Basis.BASELINE]
 
 
 async def test_a_gain_that_is_not_there_is_not_confirmed(bench: Bench) -> None:
     champion = bench.side("C", random=Random(8))
-    confirmation = await confirm(champion, bench.side("S"), bench.plan, bench.events.append)
-    assert confirmation.baseline.comparison.outcome is not Outcome.ACCEPTED
-    assert len(confirmation.baseline.evidence.blocks) in (4, 8)
+    result = await confirm(champion, bench.side("S"), Basis.BASELINE, bench.plan, bench.events.append)
+    assert result.comparison.outcome is not Outcome.ACCEPTED
+    assert len(result.evidence.blocks) in (4, 8)

@@ -88,14 +88,6 @@ class Measurement:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """The champion against where the run began and, if asked for, against the champion confirmed last."""
-
-    baseline: Measurement
-    previous: Measurement | None
-
-
 async def measure(champion: Side, candidate: Side, plan: MeasurePlan, on_event: OnEvent) -> Measurement:
     """Compare the candidate with the champion; ends at the first block that allows a decision.
 
@@ -128,32 +120,21 @@ def slots_differ(same: Measurement) -> bool:
     return is_biased([block.d for block in same.evidence.readings() if block.usable and block.d is not None])
 
 
-async def confirm(
-    candidate: Side,
-    baseline: Side,
-    plan: MeasurePlan,
-    on_event: OnEvent,
-    *,
-    previous: Side | None = None,
-) -> Confirmation:
-    """All levels, the profile's number of fresh blocks (once more as many if those leave it open), new seeds.
+async def confirm(champion: Side, against: Side, basis: Basis, plan: MeasurePlan, on_event: OnEvent) -> Measurement:
+    """All levels, the profile's number of fresh blocks (once more as many if those leave it open), a new seed.
 
-    Accepted = better at 95 %. The guards of either basis are held against their own side.
+    Accepted = better at 95 %. `basis` names the guards that are held against the other side: those of the baseline, or
+    those of a champion that was confirmed before.
     """
-
-    async def against(champion: Side, basis: Basis) -> Measurement:
-        terms = Terms(
-            headlines=plan.headlines,
-            guards=plan.guards(basis),
-            bounds=dict(plan.bounds),
-            mechanism_declared=plan.mechanism_declared,
-            cpu_proxy=plan.cpu_proxy,
-        )
-        fixed = replace(plan, config=plan.config.for_confirmation())
-        return await _Evaluation(champion, candidate, fixed, terms, on_event, all_levels=True).measured()
-
-    to_baseline = await against(baseline, Basis.BASELINE)
-    return Confirmation(to_baseline, None if previous is None else await against(previous, Basis.CHAMPION))
+    terms = Terms(
+        headlines=plan.headlines,
+        guards=plan.guards(basis),
+        bounds=dict(plan.bounds),
+        mechanism_declared=plan.mechanism_declared,
+        cpu_proxy=plan.cpu_proxy,
+    )
+    fixed = replace(plan, config=plan.config.for_confirmation())
+    return await _Evaluation(against, champion, fixed, terms, on_event, all_levels=True).measured()
 
 
 class _Evaluation:

@@ -30,7 +30,7 @@ from vibeserve_tui.evaluation.reference import ReferenceService
 from vibeserve_tui.evaluation.sentinels import Sentinels, watching
 from vibeserve_tui.evaluation.testbed import LiveServer, Testbed
 from vibeserve_tui.evaluation.workload import Workload, calls_of
-from vibeserve_tui.metrics import Comparison, Figure
+from vibeserve_tui.metrics import Basis, Comparison, Figure
 from vibeserve_tui.metrics import Role as MetricRole
 from vibeserve_tui.profile_report import ProfileReport, Quality
 from vibeserve_tui.recipes.ablation import still_good
@@ -122,10 +122,7 @@ class Evaluator:
         gate = self._gate_here().for_gain_of(certain)
         seed, best = self._side("seed", baseline), self._side(f"r{number}", champion, prove=True)
         seed.windows = best.windows = self._windows(gate.window_s)
-        with watching(self._backend, self._device) as sentinels:
-            plan = replace(self._plan(sentinels), config=gate)
-            done = await measure.confirm(best, seed, plan, self._told(number))
-        measured = self._measured(done.baseline.evidence, done.baseline.comparison)
+        measured = await self._confirmed(best, seed, Basis.BASELINE, gate)
         self._run.emit(ev.MeasurementFinished(round=number, measured=measured, purpose="confirmation"))
         return ev.Confirmed(
             champion=number,
@@ -134,6 +131,15 @@ class Evaluator:
             blocks=measured.blocks,
             evidence=measured.evidence,
         )
+
+    async def confirm_since(self, before: int) -> ev.MeasuredAgain:
+        """The same rules for the champion beside a round that was confirmed before it: steps by luck show here."""
+        state = self._run.state
+        self._announce(state.champion, f"r{before}", f"r{state.champion}", "again")
+        old = self._side(f"r{before}", state.rounds[before].commit)
+        new = self._side(f"r{state.champion}", state.champion_commit, prove=True)
+        measured = await self._confirmed(new, old, Basis.CHAMPION, self._gate_here())
+        return ev.MeasuredAgain(a=before, b=state.champion, measured=measured)
 
     async def again(self, a: int, b: int) -> ev.Measured:
         """Two judged rounds beside one another, for a person who wants to know; the gate's rules, but no decision."""
@@ -218,6 +224,16 @@ class Evaluator:
             case _:
                 update = {}
         return measured.model_copy(update=update)
+
+    async def _confirmed(self, champion: LiveSide, against: LiveSide, basis: Basis, gate: GateConfig) -> ev.Measured:
+        tell = self._told(self._run.state.champion)
+        try:
+            with watching(self._backend, self._device) as sentinels:
+                plan = replace(self._plan(sentinels), config=gate)
+                done = await measure.confirm(champion, against, basis, plan, tell)
+        except WrongAnswers as wrong:
+            return ev.Measured(outcome="rejected", reason=str(wrong), blocks=0, fault=str(wrong))
+        return self._measured(done.evidence, done.comparison)
 
     async def _compare(self, a: LiveSide, b: LiveSide, tell: block_run.OnEvent) -> measure.Measurement:
         with watching(self._backend, self._device) as sentinels:
