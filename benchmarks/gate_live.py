@@ -1,11 +1,12 @@
 """Put live servers through the gate many times, and print how often it was right.
 
-    python benchmarks/gate_live.py {same,slower,faster} [--runs 20] [--tree {seed,fast}] [--hog] [--out FILE]
+    python benchmarks/gate_live.py {same,slower,faster} [--runs 20] [--tree {seed,fast}] [--hog] [--judge] [--out FILE]
 
 `same` measures a tree against itself: nothing may be accepted. `slower` measures it against a copy that spends 10 %
 more time on each answer: every run has to reject it. `faster` measures it against recipes that are known to pay: each
-has to be accepted at the first look, within 90 s. `--hog` keeps another process busy on one core meanwhile. Each gate is
-the quick one of a run, with the sentinels of the cpu backend and the noise of an A/A measurement before the first.
+has to be accepted at the first look, within 90 s. `--hog` keeps another process busy on one core meanwhile, `--judge`
+has the candidate judged before each gate: both together may take two minutes. Each gate is the quick one of a run, with
+the sentinels of the cpu backend and the noise of an A/A measurement before the first.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.cheats.laboratory import Laboratory, laboratory, tree_of
 from vibeserve_tui.backend import load_backend
 from vibeserve_tui.evaluation import measure
+from vibeserve_tui.evaluation.battery import judge
 from vibeserve_tui.evaluation.block_run import MeasureEvent
 from vibeserve_tui.evaluation.evidence import Evidence, noise_of
 from vibeserve_tui.evaluation.gate_config import GateConfig
 from vibeserve_tui.evaluation.live_side import LiveSide, WindowPlan, mean_output_tokens
 from vibeserve_tui.evaluation.measure import MeasurePlan
 from vibeserve_tui.evaluation.sentinels import watching
+from vibeserve_tui.events import JudgeStep
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.metrics import Role
 
@@ -63,7 +66,7 @@ SPAWN = '"$@" > /dev/null & echo $!'
 WANTED = {"same": ("rejected", "indecisive", "void"), "slower": ("rejected",), "faster": ("accepted",)}
 
 
-def untold(event: MeasureEvent) -> None:
+def untold(event: MeasureEvent | JudgeStep) -> None:
     """Nobody watches."""
 
 
@@ -74,7 +77,8 @@ class Bench:
         self._lab = lab
         self._folder = folder
         seed = lab.target.file(lab.target.spec.seed)
-        self._champion = self._commit(seed if tree == "seed" else lab.honest, "champion")
+        self._tree = seed if tree == "seed" else lab.honest
+        self._champion = self._commit(self._tree, "champion")
         self._backend = load_backend("cpu")
         self._device = self._backend.detect()[0]
         self._evidence: list[Evidence] = []
@@ -88,7 +92,7 @@ class Bench:
     def candidate(self, kind: str) -> str:
         if kind == "same":
             return self._champion
-        tree = self._folder / kind
+        tree = self._tree = self._folder / kind
         tree_of(FASTER if kind == "faster" else (), self._lab.target.file(self._lab.target.spec.seed), tree)
         if kind == "slower":
             with (tree / "server" / "engine.py").open("a") as file:
@@ -110,6 +114,12 @@ class Bench:
             level.id: WindowPlan.of(level, speeds.get(level.id), tokens, window_s)
             for level in self._lab.target.spec.levels
         }
+
+    async def judge(self, seed: int) -> dict[str, object]:
+        """The candidate before the court, on questions of its own."""
+        began = time.perf_counter()
+        verdict = await judge(self._lab.exam(self._tree, seed), untold)
+        return {"verdict": verdict.outcome, "judge_s": round(time.perf_counter() - began, 1)}
 
     async def gate(self, candidate: str) -> dict[str, object]:
         champion, other = self._side("A", self._champion), self._side("B", candidate, prove=True)
@@ -153,7 +163,8 @@ async def run(options: argparse.Namespace) -> int:
             candidate = bench.candidate(options.kind)
             await bench.noise()
             for number in range(1, options.runs + 1):
-                row = {"run": number, "kind": options.kind, "hog": options.hog, **await bench.gate(candidate)}
+                judged = await bench.judge(number) if options.judge else {}
+                row = {"run": number, "kind": options.kind, "hog": options.hog, **judged, **await bench.gate(candidate)}
                 right += row["outcome"] in WANTED[options.kind]
                 show(row, options.out)
     await launcher.close()
@@ -194,6 +205,7 @@ if __name__ == "__main__":
         "--tree", choices=["seed", "fast"], default="seed", help="what is measured; fast starts in 0.3 s"
     )
     parser.add_argument("--hog", action="store_true", help="another process keeps one core busy")
+    parser.add_argument("--judge", action="store_true", help="judge the candidate before each gate")
     parser.add_argument("--out", type=Path, default=None, help="append each row there as a line of JSON")
     given = parser.parse_args()
     if given.tree == "fast" and given.kind != "same":
