@@ -31,9 +31,9 @@ def find_key(name: str, environment: Mapping[str, str] | None = None, folder: Pa
         return None
     for line in read_text(file, InputError).splitlines():
         match = _LINE.fullmatch(line)
-        if match and match["name"] == name:
+        if match and match["name"] == name and (value := _unquoted(match["value"])):
             _require_private(file)
-            return _unquoted(match["value"]) or None
+            return value
     return None
 
 
