@@ -7,15 +7,12 @@ a run of its own and never enters a figure.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.backend import Backend, Device, ProfilePlan, Profiler
+from vibeserve_tui.backend import Backend, Device
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation import block_run, measure
 from vibeserve_tui.evaluation.blocks import Arm
@@ -23,16 +20,14 @@ from vibeserve_tui.evaluation.evidence import Evidence, noise_of
 from vibeserve_tui.evaluation.floors import DeviceFloors, Floors
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise
 from vibeserve_tui.evaluation.live_side import LiveSide, WindowPlan, WrongAnswers, mean_output_tokens
-from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
-from vibeserve_tui.evaluation.load_summary import figures, summarise
 from vibeserve_tui.evaluation.measure import MeasurePlan
+from vibeserve_tui.evaluation.profile_run import profiled
 from vibeserve_tui.evaluation.reference import ReferenceService
 from vibeserve_tui.evaluation.sentinels import Sentinels, watching
-from vibeserve_tui.evaluation.testbed import LiveServer, Testbed
-from vibeserve_tui.evaluation.workload import Workload, calls_of
+from vibeserve_tui.evaluation.testbed import Testbed
+from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.metrics import Basis, Comparison, Figure
 from vibeserve_tui.metrics import Role as MetricRole
-from vibeserve_tui.profile_report import ProfileReport, Quality
 from vibeserve_tui.recipes.ablation import still_good
 from vibeserve_tui.recipes.expressions import Scope
 from vibeserve_tui.recipes.recipe_spec import Layer
@@ -43,15 +38,10 @@ from vibeserve_tui.state.run import Run
 
 Rejudge = Callable[[Work, str], Awaitable[ev.Verdict]]
 Purpose = Literal["baseline", "round", "ablation", "confirmation", "noise", "again"]
-PROFILE_SEED = 11
-"""Any will do: a profile is not a measurement."""
 READY_LIMIT_S = 20.0
 """A machine that does not become quiet for so long is measured by CPU time, where that says something."""
 FINAL_VOIDS = ("not active",)
 """What measuring again cannot mend; any other void may be the machine's fault and gets a second chance."""
-PROFILE_S = 3.0
-OBSERVER_LIMIT = 0.10
-PROFILE_REQUESTS = 4000
 
 
 class Evaluator:
@@ -159,8 +149,8 @@ class Evaluator:
             return
         self._run.emit(ev.PhaseStarted(phase=ev.Phase.PROFILE, round=number, detail=profilers[0].title))
         try:
-            async with self._testbed.serve(commit) as server:
-                report = await self._sampled(server, profilers[0], self._throughput_of(number))
+            control = self._throughput_of(number)
+            report = await profiled(self._testbed, self._workload, commit, profilers[0], control)
         except (ValueError, MeasurementError) as error:
             self._run.emit(ev.Warned(text=f"no profile of round {number}: {error}"))
             return
@@ -365,63 +355,11 @@ class Evaluator:
             took_s=round(comparison.took_s, 1),
         )
 
-    # ---- profiling ----------------------------------------------------------------------------------------------
-
-    async def _sampled(self, server: LiveServer, profiler: Profiler, control: float | None) -> ProfileReport:
-        out = self._run.dir.path / "profiles"
-        await asyncio.to_thread(shutil.rmtree, out, ignore_errors=True)
-        out.mkdir(mode=0o700)
-        path = self._testbed.target.spec.endpoints[0].path
-        requests = self._workload.draw(PROFILE_SEED, PROFILE_REQUESTS)
-        plan = LoadPlan(
-            host=server.served.host,
-            port=server.served.port,
-            mode=Mode.CLOSED,
-            calls=calls_of(requests, path),
-            concurrency=max(getattr(level, "concurrency", None) or 1 for level in self._testbed.target.spec.levels),
-            deadline_s=60.0,
-            send_for_s=PROFILE_S + 1.0,
-        )
-        load = asyncio.create_task(server.run(plan))
-        try:
-            await self._run_profiler(profiler.plan(server.served.process.pid, out, PROFILE_S))
-            profiled = figures(summarise(await load)).get("output_throughput")
-        finally:
-            load.cancel()
-        report = await asyncio.to_thread(profiler.parse, out)
-        return _calibrated(report, profiled, control)
-
     def _throughput_of(self, number: int) -> float | None:
         """What the round gave unprofiled, at its most crowded level."""
         record = self._run.state.rounds.get(number)
         shown = record.measured.figures if record and record.measured else ()
         return next((f.b for f in shown if f.metric == "output_throughput" and f.headline), None)
-
-    async def _run_profiler(self, plan: ProfilePlan) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *plan.argv, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, env={"PATH": os.defpath}
-        )
-        try:
-            async with asyncio.timeout(plan.timeout_s):
-                _, stderr = await process.communicate()
-        except TimeoutError as error:
-            raise MeasurementError("the profiler did not end in time") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            lines = stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
-            raise MeasurementError(f"the profiler failed: {lines[-1]}")
-
-
-def _calibrated(report: ProfileReport, profiled: float | None, control: float | None) -> ProfileReport:
-    """With its observer effect: a server that the profiler slowed down by more than 10 % only orders suspects."""
-    if not profiled or not control:
-        return report
-    effect = abs(profiled - control) / control
-    quality = Quality.USABLE if effect <= OBSERVER_LIMIT else Quality.PERTURBED
-    return report.model_copy(update={"observer_effect": round(effect, 4), "quality": quality})
 
 
 def _figure(figure: Figure, floors: Floors, *, swap: bool) -> ev.Figure:
