@@ -11,6 +11,7 @@ import pytest
 from tests.inputs.small_target import write_target
 from tests.processes import Done, vibeserve
 from tests.recorded_run import SEED, Played, record_run
+from tests.thoroughly import thoroughly
 from vibeserve_tui import events as ev
 from vibeserve_tui.cli import main
 from vibeserve_tui.state.journal import Journal, encode_line
@@ -182,8 +183,21 @@ def test_bad_input_gets_one_line_and_its_exit_code(
     check(case, Done(code, out, err, 0.0))
 
 
-@pytest.mark.slow  # half a minute in all, and the same table as above
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+FOUND_AT_EVERY_DEPTH = {
+    "an unknown verb", "no rounds", "an unknown target", "the wrong trust hash", "an unknown profile",
+    "a finished run to resume", "a run whose order is gone", "a workload with an unknown key",
+}  # fmt: skip
+"""By the parser, by a verb, by what it reads, by the engine: the others of the table differ in words alone."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name) if name in FOUND_AT_EVERY_DEPTH else thoroughly(case, id=name)
+        for name, case in CASES.items()
+    ],
+)
 def test_bad_input_costs_a_real_process_little(scene: dict[str, Path], case: Case) -> None:
     done = say(scene, case.line)
     assert "Traceback" not in done.err, done.err

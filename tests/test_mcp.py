@@ -67,6 +67,7 @@ async def test_a_run_can_be_looked_at(recorded: RunDir) -> None:
     assert list(recorded.inbox.glob("*.json")) == []
 
 
+@pytest.mark.slow
 async def test_a_recipe_is_applied_to_the_named_folder_and_nowhere_else(recorded: RunDir, tmp_path: Path) -> None:
     work = tmp_path / "work"
     shutil.copytree(SEED, work)
@@ -81,6 +82,7 @@ async def test_a_recipe_is_applied_to_the_named_folder_and_nowhere_else(recorded
     assert {path: path.stat().st_mtime_ns for path in recorded.path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 async def test_an_issue_is_filed_through_the_inbox_of_a_live_run(tmp_path: Path) -> None:
     """The test is the engine: it holds the lock and answers as one."""
     run = record_run(tmp_path / "runs" / "two", confirmed=None)

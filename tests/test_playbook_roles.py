@@ -5,16 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import measured, plan
+from tests.policies.searching import full_briefing
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import load_voice
-from vibeserve_tui.backend import load_backend
 from vibeserve_tui.errors import AgentError, ProfileError
-from vibeserve_tui.inputs.model_folder import read_model_shape
-from vibeserve_tui.inputs.skills import SkillLibrary
-from vibeserve_tui.inputs.target import LoadedTarget, load_target
+from vibeserve_tui.inputs.target import LoadedTarget
 from vibeserve_tui.policies import Policy, load_policy, policy_names
-from vibeserve_tui.recipes.recipe import RecipeBook
-from vibeserve_tui.resources import Shipped, shipped_folder, shipped_targets
 from vibeserve_tui.roles.briefing import Briefing, composition
 from vibeserve_tui.roles.implementer import Implementer
 from vibeserve_tui.roles.orchestrator import Orchestrator
@@ -24,23 +20,13 @@ from vibeserve_tui.state.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")
-def target() -> LoadedTarget:
-    return load_target(shipped_targets()["tiny-llama-chat"])
+def briefing() -> Briefing:
+    return full_briefing()
 
 
 @pytest.fixture(scope="module")
-def briefing(target: LoadedTarget) -> Briefing:
-    device = load_backend("cpu").detect()[0].model_copy(update={"capabilities": ("avx2", "fma"), "compute_units": 2})
-    return Briefing(
-        target=target,
-        device=device,
-        backend="cpu",
-        shape=read_model_shape(target.model_dir),
-        book=RecipeBook.load(SkillLibrary.load([shipped_folder(Shipped.SKILLS)])),
-        tools=frozenset({"cxx"}),
-        forbids=frozenset(),
-        p50_prompt_len=120,
-    )
+def target(briefing: Briefing) -> LoadedTarget:
+    return briefing.target
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import vibeserve
 from vibeserve_tui.agents.protocol import load_voice, named, providers
+from vibeserve_tui.cli import main
 from vibeserve_tui.errors import InputError, ProfileError
 from vibeserve_tui.events import Allowance, VoiceSettings
 from vibeserve_tui.inputs.config import Config
@@ -144,10 +144,6 @@ def test_an_agent_is_made_without_a_key_so_that_a_run_can_pause_for_it(provider:
 # ---- the command line ---------------------------------------------------------------------------------------------
 
 
-def clean(tmp_path: Path) -> dict[str, str]:
-    return {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -156,11 +152,17 @@ def clean(tmp_path: Path) -> dict[str, str]:
         (("--agent", "replay"), "which recorded run is to be played is not said (fix: --model-name RUN)"),
     ],
 )
-def test_what_is_missing_is_one_line_and_no_run_is_made(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_what_is_missing_is_one_line_and_no_run_is_made(
+    tmp_path: Path,
+    options: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     runs = tmp_path / "runs"
-    done = vibeserve(
-        "run", "tiny-llama-chat", "--headless", "--runs-dir", str(runs), *options, cwd=tmp_path, **clean(tmp_path),
-        ANTHROPIC_API_KEY="",
-    )  # fmt: skip
-    assert done.code == 2 and done.err.startswith(f"vibeserve: {said}") and done.err.count("\n") == 1
+    code = main(["run", "tiny-llama-chat", "--headless", "--runs-dir", str(runs), *options])
+    complaint = capsys.readouterr().err
+    assert code == 2 and complaint.startswith(f"vibeserve: {said}") and complaint.count("\n") == 1
     assert not runs.exists()

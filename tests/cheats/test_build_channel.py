@@ -10,7 +10,7 @@ from tests.cheats.laboratory import Laboratory
 from tests.cheats.zoo import Cheat
 from vibeserve_tui.evaluation.exam import ask
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("zoo")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 DIARY = Cheat("a diary of its starts", "", "", "H14", "server/engine.py", """
 
     import os

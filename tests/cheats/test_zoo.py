@@ -12,9 +12,8 @@ from tests.thoroughly import thoroughly
 from vibeserve_tui.evaluation.battery import SWAPPED_TOKENS, judge
 from vibeserve_tui.inputs.profiles import JudgeSizes
 
-pytestmark = pytest.mark.xdist_group("zoo")
 in_the_laboratory = pytest.mark.asyncio(loop_scope="session")
-SEEDS = (1, 2, 3)
+OTHER_SEEDS = (2, 3)
 NEARLY_HONEST = {
     "weights and activations in 8 bits",  # 0.4 to 1.4 % of the positions above 0.05; honest bf16 shows 0.15 %
     "state of a prefix that is not the same",  # one position of J4's 128 above 0.05
@@ -50,12 +49,16 @@ def marked(cheat: Cheat) -> list[pytest.MarkDecorator]:
 
 @in_the_laboratory
 @pytest.mark.parametrize("cheat", [pytest.param(one, id=one.name, marks=marked(one)) for one in SERVED])
-async def test_a_cheat_is_rejected_for_what_it_does(
-    request: pytest.FixtureRequest, lab: Laboratory, tmp_path: Path, cheat: Cheat
-) -> None:
-    seeds = SEEDS if request.node.get_closest_marker("slow") else SEEDS[:1]
+async def test_a_cheat_is_rejected_for_what_it_does(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
+    findings = await lab.examine(lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1), cheat.step)
+    assert cheat.says in findings.fault
+
+
+@in_the_laboratory
+@pytest.mark.parametrize("cheat", [thoroughly(one, id=one.name) for one in SERVED])
+async def test_a_cheat_is_rejected_whatever_the_questions(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
     exam = lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1)
-    for findings in await lab.examine_all([exam.anew(seed) for seed in seeds], cheat.step):
+    for findings in await lab.examine_all([exam.anew(seed) for seed in OTHER_SEEDS], cheat.step):
         assert cheat.says in findings.fault
 
 

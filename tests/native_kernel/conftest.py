@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -40,8 +41,13 @@ def native(tree: Path) -> Iterator[ModuleType]:
 
 @pytest.fixture(scope="session")
 def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests: each variant of each shape is compiled once."""
-    return tmp_path_factory.mktemp("build")
+    """One for all tests, in whichever worker they run: each variant of each shape is compiled once."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "native-kernels"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

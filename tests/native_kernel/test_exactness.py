@@ -19,8 +19,8 @@ SHIPPED = ROOT / "targets/tiny-llama-chat/reference/model"
 CPU = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
 VARIANTS = [
     pytest.param("avx512", marks=pytest.mark.skipif("avx512f" not in CPU, reason="no AVX-512 here")),
-    pytest.param("avx2", marks=pytest.mark.skipif("avx2" not in CPU, reason="no AVX2 here")),
-    "scalar",
+    pytest.param("avx2", marks=[pytest.mark.slow, pytest.mark.skipif("avx2" not in CPU, reason="no AVX2 here")]),
+    pytest.param("scalar", marks=pytest.mark.slow),
 ]
 SLOW_SIZES = [pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name != "odd sizes"]
 

@@ -22,7 +22,7 @@ from vibeserve_tui.roles.implementer import Implementer
 from vibeserve_tui.roles.judge import Judge
 from vibeserve_tui.roles.mutator import Mutator
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("llm-round"), pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 PARENT = re.compile(r"^# The parent: round (\d+)", re.MULTILINE)
 
 

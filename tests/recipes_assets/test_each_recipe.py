@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.recipes_assets.candidates import BOOK, CASES, Server, activation_counter, build, served
+from tests.thoroughly import thoroughly
 from vibeserve_tui.recipes.chain import closure
 from vibeserve_tui.recipes.params import Params
 from vibeserve_tui.recipes.recipe_spec import Risk
@@ -15,17 +16,16 @@ pytestmark = pytest.mark.slow
 
 ELSEWHERE = {"native-cpu-kernel", "native-kernel-int8"}
 """Tested beside the kernel."""
-VARIANTS: dict[str, tuple[str, Params]] = {
-    **{name: (name, {}) for name in BOOK if name not in ELSEWHERE},
-    "chunks-of-32": ("chunked-prefill", {"prefill_tokens": 32}),
-    "unfused-attention": ("sdpa-backend-choice", {"path": "math"}),
-    "no-spare-slots": ("prefix-cache-radix", {"spare_slots": 0}),
-}
+RECIPES = [name for name in BOOK if name not in ELSEWHERE]
+SETTINGS = [
+    thoroughly("chunked-prefill", {"prefill_tokens": 32}, id="chunks-of-32"),
+    thoroughly("sdpa-backend-choice", {"path": "math"}, id="unfused-attention"),
+    thoroughly("prefix-cache-radix", {"spare_slots": 0}, id="no-spare-slots"),
+]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_recipe_keeps_the_answers_and_shows_that_it_ran(variant: str, tmp_path: Path) -> None:
-    name, params = VARIANTS[variant]
+@pytest.mark.parametrize(("name", "params"), [*(pytest.param(name, {}, id=name) for name in RECIPES), *SETTINGS])
+def test_a_recipe_keeps_the_answers_and_shows_that_it_ran(name: str, params: Params, tmp_path: Path) -> None:
     recipes: dict[str, Params] = {needed: {} for needed in closure(BOOK, [name])}
     tree = build(tmp_path / "tree", {**recipes, name: params})
     with served(tree) as server:

@@ -99,6 +99,7 @@ def hits(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", LADDER, ids=str)
 def test_an_agent_that_prints_everything_finds_no_key(tmp_path: Path, tier: Tier) -> None:
     environment = {**os.environ, **home_with_keys(tmp_path)}

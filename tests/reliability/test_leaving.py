@@ -19,6 +19,8 @@ from tests.reliability.test_orphans import ROOT, Family, family
 from vibeserve_tui.client import open_state
 from vibeserve_tui.state.run_dir import lock_holder
 
+pytestmark = pytest.mark.slow  # each starts a client, an engine and what they have in a box
+
 TRIALS = int(os.environ.get("VIBESERVE_TEST_INTERRUPTS", "5"))
 PROMPT_S = 2.0
 PAUSED, LEFT = 4, 130
@@ -45,7 +47,6 @@ def finish(folder: Path) -> int:
     return subprocess.run(argv, env=environment, cwd=ROOT, check=False, timeout=60, capture_output=True).returncode
 
 
-@pytest.mark.slow
 def test_ctrl_c_twice_ends_at_once_and_leaves_terminal_and_run_in_order(tmp_path: Path, record_property) -> None:
     record_property("trials", f"{TRIALS} times")
     for _ in range(TRIALS):

@@ -27,6 +27,8 @@ from vibeserve_tui.client import open_state
 from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TRIALS = int(os.environ.get("VIBESERVE_TEST_ORPHANS", "15"))
 VICTIMS = ("app", "engine", "launcher", "box", "terminal")
@@ -155,7 +157,6 @@ def trial(folder: Path, victim: str, tier: Tier) -> list[str]:
         return [f"{victim} on {tier}: {fault} is left" for fault in left_behind(found)]
 
 
-@pytest.mark.slow
 def test_nothing_outlives_its_family(tmp_path: Path, record_property) -> None:
     found = []
     record_property("trials", f"{TRIALS} kills")

@@ -28,14 +28,14 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
 
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
-    from vibeserve_tui.agents.cli.tool_server import Desk, require, serve_stdio
-    from vibeserve_tui.verbs.run_tools import RunTools
-
-    require()
     workspace: Path | None = options.workspace
     if workspace is not None and not workspace.is_dir():
         raise InputError("is not a folder", where=str(workspace), fix="--workspace DIR")
     found = run_of(options)
+    from vibeserve_tui.agents.cli.tool_server import Desk, require, serve_stdio
+    from vibeserve_tui.verbs.run_tools import RunTools
+
+    require()
     client = AttachedClient(found)
     try:
         tools = RunTools(found, client, workspace.resolve() if workspace else None).all()
