@@ -1,4 +1,4 @@
-"""What a processor gives at best, as a program of the backend's own measures it: for this backend and for those on it.
+"""What a device gives at best, as a program of its backend measures it: for the processor and for whatever stands beside it.
 
 The program gets what finds its modules and the driver, and nothing of the operator's environment. Where its framework or
 its device is missing there is no ceiling, and a backend may have a table to fall back on.
