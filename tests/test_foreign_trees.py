@@ -112,7 +112,7 @@ def test_a_file_that_turns_into_a_link_while_it_is_copied_gives_nothing_away(roo
     attacker = threading.Thread(target=exchange)
     attacker.start()
     try:
-        for number in range(300):
+        for number in range(100):
             copied = root.with_name("copied")
             foreign_trees.remove(copied)
             try:

@@ -12,6 +12,7 @@ import pytest
 
 import vibeserve_tui
 from tests.execution.conftest import DAEMONS, descriptors, eventually, launched, left_over, marked, python, run_of, spec
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.errors import SandboxError
 from vibeserve_tui.execution import connection, view
 from vibeserve_tui.execution.box import BoxSpec, Killed, Limits
@@ -163,6 +164,22 @@ async def test_what_exceeds_a_limit_is_killed_for_that_reason(launcher: Launcher
     assert [result.killed for result in results] == [why for *_, why in cases]
     assert results[0].peak_rss_mib > 100
     assert left_over(launcher) == []
+
+
+async def test_a_box_that_writes_more_log_than_it_may_is_killed(launcher: Launcher, tmp_path: Path):
+    source = ("sh", "-c", "head -c 3000000 /dev/zero; sleep 30")
+    box = spec(source, tmp_path, writable=(), read_only=(tmp_path,), log=tmp_path / "log", limits=Limits(log_mib=2))
+    result = await launcher.run(box, timeout_s=20)
+
+    assert result.killed is Killed.OUTPUT
+
+
+async def test_a_folder_that_is_too_deep_to_be_looked_into_counts_as_too_much(launcher: Launcher, tmp_path: Path):
+    source = "import os, time\nfor _ in range(3000):\n    os.mkdir('deep'); os.chdir('deep')\ntime.sleep(30)"
+    result = await launcher.run(spec(python(source), tmp_path), timeout_s=20)
+    foreign_trees.remove(tmp_path / "deep")
+
+    assert result.killed is Killed.DISK
 
 
 async def test_a_file_cannot_grow_beyond_the_limit(launcher: Launcher, tmp_path: Path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -149,7 +150,6 @@ class Testbed:
     backend: str
     env: Mapping[str, str]
     devices: tuple[Path, ...] = ()
-    _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _built: set[str] = field(default_factory=set)
     _up: int = 0
     """Servers that are up or starting."""
@@ -157,9 +157,11 @@ class Testbed:
     @asynccontextmanager
     async def serve(self, commit: str, model_dir: Path | None = None) -> AsyncIterator[LiveServer]:
         """Start the commit from a fresh checkout. Raises ServerDied, with the last log line, when it does not get ready."""
-        number, elsewhere = next(self._numbers), self._up > 0
-        checkout = self.directory.checkouts / f"{commit[:12]}-{number}"
-        log = self.directory.path / "logs" / f"{commit[:12]}-{number}.log"
+        elsewhere = self._up > 0
+        # No number: a server sees both names, and could tell from it whether it is checked or timed.
+        name = f"{commit[:12]}-{secrets.token_hex(4)}"
+        checkout = self.directory.checkouts / name
+        log = self.directory.path / "logs" / f"{name}.log"
         log.parent.mkdir(mode=0o700, exist_ok=True)
         builds = BuildFolder(self.directory.path / "builds" / commit)
         builds.open()

@@ -36,6 +36,8 @@ class Limits:
     """Largest file that may be written; by the kernel."""
     disk_mib: int = 2048
     """Bytes below the writable paths; checked once a second."""
+    log_mib: int = 64
+    """What is written to the spec's log; checked once a second."""
     scratch_mib: int = 256
     """Size of each of /tmp, /home/sbx and /dev/shm; by the kernel (tier landlock: counted in `disk_mib`)."""
 

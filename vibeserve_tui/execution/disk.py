@@ -19,17 +19,16 @@ def exceeds(folders: list[str], limit: int) -> bool:
     pending = list(folders)
     for folder in pending:  # grows while it is walked
         try:
-            entries = list(os.scandir(folder))
+            for entry in list(os.scandir(folder)):
+                with contextlib.suppress(FileNotFoundError):
+                    # An empty file costs an inode, and us the walk: it counts as one block.
+                    total += max(_BLOCK, entry.stat(follow_symlinks=False).st_blocks * 512)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
             return True
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                # An empty file costs an inode, and us the walk: it counts as one block.
-                total += max(_BLOCK, entry.stat(follow_symlinks=False).st_blocks * 512)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
         if total > limit:
             return True
     return False

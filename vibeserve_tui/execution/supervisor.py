@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -45,6 +46,8 @@ class Box:
     scratch: str | None
     started_s: float
     over: asyncio.Future[Exit]
+    log_fd: int | None
+    """Its stdout, where that is a file."""
     alive: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the init is known, or the box is over."""
     deadline: asyncio.TimerHandle | None = None
@@ -87,7 +90,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         scratch = tempfile.mkdtemp(dir=self._ground.scratch) if self.tier.is_beside_host else None
         child = keeper.start(plan_of(spec, self._ground, stdio, pod, scratch))
-        box = Box(number, spec, pod, child, scratch, time.monotonic(), loop.create_future())
+        log = os.dup(stdio[1]) if stat.S_ISREG(os.fstat(stdio[1]).st_mode) else None
+        box = Box(number, spec, pod, child, scratch, time.monotonic(), loop.create_future(), log)
         self._boxes[number] = box
         loop.add_reader(child.status_fd, self._read_status, box)
         if timeout_s is not None:
@@ -179,6 +183,8 @@ class Supervisor:
         written = [str(path) for path in box.spec.writable] + ([box.scratch] if box.scratch else [])
         if disk.exceeds(written, limits.disk_mib << 20) or any(map(disk.is_nearly_full, written)):
             return Killed.DISK
+        if box.log_fd is not None and os.fstat(box.log_fd).st_size > limits.log_mib << 20:
+            return Killed.OUTPUT
         # Landlock rules the port, not the address.
         if self.tier is Tier.LANDLOCK and not box.spec.trusted_net and process_table.listens_to_others(self.pids(box)):
             return Killed.LISTENING
@@ -243,6 +249,8 @@ class Supervisor:
         if box.keeper_status is None or box.init_fd is not None or box.status_open or box.over.done():
             return
         del self._boxes[box.number]
+        if box.log_fd is not None:
+            os.close(box.log_fd)
         if box.deadline is not None:
             box.deadline.cancel()
         if box.scratch is not None:
