@@ -1,6 +1,7 @@
 """Put live servers through the gate many times, and print how often it was right.
 
-    python benchmarks/gate_live.py {same,slower,faster} [--runs 20] [--tree {seed,fast}] [--hog] [--judge] [--out FILE]
+    python benchmarks/gate_live.py {same,slower,faster} [--runs 20] [--tree {seed,fast}] [--hog] [--judge]
+                                   [--noise FILE] [--out FILE]
 
 `same` measures a tree against itself: nothing may be accepted. `slower` measures it against a copy that spends 10 %
 more time on each answer: every run has to reject it. `faster` measures it against recipes that are known to pay: each
@@ -33,7 +34,7 @@ from vibeserve_tui.backend import load_backend
 from vibeserve_tui.evaluation import measure
 from vibeserve_tui.evaluation.battery import judge
 from vibeserve_tui.evaluation.block_run import MeasureEvent
-from vibeserve_tui.evaluation.evidence import Evidence, noise_of
+from vibeserve_tui.evaluation.evidence import Evidence, comparison_of, noise_of
 from vibeserve_tui.evaluation.gate_config import GateConfig
 from vibeserve_tui.evaluation.live_side import LiveSide, WindowPlan, mean_output_tokens
 from vibeserve_tui.evaluation.measure import MeasurePlan
@@ -103,12 +104,13 @@ class Bench:
         reference = self._lab.reference if prove else None
         return LiveSide(label, commit, self._lab.testbed, self._lab.workload, self._windows, reference)
 
-    async def noise(self) -> None:
-        with watching(self._backend, self._device) as sentinels:
-            plan = self._plan(sentinels.ready, sentinels.trusted)
-            done = await measure.noise(self._side("A", self._champion), 4, plan, untold)
-        self._evidence.append(done.evidence)
-        speeds = {figure.spec.level: figure.b for figure in done.comparison.figures if "throughput" in figure.spec.name}
+    async def noise(self, kept: Path | None) -> None:
+        """The champion against itself; taken from the file `kept` if an earlier call has left it there."""
+        evidence = read(kept) or await self._measured_noise()
+        write(kept, evidence)
+        self._evidence.append(evidence)
+        figures = comparison_of(evidence).figures
+        speeds = {figure.spec.level: figure.b for figure in figures if "throughput" in figure.spec.name}
         tokens, window_s = mean_output_tokens(self._lab.workload), GateConfig.quick().window_s
         self._windows = {
             level.id: WindowPlan.of(level, speeds.get(level.id), tokens, window_s)
@@ -120,6 +122,13 @@ class Bench:
         began = time.perf_counter()
         verdict = await judge(self._lab.exam(self._tree, seed), untold)
         return {"verdict": verdict.outcome, "judge_s": round(time.perf_counter() - began, 1)}
+
+    async def _measured_noise(self) -> Evidence:
+        with watching(self._backend, self._device) as sentinels:
+            plan = self._plan(sentinels.ready, sentinels.trusted)
+            # One pair a block, as a run's baseline: how fast the champion is cannot be known yet.
+            plan = replace(plan, config=plan.config.model_copy(update={"pairs": 1}))
+            return (await measure.noise(self._side("A", self._champion), 4, plan, untold)).evidence
 
     async def gate(self, candidate: str) -> dict[str, object]:
         champion, other = self._side("A", self._champion), self._side("B", candidate, prove=True)
@@ -161,7 +170,7 @@ async def run(options: argparse.Namespace) -> int:
         async with laboratory(launcher, Path(name)) as lab:
             bench = Bench(lab, Path(name), options.tree)
             candidate = bench.candidate(options.kind)
-            await bench.noise()
+            await bench.noise(options.noise)
             for number in range(1, options.runs + 1):
                 judged = await bench.judge(number) if options.judge else {}
                 row = {"run": number, "kind": options.kind, "hog": options.hog, **judged, **await bench.gate(candidate)}
@@ -189,6 +198,15 @@ def hog(*, busy: bool) -> Iterator[None]:
         os.kill(pid, signal.SIGKILL)
 
 
+def read(kept: Path | None) -> Evidence | None:
+    return Evidence.model_validate_json(kept.read_bytes()) if kept is not None and kept.exists() else None
+
+
+def write(kept: Path | None, evidence: Evidence) -> None:
+    if kept is not None:
+        kept.write_text(evidence.model_dump_json())
+
+
 def show(row: dict[str, object], out: Path | None) -> None:
     line = json.dumps(row)
     print(line, flush=True)
@@ -206,6 +224,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--hog", action="store_true", help="another process keeps one core busy")
     parser.add_argument("--judge", action="store_true", help="judge the candidate before each gate")
+    parser.add_argument("--noise", type=Path, default=None, help="keep the A/A measurement there, or use it again")
     parser.add_argument("--out", type=Path, default=None, help="append each row there as a line of JSON")
     given = parser.parse_args()
     if given.tree == "fast" and given.kind != "same":
