@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -138,8 +139,9 @@ class Bench:
             done = await measure.measure(champion, other, plan, untold)
         self._evidence.append(done.evidence)
         found = done.comparison
+        by_block = [round(math.exp(block.d), 3) for block in done.evidence.readings() if block.d is not None]
         return {
-            "outcome": found.outcome.value, "reason": found.reason, "blocks": found.used, "ratio": found.ratio,
+            "outcome": found.outcome.value, "reason": found.reason, "blocks": by_block, "ratio": found.ratio,
             "basis": found.basis.value, "noise": found.floor, "took_s": round(time.perf_counter() - began, 1),
         }  # fmt: skip
 
