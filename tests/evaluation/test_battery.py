@@ -146,6 +146,14 @@ async def test_a_start_that_fails_fails_the_step_it_was_for(make_bench: MakeBenc
     assert "out of memory" in verdict.reason
 
 
+def both(*changes: Change) -> Change:
+    def change(server: ToyServer) -> None:
+        for one in changes:
+            one(server)
+
+    return change
+
+
 @pytest.mark.parametrize("slow", [0, 1, 2])
 async def test_who_is_slow_makes_no_difference_to_the_record(make_bench: MakeBench, slow: int) -> None:
     def lies(server: ToyServer) -> None:
@@ -155,9 +163,8 @@ async def test_who_is_slow_makes_no_difference_to_the_record(make_bench: MakeBen
         server.s_to_send = 0.02
 
     changes = [nothing, lies, stores_answers]
-    quick, later = changes[slow], [*changes]
-    later[slow] = lambda server: (quick(server), dawdles(server))  # type: ignore[assignment]
-    bench = make_bench(*later)
+    changes[slow] = both(changes[slow], dawdles)
+    bench = make_bench(*changes)
     verdict = await bench.judge()
     assert [step.id for step in verdict.steps] == ALL_STEPS[:8]
     assert "J7 other weights, another truth: q0: usage says" in verdict.reason
