@@ -17,6 +17,7 @@ from vibeserve_tui.agents.cli.conversation import Terms, opened
 from vibeserve_tui.agents.cli.driver import Driver
 from vibeserve_tui.agents.cli.gemini import Gemini
 from vibeserve_tui.agents.cli.opencode import OpenCode
+from vibeserve_tui.agents.loop.prices import with_prices
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Result
 from vibeserve_tui.errors import AgentError, EnvironmentFault, InputError, did_you_mean
 from vibeserve_tui.events import VoiceSettings
@@ -42,16 +43,29 @@ class Agent:
 
 
 def completed(settings: VoiceSettings) -> VoiceSettings:
-    """With the CLI's usual variable for its key, where that is set; else the user's own login is used."""
-    usual = _usual_variable(settings)
+    """With the price of its model, and the CLI's usual variable for its key, where that is set; else its login is used."""
+    usual, priced = _usual_variable(settings), _with_price(settings)
     if settings.api_key_env or settings.auth == "none" or not usual or find_key(usual) is None:
-        return settings
-    return settings.model_copy(update={"api_key_env": usual})
+        return priced
+    return priced.model_copy(update={"api_key_env": usual})
+
+
+def _with_price(settings: VoiceSettings) -> VoiceSettings:
+    """The price of the model that is named; which one a CLI takes by itself is not known before it did."""
+    seller, model = _driver(settings).seller, settings.model
+    if not seller:
+        seller, _, model = settings.model.partition("/")
+    found = with_prices(settings.model_copy(update={"model": model}), sold_by=seller).prices
+    return settings.model_copy(update={"prices": {settings.model: found[model]}}) if model in found else settings
 
 
 def missing(settings: VoiceSettings) -> None:
     """Raises InputError or EnvironmentFault for what keeps the CLI from answering here."""
     driver = _driver(settings)
+    if settings.fallback_models:
+        raise InputError(
+            f"{driver.name} cannot be told of fallback_models", fix="leave them out of its [agent] or role"
+        )
     program.find(driver.name, driver.package)
     tool_server.require()
     if settings.api_key_env:

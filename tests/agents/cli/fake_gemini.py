@@ -48,7 +48,9 @@ def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
     for content in body["contents"]:
         for part in content["parts"]:
-            if "functionResponse" in part:
+            if "functionCall" in part:
+                messages.append({"role": "assistant", "content": ""})
+            elif "functionResponse" in part:
                 answer = part["functionResponse"]["response"]
                 messages.append({"role": "tool", "content": json.dumps(answer)})
             elif "text" in part and not part.get("thought"):

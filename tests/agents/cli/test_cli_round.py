@@ -8,18 +8,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.agents.cli.conftest import ALL, FAKE
-from tests.agents.cli.fake_gemini import FakeGemini
+from tests.agents.cli.real_clis import endpoint, is_for_a_role, shell, tool_names
 from tests.cheats.laboratory import laboratory
 from tests.fakes.llm import Call, FakeLLM, Request, Turn
 from tests.roles.players import COUNTER, FILE, ROLE, Player, brain, cheating, honest
@@ -124,35 +122,13 @@ async def test_a_cheating_implementer_is_rejected_through_a_real_cli(
     assert (record.outcome, record.attempts, record.verdict.first_failure) == ("failed", 2, "J0")
 
 
-@contextmanager
-def endpoint(cli: str, think: Callable[[Request], Turn]) -> Iterator[str]:
-    if shutil.which(cli) is None:
-        pytest.fail(f"{cli} is not on the PATH: npm install -g …")
-    if cli == "gemini":
-        with FakeGemini(think) as google:
-            yield google.url
-        return
-    with FakeLLM(think) as server:
-        yield server.url if cli == "claude" else f"{server.url}/v1"
-
-
-def tool_names(request: Request) -> list[str]:
-    names: list[str] = []
-    for tool in request.body.get("tools") or ():
-        if tool.get("type") == "namespace":
-            names += [f"{tool['name']}::{inner['name']}" for inner in tool["tools"]]
-        else:
-            names.append(tool["function"]["name"] if "function" in tool else tool.get("name", ""))
-    return names
-
-
 def spoken_to(cli: str, player: Player) -> Callable[[Request], Turn]:
     """The player in the words of a CLI: its own shell for writing and running, our tools under their longer names."""
 
     def think(request: Request) -> Turn:
+        if not is_for_a_role(request):
+            return Turn(text="A title")
         names = tool_names(request)
-        if not any(name.endswith("submit") for name in names):
-            return Turn(text="A title")  # asked for a summary or the like
         results = [said_by_tool(text) for text in (request.results[-1] if request.results else ())]
         if any("Accepted" in text for text in results):
             return Turn(text="All done.")
@@ -170,13 +146,7 @@ def translated(name: str, arguments: dict[str, object], names: list[str], cli: s
         return shell(command, names, cli)
     if name == "bash":
         return shell(str(arguments["command"]), names, cli)
-    return Call(next(known for known in names if re.search(rf"(^|_|::){name}$", known)), arguments)
-
-
-def shell(command: str, names: list[str], cli: str) -> Call:
-    name = {"claude": "Bash", "opencode": "bash", "gemini": "run_shell_command", "codex": "exec_command"}[cli]
-    assert name in names
-    return Call(name, {"cmd" if cli == "codex" else "command": command, "description": "run"})
+    return Call(next(known for known in names if re.search(rf"vibeserve(__|_|::){name}$", known)), arguments)
 
 
 def said_by_tool(text: str) -> str:
@@ -186,5 +156,5 @@ def said_by_tool(text: str) -> str:
     except ValueError:
         answer = text
     if isinstance(answer, dict):
-        text = str(answer.get("output", text))
-    return re.sub(r"\A.*?^(Output|output):\s*", "", text, flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(r"</?untrusted_context>\n?", "", str(answer.get("output", text)))
+    return re.sub(r"\A.*?^(?:Output|output):[^\S\n]*\n?", "", text, flags=re.DOTALL | re.MULTILINE)

@@ -143,6 +143,15 @@ async def test_one_that_stops_without_an_answer_is_reminded_in_the_same_session(
     assert said(events) == ["All done!", "Sorry."]
 
 
+@pytest.mark.parametrize("cli", ALL)
+async def test_one_that_never_ends_is_ended_once_its_turns_are_used_up(stage: Stage, cli: str) -> None:
+    stage.limits = replace(stage.limits, turns=4)
+    steps = [step for number in range(30) for step in (["turn", 1, 0, 1], ["tool", "note", {"text": str(number)}])]
+    _, result = await stage.ask(cli, *steps, SUBMIT, DONE)
+    assert (result.status, result.reason) == ("turns", f"{cli}: all 4 turns are used up")
+    assert 4 <= len(stage.notes) < 30
+
+
 async def test_claims_of_success_and_exit_codes_are_no_answer(stage: Stage) -> None:
     stage.limits = replace(stage.limits, nudges=1)
     stop = [["say", "success"], ["end"], ["leave", 0]]

@@ -58,6 +58,26 @@ def test_the_usual_variable_of_a_key_is_used_where_it_is_set(
     assert completed(voice(api=cli, model=model)).api_key_env == variable
 
 
+@pytest.mark.parametrize(
+    ("cli", "model", "price"),
+    [
+        ("claude", "claude-sonnet-5-5", 2.0), ("codex", "gpt-5.5", 5.0), ("gemini", "gemini-2.5-pro", 1.25),
+        ("opencode", "anthropic/claude-sonnet-5-5", 2.0), ("opencode", "my-own/model", None), ("claude", "", None),
+    ],
+)  # fmt: skip
+def test_a_model_that_is_named_has_the_price_of_its_seller(
+    home: Path, cli: str, model: str, price: float | None
+) -> None:
+    rates = completed(voice(api=cli, model=model)).prices.get(model)
+    assert (rates.input if rates else None) == price
+    assert completed(voice(api=cli, model=model, base_url="http://127.0.0.1:9")).prices == {}
+
+
+def test_settings_that_a_cli_has_no_use_for_are_refused(home: Path) -> None:
+    with pytest.raises(InputError, match="claude cannot be told of fallback_models"):
+        missing(voice(api_key_env="TEST_KEY", fallback_models=("other",)))
+
+
 # ---- what a box shows ---------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ class Claude:
     name = "claude"
     package = "@anthropic-ai/claude-code"
     key_variable = "ANTHROPIC_API_KEY"
+    seller = "anthropic"
     login: tuple[Login, ...] = (Login(".claude/.credentials.json", ".credentials.json"),)
     silence_s = SILENCE_S
 

@@ -23,6 +23,7 @@ class Codex:
     name = "codex"
     package = "@openai/codex"
     key_variable = "OPENAI_API_KEY"
+    seller = "openai"
     login: tuple[Login, ...] = (Login(".codex/auth.json", "auth.json"),)
     silence_s = SILENCE_S
 

@@ -98,6 +98,9 @@ class Conversation:
     _running: dict[str, tuple[signals.Began, float]] = field(default_factory=dict)
     _pieces: list[str] = field(default_factory=list)
     _last_words: str = ""
+    _asked_for: int = 0
+    """Turns of the model that the program told of as they began."""
+    _calls: int = 0
     _told_of_submit: bool = False
     """Programs report late: only what comes after their own report of it happened afterwards."""
 
@@ -152,6 +155,7 @@ class Conversation:
                         for event in self._heard(signal):
                             yield event
                     watch.expects_exit = any(isinstance(signal, signals.Over) for signal in heard)
+                    self._limit_turns()
                     if self.failed is not None or self._is_hopeless or watch.expects_exit or self._goes_on(heard):
                         break
         except BudgetSpent as spent:
@@ -168,6 +172,16 @@ class Conversation:
         for event in self._flushed():
             yield event
         self._settle()
+
+    @property
+    def _turns(self) -> int:
+        """As the program tells of them, over all its starts; of one that does not, each call of a tool."""
+        return self._asked_for or self._calls
+
+    def _limit_turns(self) -> None:
+        most = self.request.limits.turns
+        if self._turns > most and self.failed is None:
+            self.failed = signals.Failed("turns", f"all {most} turns are used up")
 
     def _settle(self) -> None:
         """What the program's last words are worth when it did not submit."""
@@ -201,9 +215,11 @@ class Conversation:
                 self._running[signal.id] = (signal, time.perf_counter())
             case signals.Ended():
                 call = self._call(signal)
+                self._calls += 1
                 self._told_of_submit = self._told_of_submit or (call.name == SUBMIT and call.ok)
                 yield Used(call)
             case signals.Asked():
+                self._asked_for += 1
                 self.meter.expect()
             case signals.Turn(tokens):
                 self.meter.turn(tokens)
@@ -264,7 +280,7 @@ class Conversation:
             own_server=bool(settings.base_url),
             key=STAND_IN if self.terms.upstream else self.terms.key,
             key_variable=settings.api_key_env,
-            turns=limits.turns,
+            turns=max(1, limits.turns - self._turns),
             usd=limits.usd,
             session=self.session,
         )

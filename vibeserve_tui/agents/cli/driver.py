@@ -71,6 +71,8 @@ class Driver(Protocol):
     """On npm."""
     key_variable: str
     """Read by the CLI itself; the default name of the key's variable."""
+    seller: str
+    """Of its models, as the price table calls it; "" for the one that a model's name begins with."""
     login: tuple[Login, ...]
     silence_s: float
 

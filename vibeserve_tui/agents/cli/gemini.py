@@ -28,6 +28,7 @@ class Gemini:
     name = "gemini"
     package = "@google/gemini-cli"
     key_variable = "GEMINI_API_KEY"
+    seller = "google"
     login: tuple[Login, ...] = (
         Login(".gemini/oauth_creds.json", ".gemini/oauth_creds.json"),
         Login(".gemini/google_accounts.json", ".gemini/google_accounts.json"),

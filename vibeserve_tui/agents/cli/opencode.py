@@ -26,6 +26,7 @@ class OpenCode:
     package = "opencode-ai"
     key_variable = ""
     """It depends on the model's provider."""
+    seller = ""
     login: tuple[Login, ...] = (Login(".local/share/opencode/auth.json", "data/opencode/auth.json"),)
     silence_s = LONGEST_TOOL_S
 
@@ -87,6 +88,7 @@ def _settings(call: Call) -> dict[str, JsonValue]:
         "permission": {
             "*": "allow", "edit": write, "bash": "allow", "webfetch": "deny", "websearch": "deny", "question": "deny",
             "external_directory": "allow", "doom_loop": "deny",
+            "skill": "deny",  # ours has that name as well
         },
         "mcp": {SERVER: {"type": "remote", "url": call.tools_url, "oauth": False, "enabled": True, "timeout": 900_000}},
         "agent": {SERVER: {"mode": "primary", "prompt": call.system, "steps": call.turns}},
