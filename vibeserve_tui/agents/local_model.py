@@ -27,9 +27,10 @@ NAMES = (GGUF, MLX)
 MAX_TOOLS = 5
 """Beside `submit`; a small model loses its way among more."""
 MOST_USEFUL = (
-    "read", "write", "apply_recipe", "list_recipes", "bash", "rounds", "run_check", "diff", "skill", "memory", "glob",
+    "read", "write", "skill", "bash", "run_check", "list_recipes", "rounds", "diff", "apply_recipe", "memory", "glob",
     "issues", "grep", "run_bench",
 )  # fmt: skip
+"""Nothing can be written before the skills are read that a task names."""
 TOO_HARD = frozenset({"edit", "apply_patch"})
 """Small models fail at quoting what is there."""
 PATIENCE = Patience(turn_s=1800.0)

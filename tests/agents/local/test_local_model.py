@@ -26,8 +26,9 @@ from vibeserve_tui.agents.protocol import (
     Said,
     Tool,
     Used,
+    reach,
 )
-from vibeserve_tui.errors import EnvironmentFault, InputError
+from vibeserve_tui.errors import AgentError, EnvironmentFault, InputError
 from vibeserve_tui.events import ProfileTaken, VoiceSettings
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -157,6 +158,15 @@ async def test_a_model_that_cannot_call_tools_is_told_apart_before_any_role_wait
     assert len(stage.heard) == 3
 
 
+def test_whether_it_can_is_found_out_before_a_run_begins(stage: Stage) -> None:
+    settings = completed(VoiceSettings(provider="local_model", model=str(stage.folder / "model.gguf")))
+    stage.agent(PROBED)
+    reach(settings)
+    stage.agent("la", "la", "la")
+    with pytest.raises(AgentError, match=r"model.gguf cannot call tools: none of 3 tries .*\(fix: "):
+        reach(settings)
+
+
 # ---- the process --------------------------------------------------------------------------------------------------
 
 
@@ -251,4 +261,4 @@ def test_a_small_model_gets_few_tools_and_none_that_quotes_files() -> None:
     ]
     kept = [tool.name for tool in few([Tool(name, "", Word, nothing) for name in names])]
     assert len(kept) == MAX_TOOLS
-    assert kept == ["read", "write", "bash", "apply_recipe", "run_check"]
+    assert kept == ["read", "skill", "write", "bash", "run_check"]
