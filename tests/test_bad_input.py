@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,9 @@ CASES = {
     "a verb without its argument": Case("steer", INPUT, "note"),
     "a verb without its action": Case("target", INPUT, "action"),
     "an action that does not exist": Case("gate understand latest 1", INPUT, "understand"),
+    "a speed that is no number": Case("replay good --speed nan --runs-dir {runs}", INPUT, "--speed nan"),
+    "a round below zero": Case("revert good --to -1 --runs-dir {runs}", INPUT, "--to"),
+    "runs in a file": Case("ls --runs-dir {file}", INPUT, "no folder"),
     "a speed below zero": Case("replay good --speed -1 --runs-dir {runs}", INPUT, "backwards"),
     # targets
     "an unknown target": Case("run tiny-lama-chat", INPUT, "did you mean 'tiny-llama-chat'"),
@@ -217,6 +222,34 @@ def test_without_git_the_missing_program_is_named(scene: dict[str, Path], line: 
     done = say(scene, line, PATH=str(scene["empty"]))
     assert (done.code, len(done.err.splitlines())) == (ENVIRONMENT, 1), done.err
     assert "git is missing" in done.err
+
+
+@pytest.mark.parametrize("note", ["", "  ", "x" * 5000], ids=["nothing", "blanks", "too much"])
+def test_a_note_that_says_nothing_or_too_much_is_refused(note: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["steer", note])
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+def test_a_terminal_without_our_signs_gets_question_marks(scene: dict[str, Path]) -> None:
+    done = say(scene, "report good --runs-dir {runs}", PYTHONIOENCODING="ascii")
+    assert (done.code, done.err) == (0, "")
+    assert "?1.4" in done.out
+
+
+@pytest.mark.parametrize("line", ["report good", "ls"], ids=["while it prints", "at the end"])
+def test_a_full_disk_below_the_output_is_said_in_one_line(scene: dict[str, Path], line: str) -> None:
+    command = [sys.executable, "-m", "vibeserve_tui", *line.split(), "--runs-dir", str(scene["runs"])]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == ENVIRONMENT
+    assert done.stderr.startswith("vibeserve: nothing more can be written")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_closed_streams_are_no_crash(scene: dict[str, Path]) -> None:
+    command = f"exec {sys.executable} -m vibeserve_tui attach good --runs-dir {scene['runs']} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False, timeout=60).returncode == 0
 
 
 def test_an_argument_with_control_characters_is_still_quoted_on_one_line(capfd: pytest.CaptureFixture[str]) -> None:

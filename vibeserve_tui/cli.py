@@ -6,14 +6,17 @@ Each verb is one module of `verbs/`, imported only when it is called, so that `v
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from vibeserve_tui import __version__
-from vibeserve_tui.errors import InputError, StateDamaged, VibeServeError, did_you_mean
+from vibeserve_tui.errors import EnvironmentFault, InputError, StateDamaged, VibeServeError, did_you_mean
 from vibeserve_tui.safe_text import clean_line
 
 GROUPS: dict[str, dict[str, str]] = {
@@ -49,6 +52,8 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 VERBS = {verb: summary for group in GROUPS.values() for verb, summary in group.items()}
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 EPILOG = """\
 examples:
   vibeserve                              open the app
@@ -64,8 +69,11 @@ exit codes: 0 finished · 1 failed · 2 bad input · 3 this machine lacks someth
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a full disk can still be told
+        return code
     except VibeServeError as error:
         # One line, whatever text of a candidate or an agent it quotes.
         print(f"vibeserve: {clean_line(str(error))}", file=sys.stderr)
@@ -74,9 +82,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader (head, less) left early; that is its right, and Python must not complain on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) left early; that is its right.
+        _print_no_more()
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _print_no_more()
+        print(f"vibeserve: nothing more can be written: {error.strerror} (fix: free some space)", file=sys.stderr)
+        return EnvironmentFault.exit_code
+
+
+def _prepare_streams() -> None:
+    """A closed stream is as good as /dev/null; one that cannot encode a sign gets a `?` for it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _print_no_more() -> None:
+    """What is still in the buffer goes nowhere, so that Python does not complain about it on exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from vibeserve_tui.events import IssueStatus, IssueType
 
+LONGEST_REMARK = 4000
+"""Characters that a person may say at once."""
+
 
 class Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,7 +30,7 @@ class Approve(Command):
 
     kind: Literal["approve"] = "approve"
     approval: str = ""
-    comment: str = Field(default="", max_length=4000)
+    comment: str = Field(default="", max_length=LONGEST_REMARK)
 
 
 class RevertTo(Command):
@@ -35,14 +38,14 @@ class RevertTo(Command):
 
     kind: Literal["revert"] = "revert"
     round: int | None = Field(default=None, ge=0)
-    comment: str = Field(default="", max_length=4000)
+    comment: str = Field(default="", max_length=LONGEST_REMARK)
 
 
 class Retry(Command):
     """Turn down the waiting round and try its task again with this comment."""
 
     kind: Literal["retry"] = "retry"
-    comment: str = Field(default="", max_length=4000)
+    comment: str = Field(default="", max_length=LONGEST_REMARK)
 
 
 class Pin(Command):
@@ -55,7 +58,7 @@ class Steer(Command):
     """A note that every later plan sees."""
 
     kind: Literal["steer"] = "steer"
-    note: str = Field(min_length=1, max_length=4000)
+    note: str = Field(min_length=1, max_length=LONGEST_REMARK)
 
 
 class Pause(Command):

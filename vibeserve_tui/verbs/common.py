@@ -71,7 +71,9 @@ def send(run: RunDir, command: Command) -> int:
         pass
     alive = client.liveness()
     if alive not in (Liveness.RUNNING, Liveness.PAUSED, Liveness.NOT_RESPONDING) or _engine_is_gone(run):
-        raise RunError(f"no engine works on this run ({alive})", where=run.name, fix=f"vibeserve resume {run.name}")
+        over = alive in (Liveness.FINISHED, Liveness.FAILED)
+        fix = f"vibeserve {'report' if over else 'resume'} {run.name}"
+        raise RunError(f"no engine works on this run ({alive})", where=run.name, fix=fix)
     identifier = client.send(command)
     deadline = time.monotonic() + ANSWER_S
     while identifier not in client.state.answered:

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import argparse
 
-from vibeserve_tui.commands import Approve, Command, Pause, Retry, RevertTo, Steer, Stop
+from vibeserve_tui.commands import LONGEST_REMARK, Approve, Command, Pause, Retry, RevertTo, Steer, Stop
 from vibeserve_tui.verbs.common import add_run, run_of, send
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     if verb == "steer":
-        parser.add_argument("note", help="what the agents should mind from now on")
+        parser.add_argument("note", type=_note, help="what the agents should mind from now on")
     add_run(parser)
     if verb in ("approve", "revert", "retry"):
-        parser.add_argument("--comment", default="", help="recorded with the decision")
+        parser.add_argument("--comment", type=_remark, default="", help="recorded with the decision")
     if verb == "revert":
         parser.add_argument(
-            "--to", type=int, default=None, metavar="ROUND", help="make this earlier round the champion"
+            "--to", type=_number, default=None, metavar="ROUND", help="make this earlier round the champion"
         )
     if verb == "stop":
         parser.add_argument("--now", action="store_true", help="discard the round in flight instead of finishing it")
+
+
+def _note(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a note needs words")
+    return _remark(text)
+
+
+def _remark(text: str) -> str:
+    if len(text) > LONGEST_REMARK:
+        raise argparse.ArgumentTypeError(f"{len(text)} characters are too many, at most {LONGEST_REMARK} are read")
+    return text
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a round")
+    return int(text)
 
 
 def run(options: argparse.Namespace, verb: str) -> int:

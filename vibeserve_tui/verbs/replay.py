@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(options: argparse.Namespace, verb: str) -> int:
-    if options.speed < 0:
+    if not options.speed >= 0:  # nan is neither
         raise InputError(f"--speed {options.speed:g}: a recording cannot run backwards", fix="a number from 0 up")
     if verb == "demo":
         from vibeserve_tui.demo import unpacked
