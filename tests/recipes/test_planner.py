@@ -337,6 +337,6 @@ def test_the_reasons_of_a_plan_can_be_checked() -> None:
     rows = {row.what: (row.value, row.source) for row in plan.why}
     assert rows["share('kv') > 0.05"][0] == "holds; at most 20% of the time can be saved"
     assert rows["model.layers > 1"] == ("unknown", "not known: model.layers")
-    assert rows["prior"] == ("×1.49 (+0.40 ± 0.10)", "a test")
+    assert rows["prior"] == ("×1.49, likely ×1.35 to ×1.65", "a test")
     assert rows["tried in an earlier run"] == ("×1.300 [1.275, 1.326], indecisive", "no decision")
     assert rows["expected log gain per minute"][1].startswith("next best: next")

@@ -8,7 +8,7 @@ from vibeserve_tui.events import Hypothesis, RecipeChoice, TaskPlan, WhyRow
 from vibeserve_tui.recipes.mutations import Kind, Mutation
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.situation import Situation
-from vibeserve_tui.recipes.why import claim, factor, hypothesis
+from vibeserve_tui.recipes.why import belief, claim, factor, hypothesis
 
 
 def child_task(book: RecipeBook, situation: Situation, child: Mutation, *, lead: float, of: int) -> TaskPlan:
@@ -73,7 +73,7 @@ def _why(child: Mutation, lead: float, of: int, parent: int) -> tuple[WhyRow, ..
         WhyRow(what="its parent", value=factor(lead), source="over the champion, by ratios measured side by side"),
         WhyRow(
             what="expected over its parent",
-            value=f"{factor(child.expected.mean)} ({child.expected.mean:+.2f} ± {child.expected.stdev:.2f})",
+            value=belief(child.expected.mean, child.expected.stdev),
             source="prior, evidence and trials",
         ),
     )

@@ -35,6 +35,11 @@ def factor(log_gain: float) -> str:
     return f"×{math.exp(log_gain):.2f}"
 
 
+def belief(log_gain: float, sd: float) -> str:
+    """`×3.00, likely ×2.01 to ×4.48`: two times out of three the gain lies between them."""
+    return f"{factor(log_gain)}, likely {factor(log_gain - sd)} to {factor(log_gain + sd)}"
+
+
 def hypothesis(recipe: Recipe, expected: NormalDist, minimum_effect: float) -> Hypothesis:
     """A claim that the gate and the activation counter can prove wrong."""
     activation = recipe.spec.verify.activation
@@ -73,9 +78,7 @@ def _candidate_rows(candidate: Candidate, situation: Situation, runner_up: Candi
     prior = recipe.spec.prior
     for row in candidate.posterior.evidence:
         yield _evidence_row(row)
-    yield WhyRow(
-        what="prior", value=f"{factor(prior.log_gain)} ({prior.log_gain:+.2f} ± {prior.sd:.2f})", source=prior.source
-    )
+    yield WhyRow(what="prior", value=belief(prior.log_gain, prior.sd), source=prior.source)
     yield WhyRow(
         what="weight of the evidence",
         value=f"{candidate.posterior.evidence_weight:.2f}",
@@ -108,7 +111,7 @@ def _evidence_row(row: EvidenceRow) -> WhyRow:
 
 def _expected_row(expected: Posterior) -> WhyRow:
     capped = "" if expected.cap is None else f"; held at or below {factor(expected.cap)} by the profile"
-    value = f"{factor(expected.mean)} ({expected.mean:+.2f} ± {expected.sd:.2f})"
+    value = belief(expected.mean, expected.sd)
     return WhyRow(what="expected here", value=value, source=f"prior, evidence and trials{capped}")
 
 
