@@ -56,6 +56,7 @@ CASES = {
     "a folder that is no target": Case("run {empty}", INPUT, "target.toml"),
     "a target that is no TOML": Case("run {broken}/tiny-llama-chat", INPUT, "target.toml"),
     "a target with an unknown field": Case("target check {odd}/tiny-llama-chat", INPUT, "target.toml: nmae (line 3)"),
+    "a corpus that is no JSON": Case("target check {mute}/tiny-llama-chat --static", INPUT, "corpus.jsonl:2: not JSON"),
     "a foreign target": Case("run {foreign}/tiny-llama-chat", INPUT, "--trust"),
     "the wrong trust hash": Case("run {foreign}/tiny-llama-chat --trust abc", INPUT, "not the target's hash"),
     "weights for a target that brings them": Case("run --model {empty}", INPUT, "bundled"),
@@ -113,7 +114,7 @@ CASES = {
 def scene(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Everything wrong that a person may have lying about."""
     home = tmp_path_factory.mktemp("scene")
-    places = {name: home / name for name in ("empty", "runs", "skills", "broken", "odd", "foreign")}
+    places = {name: home / name for name in ("empty", "runs", "skills", "broken", "odd", "mute", "foreign")}
     for folder in places.values():
         folder.mkdir()
     places |= {"home": home, "file": home / "file", "fresh": home / "fresh", "profile": home / "own.toml"}
@@ -124,6 +125,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write_target(places["broken"])
     (places["broken"] / "tiny-llama-chat" / "target.toml").write_text("schema = = 1\n")
     write_target(places["odd"], lambda text: text.replace("title =", "nmae = 1\ntitle =", 1))
+    (write_target(places["mute"]) / "benchmark" / "corpus.jsonl").write_text('{"text": "b"}\nnonsense\n')
     places["model"] = write_target(places["foreign"]) / "reference" / "model"
     record_runs(places["runs"])
     return places

@@ -217,8 +217,11 @@ def test_a_sound_target_has_no_faults(tmp_path: Path) -> None:
     assert target_faults(write_target(tmp_path)) == []
 
 
-def test_a_missing_objective_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_empty_objective_is_named(tmp_path: Path) -> None:
     root = write_target(tmp_path)
+    (root / "OBJECTIVE.md").write_text(" \n")
+    with pytest.raises(TargetError, match=r"OBJECTIVE\.md beside it is empty"):
+        load_target(root)
     (root / "OBJECTIVE.md").unlink()
     with pytest.raises(TargetError, match=r"OBJECTIVE\.md is missing"):
         load_target(root)

@@ -226,8 +226,11 @@ def _faults_of_definition(spec: Target) -> Iterator[Fault]:
 
 
 def _missing_files(path: Path, spec: Target) -> Iterator[Fault]:
-    if not (path / "OBJECTIVE.md").is_file():
-        yield Fault("", "OBJECTIVE.md is missing beside it", "write the goal, the interface and what may be exploited")
+    objective, write_it = path / "OBJECTIVE.md", "write the goal, the interface and what may be exploited"
+    if not objective.is_file():
+        yield Fault("", "OBJECTIVE.md is missing beside it", write_it)
+    elif not objective.read_bytes().strip():
+        yield Fault("", "OBJECTIVE.md beside it is empty", write_it)
     if not _has_files(path / spec.seed):
         yield Fault("seed", f"folder {spec.seed} is missing or empty", "put the simplest correct server there")
     yield from _reference_faults(path, spec)

@@ -105,6 +105,8 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from vibeserve_tui.evaluation.workload import Workload
+
     folder = find_target(options.path)
     faults = target_faults(folder, model=options.model)
     for fault in faults:
@@ -112,6 +114,7 @@ def _check(options: argparse.Namespace) -> int:
     if faults:
         return 2
     target = load_target(folder, model=options.model)
+    Workload.load(target)  # every line of the corpus, under the model's own tokenizer
     print(f"✓ {target.spec.name}: files and fields are sound; trust hash {target.digest}")
     if options.static:
         return 0
