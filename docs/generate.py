@@ -24,7 +24,7 @@ WIDTH = 100
 
 MEANINGS = {
     "run_started": "A new run has its directory, target and device; nothing was measured yet.",
-    "run_paused": "The engine stops after the step in flight, or was interrupted; the run can be resumed.",
+    "run_paused": "The engine stops after the round in flight, or was interrupted; the run can be resumed.",
     "run_resumed": "An engine goes on with the run.",
     "run_finished": "The run is over; `reason` names the stop rule or the operator.",
     "run_failed": "The run is over because of an error that it could not get past.",

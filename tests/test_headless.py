@@ -154,7 +154,7 @@ def test_the_first_ctrl_c_pauses_the_second_stops_the_engine(held: tuple[RunDir,
     client = follower(run)
     heard(client, "round 9: measure")
     client.send_signal(signal.SIGINT)
-    heard(client, "pausing after this step")
+    heard(client, "pausing after this round")
     assert [json.loads(path.read_text())["kind"] for path in run.inbox.glob("*.json")] == ["pause"]
     client.send_signal(signal.SIGINT)
     assert engine.wait(10) == -signal.SIGTERM

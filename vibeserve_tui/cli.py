@@ -33,7 +33,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "revert": "turn down the waiting round, or go back to an earlier one",
         "retry": "turn down the waiting round and try its task again with a comment",
         "steer": "leave a note that every later plan sees",
-        "pause": "pause a run after the step in flight",
+        "pause": "pause a run after the round in flight",
         "stop": "end a run after this round, or now",
     },
     "Results": {

@@ -1,7 +1,7 @@
 """A run without a screen: the app's twin for scripts, pipes and small terminals.
 
 stdout is data (a line per finished round, or the journal's records as JSON), stderr is narration. The first ctrl-c
-pauses after the step, the second interrupts, the third leaves; the exit code says how the run ended.
+pauses after the round, the second interrupts, the third leaves; the exit code says how the run ended.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Interrupts:
             self.left = True
         elif self.count == 1:
             self.run.post(Pause(by="headless"))
-            print("pausing after this step; ctrl-c again interrupts it", file=sys.stderr)
+            print("pausing after this round; ctrl-c again interrupts it", file=sys.stderr)
         else:
             self.signal_engine()
 

@@ -7,8 +7,34 @@ import argparse
 from vibeserve_tui.commands import LONGEST_REMARK, Approve, Command, Pause, Retry, RevertTo, Steer, Stop
 from vibeserve_tui.verbs.common import add_run, run_of, send
 
+EXAMPLES = {
+    "approve": """
+A run asks with `--approve each-round` or `on-regression`, and in the app. What the judge turned down is not asked about.
+""",
+    "revert": """
+examples:
+  vibeserve revert latest --comment "memory doubled"    the waiting round is not kept
+  vibeserve revert latest --to 3                        round 3 is the champion again; board and memory stay
+""",
+    "retry": """
+examples:
+  vibeserve retry latest --comment "without a second thread pool"
+""",
+    "steer": """
+examples:
+  vibeserve steer "look at the tokenizer first"
+""",
+    "pause": """
+The round in flight goes on to its end; `vibeserve resume` goes on from there, now or next week.
+""",
+    "stop": """
+What was kept is still confirmed against the seed; with --now the run ends as it stands.
+""",
+}
+
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    parser.epilog = EXAMPLES[verb]
     if verb == "steer":
         parser.add_argument("note", type=_note, help="what the agents should mind from now on")
     add_run(parser)

@@ -10,8 +10,15 @@ from vibeserve_tui.evaluation.evidence import Evidence, explain
 from vibeserve_tui.safe_text import clean
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 
+EXAMPLES = """
+examples:
+  vibeserve gate explain latest 3    its blocks, its limits and why it was or was not kept, computed again
+  vibeserve gate explain latest 0    how much identical servers differ on this machine
+"""
+
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
+    parser.epilog = EXAMPLES
     parser.add_argument("action", choices=["explain"], help="what to do")
     parser.add_argument("run", metavar="RUN", help="a run's id, the unique beginning of one, or `latest`")
     parser.add_argument("round", type=int, metavar="ROUND", help="the round; 0 is the baseline")

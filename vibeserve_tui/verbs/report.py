@@ -12,8 +12,16 @@ from vibeserve_tui.errors import EnvironmentFault
 from vibeserve_tui.report import as_data, as_html, as_markdown
 from vibeserve_tui.verbs.common import add_run, run_of
 
+EXAMPLES = """
+examples:
+  vibeserve report                              the newest run, as Markdown
+  vibeserve report latest --out my-report       report.md, report.html with the chart, report.json
+  vibeserve report latest --json | jq .confirmed
+"""
+
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
+    parser.epilog = EXAMPLES
     add_run(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the facts as JSON")

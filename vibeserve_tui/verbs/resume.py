@@ -14,8 +14,15 @@ from vibeserve_tui.starting import gave_up
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
 from vibeserve_tui.verbs.common import add_limits, add_run, run_of, send
 
+EXAMPLES = """
+examples:
+  vibeserve resume                      the newest run, wherever it was
+  vibeserve resume latest --max-usd 20  one that paused because its budget was spent
+"""
+
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG001 - every verb has this shape
+    parser.epilog = EXAMPLES
     add_run(parser)
     parser.add_argument("--headless", action="store_true", help="text instead of the app")
     parser.add_argument("--events", default="text", choices=["text", "jsonl", "quiet"], help="what to print")

@@ -54,7 +54,7 @@ class Steering(Screen[str]):
         elif self.view.is_paused:
             self.send(Resume(), "resume")
         else:
-            self.send(Pause(), "pause after this step")
+            self.send(Pause(), "pause after this round")
 
     def resume_run(self) -> None:
         """Bring an engine back to a run that has none; the journal tells it where it was."""
