@@ -62,9 +62,13 @@ def _slower(self, ticket):
 Engine._answer = _slower
 """
 FASTER = ("kv-cache-preallocate", "continuous-batching")
-HOG = "while True: sum(range(100_000))"
+HOG = """\
+import os, sys
+while os.kill(int(sys.argv[1]), 0) is None:
+    sum(range(100_000))
+"""
 READY_LIMIT_S = 20.0
-SPAWN = '"$@" > /dev/null & echo $!'
+SPAWN = '"$@" > /dev/null 2>&1 & echo $!'
 WANTED = {"same": ("rejected", "indecisive", "void"), "slower": ("rejected",), "faster": ("accepted",)}
 
 
@@ -189,7 +193,7 @@ def hog(*, busy: bool) -> Iterator[None]:
     if not busy:
         yield
         return
-    spawn = ["/bin/sh", "-c", SPAWN, "sh", sys.executable, "-c", HOG]
+    spawn = ["/bin/sh", "-c", SPAWN, "sh", sys.executable, "-c", HOG, str(os.getpid())]
     # Its output goes nowhere, or the pipe would stay open and be waited for.
     with subprocess.Popen(spawn, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as shell:
         assert shell.stdout is not None
