@@ -20,6 +20,8 @@ from vibeserve_tui.state.journal import Journal, encode_line
 from vibeserve_tui.state.run_dir import RunDir
 
 MAX_CPU_S = 1.5
+TRIES = 3
+"""A machine that is busy with others adds to the CPU time of a process and never takes from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +208,13 @@ FOUND_AT_EVERY_DEPTH = {
     ],
 )
 def test_bad_input_costs_a_real_process_little(scene: dict[str, Path], case: Case) -> None:
-    done = say(scene, case.line)
-    assert "Traceback" not in done.err, done.err
-    check(case, done)
-    assert done.cpu_s < MAX_CPU_S * case.processes
+    spent = []
+    while not spent or (spent[-1] >= MAX_CPU_S * case.processes and len(spent) < TRIES):
+        done = say(scene, case.line)
+        assert "Traceback" not in done.err, done.err
+        check(case, done)
+        spent.append(done.cpu_s)
+    assert min(spent) < MAX_CPU_S * case.processes
 
 
 def check(case: Case, done: Done) -> None:

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from openai import BadRequestError, OpenAI
 
 from tests.recorded_run import SEED, TARGET, VERSIONS, Played, record_run
 from vibeserve_tui import events as ev
@@ -36,6 +35,9 @@ from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.resources import Shipped, shipped_folder
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 SHOW_ENVIRONMENT = "import json, os, sys; print(json.dumps({'argv': sys.argv, 'cwd': os.getcwd(), **os.environ}))\n"
 REJECTED = Played(SEED, "a wrong one", outcome=ev.Outcome.FAILED, passed=False, ratio=None)
@@ -379,6 +381,8 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def client(address: str) -> OpenAI:
+    from openai import OpenAI
+
     return OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=60)
 
 
@@ -441,5 +445,7 @@ def test_a_malformed_request_gets_an_error_object_and_harms_nobody(
 
 
 def test_the_client_of_the_official_library_sees_the_refusal_as_its_own_error(client: OpenAI) -> None:
+    from openai import BadRequestError
+
     with pytest.raises(BadRequestError, match="max_tokens"):
         client.completions.create(model="tiny", prompt="x", max_tokens=0)

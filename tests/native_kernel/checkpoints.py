@@ -1,15 +1,17 @@
-"""Random Llama-shaped checkpoints in safetensors, and what PyTorch computes for them."""
+"""Random Llama-shaped checkpoints in safetensors, and what PyTorch computes for them.
+
+PyTorch is imported where it is used: pytest imports this module in every worker, whatever that will run.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from torch.nn import functional
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,24 @@ SIZES = {
 }
 
 
-def write(folder: Path, sizes: Sizes, *, dtype: torch.dtype = torch.bfloat16, **config: object) -> Path:
-    """A checkpoint whose weights depend on its sizes only."""
+def write(folder: Path, sizes: Sizes, *, dtype: str = "bfloat16", **config: object) -> Path:
+    """A checkpoint whose weights depend on its sizes only; `dtype` is the name of torch's."""
+    import torch
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     described = {"model_type": "llama", "hidden_act": "silu", "eos_token_id": 2, **asdict(sizes), **config}
     (folder / "config.json").write_text(json.dumps(described), encoding="utf-8")
     generator = torch.Generator().manual_seed(0)
-    tensors = {
-        name: (
-            torch.randn(shape, generator=generator) * shape[-1] ** -0.5 if len(shape) > 1 else _norm(shape, generator)
-        )
-        for name, shape in _shapes(sizes).items()
-    }
-    save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, folder / "model.safetensors")
+    tensors = {name: _scaled(torch.randn(shape, generator=generator)) for name, shape in _shapes(sizes).items()}
+    stored = {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()}
+    save_file(stored, folder / "model.safetensors")
     return folder
 
 
-def _norm(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return 1 + torch.randn(shape, generator=generator) / 4
+def _scaled(drawn: Tensor) -> Tensor:
+    """A projection keeps the size of what it is given; a norm's weights lie around one."""
+    return drawn * drawn.shape[-1] ** -0.5 if drawn.ndim > 1 else 1 + drawn / 4
 
 
 def _shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
@@ -81,9 +83,12 @@ def _shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": shape for name, shape in shapes.items()}
 
 
-@torch.inference_mode()
 def torch_logits(folder: Path, sizes: Sizes, tokens: list[int]) -> Tensor:
     """Logits [tokens, vocab] of one causal pass in fp32, operator by operator as in Hugging Face's Llama."""
+    import torch
+    from safetensors.torch import load_file
+    from torch.nn import functional
+
     stored = {name.removesuffix(".weight"): t.float() for name, t in load_file(folder / "model.safetensors").items()}
     inverse = 1.0 / sizes.rope_theta ** (torch.arange(0, sizes.head_dim, 2).float() / sizes.head_dim)
     angles = torch.outer(torch.arange(len(tokens)).float(), inverse).repeat(1, 2)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tests.native_kernel.checkpoints import SIZES, torch_logits, write
 
@@ -89,6 +88,7 @@ def shipped_prompts(count: int) -> list[list[int]]:
 
 
 def transformers_greedy(prompts: list[list[int]], count: int) -> list[list[int]]:
+    import torch
     from transformers import AutoModelForCausalLM
 
     reference = AutoModelForCausalLM.from_pretrained(SHIPPED, dtype=torch.float32).eval()
@@ -96,11 +96,9 @@ def transformers_greedy(prompts: list[list[int]], count: int) -> list[list[int]]
     return [reference.generate(torch.tensor([prompt]), **greedy)[0, len(prompt) :].tolist() for prompt in prompts]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "storage"), [(torch.bfloat16, "bf16"), (torch.float32, "float"), (torch.float16, "float")]
-)
+@pytest.mark.parametrize(("dtype", "storage"), [("bfloat16", "bf16"), ("float32", "float"), ("float16", "float")])
 def test_weights_are_stored_in_half_only_where_that_loses_nothing(
-    dtype: torch.dtype, storage: str, tmp_path: Path, native: Any
+    dtype: str, storage: str, tmp_path: Path, native: Any
 ) -> None:
     folder = write(tmp_path, SIZES["one head each"], dtype=dtype)
     weights = native.Weights(native.Checkpoint(folder), native.Shape.read(folder))
@@ -109,7 +107,7 @@ def test_weights_are_stored_in_half_only_where_that_loses_nothing(
 
 def test_weights_that_need_fp32_give_the_logits_of_pytorch(tmp_path: Path, open_native: Callable[..., Any]) -> None:
     sizes = SIZES["odd sizes"]
-    folder = write(tmp_path, sizes, dtype=torch.float32)
+    folder = write(tmp_path, sizes, dtype="float32")
     tokens = draw(sizes.vocab_size, 40)
     expected = torch_logits(folder, sizes, tokens).numpy()
     found = open_native(folder).extend(0, tokens, 0)

@@ -54,7 +54,7 @@ def test_a_wrong_knob_stops_the_server_with_one_line(composed_tree: Path, tmp_pa
     path.write_text(json.dumps({**json.loads(path.read_text()), "theads": 2}))
     env = {"PATH": os.environ["PATH"], "MODEL_DIR": str(MODEL), "PORT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     stopped = subprocess.run(
-        [sys.executable, "-m", "server"], cwd=tree, env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "server"], cwd=tree, env=env, capture_output=True, text=True, timeout=180, check=False
     )
     assert stopped.returncode == 2
     assert stopped.stderr.splitlines()[-1].startswith("server: config.json: unknown key 'theads'")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from openai import OpenAI
-from openai.types.chat import ChatCompletionMessageParam
 from tokenizers import Tokenizer
 
 from tests.recipes_assets.candidates import CASES, MODEL, Server, build, served
@@ -153,9 +152,11 @@ def test_a_client_that_hangs_up_stops_its_answer(server: Server) -> None:
 
 
 def test_the_official_client_works(server: Server) -> None:
+    from openai import OpenAI
+
     client = OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none")
     assert client.models.list().data[0].id == "model"
-    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me a short story about a goat."}]
+    messages: list[Any] = [{"role": "user", "content": "Tell me a short story about a goat."}]
     answer = client.chat.completions.create(model="model", max_tokens=20, temperature=0, messages=messages)
     chunks = client.chat.completions.create(model="model", max_tokens=20, temperature=0, messages=messages, stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer.choices[0].message.content
