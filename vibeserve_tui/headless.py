@@ -133,8 +133,8 @@ class Printer:
 
     def show(self, record: ev.Record) -> None:
         if self.events == "jsonl":
-            line = {"seq": record.seq, "ts_wall": record.ts_wall, "kind": record.event.kind}
-            print(json.dumps(line | {"data": ev.dump_event(record.event)}), flush=True)
+            head = {"seq": record.seq, "ts_wall": record.ts_wall, "kind": record.event.kind}
+            print(json.dumps(head | {"data": ev.dump_event(record.event)}), flush=True)
         elif self.events == "text":
             for line in data_lines(record.event):
                 print(line, flush=True)

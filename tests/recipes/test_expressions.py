@@ -3,7 +3,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vibeserve_tui.recipes.expression_syntax import FUNCTIONS, MAX_CHARACTERS, NAMES, ExpressionError
@@ -167,6 +167,7 @@ def _grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(st.recursive(_ATOMS, _grown, max_leaves=12))
 def test_any_well_formed_expression_has_a_value_or_is_unknown_or_is_an_expression_error(source: str) -> None:
     try:
