@@ -62,6 +62,13 @@ def test_the_narration_carries_the_time_at_which_it_happened_and_why_a_round_end
     assert round_line(record).endswith("threads – clearly worse at the first look")
 
 
+def test_a_run_that_goes_on_after_a_crash_says_so(tmp_path: Path) -> None:
+    script = journals.with_baseline(journals.started())
+    script.say(ev.RunResumed(after_crash=True))
+    done = attach(script, tmp_path)
+    assert "  the run goes on; the step that a crash cut off is done again" in done.stderr
+
+
 def test_rounds_stand_in_columns(tmp_path: Path) -> None:
     script = journals.finished()
     titles = [event.record.task.title for _, event in script.events if isinstance(event, ev.RoundFinished)]

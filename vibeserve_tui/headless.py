@@ -192,6 +192,8 @@ def announcements(event: ev.Event, state: RunState) -> list[str]:
             return [f"round {number} waits for you: vibeserve approve | revert | retry {state.run}"]
         case ev.AgentWaiting(role=role, why=why, wait_s=wait_s):
             return [f"{role} waits {wait_s:.0f} s: {why}"]
+        case ev.RunResumed(after_crash=after_crash):
+            return [f"the run goes on{'; the step that a crash cut off is done again' if after_crash else ''}"]
         case ev.OperatorNote(text=text):
             return [f"note of the operator: {text}"]
         case ev.SettingChanged(name=name, value=value):
