@@ -56,7 +56,7 @@ def given_up(here: RoundInFlight) -> ev.RoundRecord:
         number=here.number,
         task=here.task,
         outcome=ev.Outcome.REVERTED,
-        reason="operator",
+        reason="operator: given up before it was decided",
         attempts=here.attempt,
         commit=last.commit if last else "",
         tree=last.tree if last else "",

@@ -8,7 +8,7 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.commands import EditIssue, NewIssue
 from vibeserve_tui.errors import InputError
 from vibeserve_tui.run_state import RunState
-from vibeserve_tui.state import issues, memory
+from vibeserve_tui.state import issues, lessons, memory
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.views import MEMORY_FILE, Views
 
@@ -75,3 +75,15 @@ def test_a_hand_edit_of_the_memory_view_is_noticed_and_then_taken(tmp_path):
     state.memory = edited
     views.write(state)
     assert path.read_text() == edited
+
+
+@pytest.mark.parametrize(
+    ("measured", "heading"),
+    [(None, memory.UNCLEAR), ("accepted", memory.UNCLEAR), ("rejected", memory.DEAD_ENDS)],
+)
+def test_what_only_the_operator_did_not_want_is_no_dead_end(measured, heading):
+    found = ev.Measured(outcome=measured, reason="", blocks=2) if measured else None
+    task = ev.TaskPlan(title="own loop")
+    record = ev.RoundRecord(number=2, task=task, outcome="reverted", reason="operator", measured=found)
+    assert lessons.heading_of(record.model_copy(update={"decided_by": "operator"})) == heading
+    assert lessons.heading_of(record) == memory.DEAD_ENDS

@@ -28,7 +28,15 @@ _STATUS = {
 def remembered(run: Run, record: ev.RoundRecord) -> list[ev.Event]:
     """The round as one more line of the memory."""
     line = f"r{record.number} {record.task.title}: {in_words(record)}"
-    return run.noted(_HEADINGS[record.outcome], line)
+    return run.noted(heading_of(record), line)
+
+
+def heading_of(record: ev.RoundRecord) -> str:
+    """Where the memory keeps the round. What only the operator did not want was never shown to be a dead end."""
+    found_wanting = record.measured is not None and record.measured.outcome != "accepted"
+    if record.outcome is ev.Outcome.REVERTED and record.decided_by == "operator" and not found_wanting:
+        return memory.UNCLEAR
+    return _HEADINGS[record.outcome]
 
 
 def settled(issue: ev.Issue, record: ev.RoundRecord) -> ev.IssueChanged:
