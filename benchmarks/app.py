@@ -144,6 +144,24 @@ def idle(folder: Path, runs: int) -> list[Figure]:
     return [Figure("CPU while nothing happens", 1.0, "%", tuple(figures))]
 
 
+def start_screen(folder: Path, runs: int) -> list[Figure]:
+    """The start screen looks at all past runs every few seconds; there are twenty."""
+    for number in range(20):
+        journals.write_run(journals.finished(), folder / f"run-{number:02d}")
+    terminal = Terminal([sys.executable, "-m", "vibeserve_tui", "--runs-dir", str(folder)], folder, 120, 40)
+    try:
+        seconds_until(terminal, "● done")
+        time.sleep(5)
+        return [Figure("CPU on the start screen with 20 past runs", 1.0, "%", tuple(_shares(terminal, runs)))]
+    finally:
+        terminal.close()
+
+
+def _shares(terminal: Terminal, runs: int) -> Iterator[float]:
+    for _ in range(runs):
+        yield cpu_percent(terminal, SECONDS)
+
+
 def live(folder: Path, runs: int) -> list[Figure]:
     """Windows arrive at the pace of a real measurement: two a second."""
     script = journals.running()
@@ -232,19 +250,22 @@ print(time.process_time() - begun, client.state.seq)
 """
 
 
+def _folded(run: Path) -> tuple[float, int]:
+    """CPU time of a client that reads this run to its end, and how far that was."""
+    done = subprocess.run([sys.executable, "-c", FOLD, str(run)], capture_output=True, text=True, check=True)
+    taken, seq = done.stdout.split()
+    return float(taken), int(seq)
+
+
 def replay(folder: Path, runs: int) -> list[Figure]:
     run = journals.write_run(chatter(100_000), folder / "run")
-    times, memory = [], []
-    for _ in range(runs):
-        done = subprocess.run([sys.executable, "-c", FOLD, str(run)], capture_output=True, text=True, check=True)
-        taken, seq = done.stdout.split()
-        assert int(seq) == 100_000
-        times.append(float(taken))
+    folds = [_folded(run) for _ in range(runs)]
+    assert {seq for _, seq in folds} == {100_000}
     with shown(run) as terminal:
         seconds_until(terminal, "event 99")
         memory = [rss_mib(terminal)]
     return [
-        Figure("CPU time to fold 100,000 events", 2.0, "s", tuple(times)),
+        Figure("CPU time to fold 100,000 events", 2.0, "s", tuple(taken for taken, _ in folds)),
         Figure("memory with 100,000 events", 120.0, "MiB", tuple(memory)),
     ]
 
@@ -258,9 +279,11 @@ def rounds(folder: Path, runs: int) -> list[Figure]:
             times.append(seconds_until(terminal, r"r500: "))
             busy.append(sum(terminal.process().cpu_times()[:2]))
             memory.append(rss_mib(terminal))
+    folds = tuple(_folded(run)[0] for _ in range(runs))
     return [
-        Figure(f"exec to first full screen, 500 rounds ({size:.0f} MiB)", 5.0, "s", tuple(times)),
-        Figure("CPU time until then", 3.0, "s", tuple(busy)),
+        Figure(f"CPU time to fold 500 rounds ({size:.0f} MiB)", 1.0, "s", folds),
+        Figure("exec to first full screen with them", 2.0, "s", tuple(times)),
+        Figure("CPU time until then", 2.0, "s", tuple(busy)),
         Figure("memory with 500 rounds", 120.0, "MiB", tuple(memory)),
     ]
 
@@ -283,50 +306,15 @@ def diff(folder: Path, runs: int) -> list[Figure]:
     return [Figure("CPU time to open a diff of 1,000 lines", 400.0, "ms", tuple(times))]
 
 
-WORK = "import hashlib, time; b = time.perf_counter(); [hashlib.sha256(bytes(1 << 20)).digest() for _ in range(900)]; print(time.perf_counter() - b)"
-
-
-def interference(folder: Path, runs: int) -> list[Figure]:
-    """Fixed work on every core, with the app attached to a live measurement and without, in turn (A B B A)."""
-    script = journals.running()
-    run = journals.write_run(script, folder / "run")
-    ratios = []
-    for _ in range(runs):
-        walls: dict[bool, list[float]] = {True: [], False: []}
-        for attached in (False, True, True, False):
-            walls[attached].append(_attached(run, script) if attached else _work())
-        ratios.append(100 * (statistics.fmean(walls[True]) / statistics.fmean(walls[False]) - 1))
-    spread = statistics.stdev(ratios) if len(ratios) > 1 else 0.0
-    print(
-        f"  interference by pairs: {', '.join(f'{ratio:+.2f}' for ratio in ratios)} %, standard deviation {spread:.2f}"
-    )
-    return [Figure("slower work on all cores while the app is attached", 2.0, "%", tuple(ratios))]
-
-
-def _work() -> float:
-    workers = [subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    return statistics.fmean(float(worker.communicate()[0]) for worker in workers)
-
-
-def _attached(run: Path, script: journals.Script) -> float:
-    journal = Journal(run / "journal.jsonl")
-    journal.append(journals.window(script, 9, "A", block=2, index=0, level=400.0))
-    journal.close()
-    with shown(run) as terminal:
-        seconds_until(terminal, READY)
-        time.sleep(1.0)
-        return _work()
-
-
 PARTS = {
     "start": first_paint,
     "idle": idle,
+    "start-screen": start_screen,
     "live": live,
     "storm": storm,
     "replay": replay,
     "rounds": rounds,
     "diff": diff,
-    "interference": interference,
 }
 
 

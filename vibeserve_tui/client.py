@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -203,8 +205,53 @@ class RunSummary:
 
 def list_runs(root: Path) -> list[RunSummary]:
     """All runs below `root`, newest first; one that cannot be read is listed with its fault."""
-    runs = [RunDir(path.parent) for path in root.glob("*/journal.jsonl")]
-    return sorted((_summarise(run) for run in runs), key=lambda summary: -summary.started_wall)
+    return RunList(root).read()
+
+
+class RunList:
+    """All runs below a folder, looked at again and again: what was read once is not read a second time."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._over: dict[Path, tuple[int, RunSummary]] = {}
+        """Runs to which nothing is added any more, with the length of their journal."""
+        self._going_on: dict[Path, AttachedClient] = {}
+
+    def read(self) -> list[RunSummary]:
+        """Newest first; a run that cannot be read is listed with its fault."""
+        with self._lock:
+            sizes = self._sizes()
+            self._over = {path: known for path, known in self._over.items() if known[0] == sizes.get(path)}
+            for path in self._going_on.keys() - sizes.keys():
+                self._going_on.pop(path).close()
+            found = [self._look(path, size) for path, size in sizes.items()]
+        return sorted(found, key=lambda summary: -summary.started_wall)
+
+    def _sizes(self) -> dict[Path, int]:
+        sizes = {}
+        for journal in self._root.glob("*/journal.jsonl"):
+            with suppress(FileNotFoundError):  # somebody may delete a run meanwhile
+                sizes[journal.parent] = journal.stat().st_size
+        return sizes
+
+    def _look(self, path: Path, size: int) -> RunSummary:
+        if path in self._over:
+            return self._over[path][1]
+        run = RunDir(path)
+        try:
+            client = self._going_on.get(path) or AttachedClient(run)
+            self._going_on[path] = client
+            while client.poll():
+                pass
+            summary = _summary(run, client.state, _liveness(run, client.state))
+        except (VibeServeError, OSError) as error:
+            summary = _summary(run, RunState(), Liveness.FAILED, str(error))
+        if summary.liveness in (Liveness.FINISHED, Liveness.FAILED):
+            self._over[path] = size, summary
+            if (read := self._going_on.pop(path, None)) is not None:
+                read.close()
+        return summary
 
 
 def open_state(run: RunDir) -> RunState:
@@ -244,14 +291,7 @@ def _liveness(run: RunDir, state: RunState) -> Liveness:
     return Liveness.PAUSED if state.status is Status.PAUSED else Liveness.RUNNING
 
 
-def _summarise(run: RunDir) -> RunSummary:
-    fault = ""
-    state = RunState()
-    try:
-        state = open_state(run)
-        alive = _liveness(run, state)
-    except (VibeServeError, OSError) as error:
-        fault, alive = str(error), Liveness.FAILED
+def _summary(run: RunDir, state: RunState, alive: Liveness, fault: str = "") -> RunSummary:
     headline = state.headline
     return RunSummary(
         run=run.name,

@@ -342,11 +342,15 @@ def finish(script: Script, row: tuple[object, ...], task: ev.TaskPlan, *, decide
 
 
 def profile(number: int) -> ev.ProfileTaken:
+    """As py-spy and the evaluator write it."""
     return ev.ProfileTaken(
-        round=number, tool="py-spy", quality="sampled, overhead 2 %",
-        phases={"decode": 0.71, "prefill": 0.16, "http": 0.08, "other": 0.05},
-        operations={"aten::mm": 0.44, "aten::cat": 0.13, "sample": 0.07, "json.dumps": 0.04},
-        hints=("half of decode is one matrix product: a native kernel could save up to 44 %", "aten::cat grows with the context: preallocate the KV cache"),
+        round=number, tool="py-spy", quality="perturbed", window_s=3.0, idle=0.07, observer_effect=0.13,
+        phases={"model": 0.5309, "http": 0.2618, "schedule": 0.1891, "other": 0.0182},
+        operations={
+            "Kernel.run (native/kernel.py)": 0.5127, "Engine._run (server/engine.py)": 0.1818,
+            "BaseSelectorEventLoop._write_to_self (asyncio/selector_events.py)": 0.1164, "JSONEncoder.iterencode (json/encoder.py)": 0.0036,
+        },
+        hints=("http_bound", "an_unknown_code"),
     )  # fmt: skip
 
 
@@ -420,13 +424,22 @@ def engine_lost() -> Script:
     return script
 
 
+def paused() -> Script:
+    """By the operator, between two rounds."""
+    script = rounds_through(with_baseline(started()), 5)
+    script.say(ev.RunPausedEvent(reason="the operator asked", by="operator"))
+    return script
+
+
 ALL = {
     "empty": empty,
     "running": running,
     "waiting": waiting,
+    "paused": paused,
     "finished": finished,
     "failed": failed,
     "engine_lost": engine_lost,
+    "engine_silent": running,
 }
 
 

@@ -36,6 +36,11 @@ from vibeserve_tui.state.run_dir import RunDir
 async def measuring(folder, launcher):
     await asyncio.sleep(1.0)
 
+async def again(self, a, b):
+    await asyncio.sleep(0.5)
+    return synthetic.measured("accepted", ratio=1.25)
+
+synthetic.Evaluator.again = again
 folder = Path(sys.argv[1])
 engine.open_workshop = synthetic._open_workshop(folder, measuring)
 engine.variants = lambda book, situation: book
@@ -139,6 +144,25 @@ def test_an_approved_round_is_kept(desk: Desk, size: tuple[int, int]) -> None:
     assert open_state(desk.run).rounds[2].decided_by == "operator"
 
 
+def test_two_rounds_are_measured_once_more_by_the_engine_and_the_screen_shows_it(desk: Desk) -> None:
+    terminal = desk.open()
+    approve(terminal, 1)
+    terminal.wait(r"[●◆] 1 ", 30)
+    terminal.wait(r"Round 2 ·", 60)
+    terminal.press("Escape")
+    terminal.wait("round 2 waits for you", 30)  # before the next key: Escape and a bracket are the start of a sequence
+    terminal.press("[", "c")
+    terminal.wait("A = r0", 30)
+    terminal.press("b")
+    terminal.wait("Bench both again")
+    terminal.press("y")
+    terminal.wait("both are measured again between two rounds", 30)
+    desk.run.post(cmd.RevertTo(by="a script", comment="no"))  # round 2 no longer waits: the engine turns to the pair
+    terminal.wait("measured again, interleaved", 60)
+    again = open_state(desk.run).again[0, 1]
+    assert again.headline is not None and again.headline.ratio == 1.25
+
+
 def test_a_killed_engine_is_named_and_brought_back_by_a_key(desk: Desk) -> None:
     terminal = desk.open()
     approve(terminal, 1)
@@ -171,6 +195,9 @@ def test_a_run_goes_on_without_the_app_and_another_client_may_decide(desk: Desk)
     assert open_state(desk.run).seq > seq
     again.press("D")
     assert again.exit_status() == 0
+    assert f"the run goes on without the app; back to it: vibeserve attach {desk.run.path}" in again.screen().replace(
+        "\n", ""
+    )
     assert desk.engine() is not None
     last = desk.open()
     last.wait(r"Round 2 ·", 60)

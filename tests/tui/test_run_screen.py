@@ -35,12 +35,6 @@ async def test_run_screen_looks_as_stored(journal: str, size: tuple[int, int]) -
         assert_snapshot(f"run-{journal}-{size[0]}x{size[1]}", opened.text)
 
 
-@pytest.mark.parametrize("journal", ["empty", "failed"])
-async def test_run_screen_without_much_to_show_says_what_comes(journal: str) -> None:
-    async with stage(journal, (80, 24)) as opened:
-        assert_snapshot(f"run-{journal}-80x24", opened.text)
-
-
 async def test_a_lost_engine_is_named_with_the_key_that_brings_it_back() -> None:
     async with stage("engine_lost", (80, 24), liveness=Liveness.CRASHED) as opened:
         assert "crashed" in opened.text.splitlines()[0]
@@ -244,11 +238,25 @@ async def test_a_long_line_opens_in_full() -> None:
         assert "greatest gap 3.1e-4" in opened.text
 
 
-async def test_detaching_leaves_the_run_alone() -> None:
+async def test_detaching_leaves_the_run_alone_and_tells_the_way_back() -> None:
     async with stage("running") as opened:
         await opened.pilot.press("q", "d")
         assert opened.client.sent == []
         assert opened.app._exit
+        assert opened.app.way_back == "vibeserve attach 20261120-0814-tiny-llama-chat"
+
+
+async def test_leaving_a_run_that_is_over_needs_no_way_back() -> None:
+    async with stage("finished") as opened:
+        await opened.pilot.press("q")
+        assert opened.app._exit
+        assert opened.app.way_back == ""
+
+
+async def test_a_run_that_is_over_offers_no_key_that_steers_it() -> None:
+    async with stage("finished") as opened:
+        assert "s steer" not in opened.text
+        assert "c compare" in opened.text
 
 
 async def test_a_refused_command_is_told_with_its_reason() -> None:

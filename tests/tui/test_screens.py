@@ -17,6 +17,8 @@ from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.state.memory import digest
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui.app import VibeServeApp
+from vibeserve_tui.tui.keymap import SCREENS, TABLE
+from vibeserve_tui.tui.layout import PANES
 from vibeserve_tui.tui.screens.compare import CompareScreen, compared_figures
 from vibeserve_tui.tui.screens.editors import MemoryEditor
 from vibeserve_tui.tui.settings import write_setting
@@ -154,10 +156,14 @@ async def test_help_can_be_searched() -> None:
         assert opened.app.screen is opened.screen
 
 
-async def test_the_palette_knows_every_key_of_the_screen() -> None:
+async def test_the_palette_knows_every_action_of_the_screen_and_every_pane() -> None:
     async with stage("running") as opened:
         titles = {command.title for command in opened.app.get_system_commands(opened.screen)}
-        assert {"pause or resume", "a note for all later plans", "next theme", "next hunk or hit"} <= titles
+        scopes = set(SCREENS["run"]) - {"lines"}
+        assert {key.help for scope in scopes for key in TABLE[scope] if key.action} <= titles
+        assert {f"go to {name}" for name in PANES} <= titles
+        await opened.press("ctrl+p", *"go to trend", "enter")
+        await opened.until("[8 Trend]")
 
 
 async def test_settings_take_effect_at_once_and_only_changed_lines_are_written(tmp_path: Path) -> None:

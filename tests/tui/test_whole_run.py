@@ -28,15 +28,33 @@ pytestmark = [
 ROUND_S = 420
 
 
+class Person:
+    """Somebody with folders of their own, who opens the program in one terminal after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.terminals: list[Terminal] = []
+
+    def types(self, *words: str) -> Terminal:
+        variables = " ".join(f"XDG_{kind}_HOME={self.folder / kind.lower()}" for kind in ("DATA", "STATE", "CONFIG"))
+        command = [sys.executable, "-m", "vibeserve_tui", *words]
+        self.terminals.append(Terminal(command, self.folder, 120, 40, variables))
+        return self.terminals[-1]
+
+    @property
+    def runs(self) -> list[RunDir]:
+        return [RunDir(summary.path) for summary in list_runs(self.folder / "data" / "vibeserve" / "runs")]
+
+
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Terminal]:
-    variables = " ".join(f"XDG_{kind}_HOME={tmp_path / kind.lower()}" for kind in ("DATA", "STATE", "CONFIG"))
-    terminal = Terminal([sys.executable, "-m", "vibeserve_tui"], tmp_path, 120, 40, variables)
-    yield terminal
-    for summary in list_runs(tmp_path / "data" / "vibeserve" / "runs"):
-        if engine := engine_of(RunDir(summary.path)):
+def person(tmp_path: Path) -> Iterator[Person]:
+    somebody = Person(tmp_path)
+    yield somebody
+    for run in somebody.runs:
+        if engine := engine_of(run):
             os.kill(engine, signal.SIGKILL)
-    terminal.close()
+    for terminal in somebody.terminals:
+        terminal.close()
 
 
 def engine_of(run: RunDir) -> int | None:
@@ -47,30 +65,35 @@ def engine_of(run: RunDir) -> int | None:
         return None
 
 
-def test_from_the_start_screen_to_a_kept_round_past_a_killed_engine(opened: Terminal, tmp_path: Path) -> None:
-    opened.wait("✓ ready, ⏎ starts", 60)
-    opened.press("Enter")
-    opened.wait("the target's own seed server|judging|measuring", 90)
-    run = RunDir(list_runs(tmp_path / "data" / "vibeserve" / "runs")[0].path)
+def test_from_the_start_screen_to_a_kept_round_past_a_killed_app_and_a_killed_engine(person: Person) -> None:
+    first = person.types()
+    first.wait("✓ ready, ⏎ starts", 60)
+    first.press("Enter")
+    first.wait("the target's own seed server|judging|measuring", 90)
+    run = person.runs[0]
 
-    opened.wait(r"Round 1 ·", ROUND_S)
-    opened.wait("approve", 10)
-    opened.wait(r"waiting 00:0[2-9]", 30)  # past the half second in which no key decides
-    opened.press("a")
-    opened.wait(r"[●◆] 1 ", 60)
+    first.wait(r"Round 1 ·", ROUND_S)
+    first.wait(r"waiting 00:0[2-9]", 30)  # past the half second in which no key decides
+    first.press("a")
+    first.wait(r"[●◆] 1 ", 60)
     assert open_state(run).rounds[1].outcome is Outcome.KEPT
 
     engine = engine_of(run)
-    assert engine is not None
+    os.kill(first.process().pid, signal.SIGKILL)
+    assert first.exit_status() == 128 + signal.SIGKILL
+    again = person.types("attach")
+    again.wait(r"[●◆] 1 ", 30)
+    assert engine_of(run) == engine is not None
+
     os.kill(engine, signal.SIGKILL)
-    opened.wait("engine crashed", 30)
-    opened.press("Space")
-    opened.wait("◐ round 2", 120)
+    again.wait("engine crashed", 30)
+    again.press("Space")
+    again.wait("◐ round 2", 120)
     assert engine_of(run) != engine
     assert open_state(run).rounds[1].outcome is Outcome.KEPT
 
-    opened.press("q", "k")
-    opened.wait("Stop at once")
-    opened.press("y")
-    assert opened.exit_status() == 0
-    assert "Traceback" not in opened.screen()
+    again.press("q", "k")
+    again.wait("Stop at once")
+    again.press("y")
+    assert again.exit_status() == 0
+    assert "Traceback" not in again.screen()

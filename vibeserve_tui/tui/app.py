@@ -14,12 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from rich.console import RenderableType
 from textual.app import SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from vibeserve_tui.client import RunClient
 from vibeserve_tui.inputs.config import Config, Ui
+from vibeserve_tui.state.run_dir import runs_root
 from vibeserve_tui.tui import themes
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.crash import last_words, write_report
@@ -68,6 +70,7 @@ class VibeServeApp(Shell):
         self.outside = Outside()
         self.settings_file = config_dir / "config.toml" if config_dir else None
         self.crash: BaseException | None = None
+        self.way_back = ""
         self._interrupted = -DETACH_WITHIN_S
         own = [*themes.OWN, *(themes.user_themes(config_dir / "themes") if config_dir else ())]
         for theme in own:
@@ -99,13 +102,17 @@ class VibeServeApp(Shell):
         self.outside.close()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: every key of the screen by what it does."""
+        """The palette: every key of the screen by what it does, and its panes by name."""
         for scope in SCREENS[screen_name(screen)]:
             for key in self.table[scope]:
                 if key.action and scope != "lines":
                     owner = self if scope == "app" else screen
                     run = partial(self.run_action, key.action, default_namespace=owner)
                     yield SystemCommand(f"{key.help}", shown_keys(key), run)
+        for binding in screen.BINDINGS:
+            if isinstance(binding, Binding) and binding.action.startswith("go("):
+                run = partial(self.run_action, binding.action, default_namespace=screen)
+                yield SystemCommand(f"go to {binding.description}", binding.key, run)
 
     def action_help(self) -> None:
         self.push_screen(HelpScreen(screen_name(self.screen)))
@@ -129,6 +136,16 @@ class VibeServeApp(Shell):
         self._interrupted = now
         self.action_leave()
 
+    @property
+    def run_on_screen(self) -> RunScreen | None:
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, RunScreen)), None)
+
+    def exit(self, result: int | None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """Whoever leaves a run that goes on is told afterwards how to come back."""
+        screen = self.run_on_screen
+        self.way_back = way_back(screen.client) if screen and screen.view.goes_on else ""
+        super().exit(result, return_code, message)
+
     def action_next_theme(self) -> None:
         names = self.theme_names
         at = names.index(self.theme) if self.theme in names else -1
@@ -146,6 +163,8 @@ class VibeServeApp(Shell):
     def _fatal_error(self) -> None:
         """Keep the fault for the report instead of printing a traceback with the values of local variables."""
         self.crash = sys.exc_info()[1] or self._exception
+        if screen := self.run_on_screen:
+            self.client = screen.client
         self._close_messages_no_wait()
 
 
@@ -198,8 +217,15 @@ def run_app(
             os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
         result = app.run()
     if app.crash is None:
+        sys.stderr.write(f"the run goes on without the app; back to it: {app.way_back}\n" if app.way_back else "")
         return app.return_code or result or 0
-    run = client.state.run if client else ""
-    path = write_report(app.crash, services.crash_dir, seq=client.state.seq if client else None)
-    sys.stderr.write(last_words(app.crash, path, run) + "\n")
+    path = write_report(app.crash, services.crash_dir, seq=app.client.state.seq if app.client else None)
+    sys.stderr.write(last_words(app.crash, path, way_back(app.client) if app.client else "") + "\n")
     return 1
+
+
+def way_back(client: RunClient) -> str:
+    """The command that attaches to this run: by its name where the runs usually lie, else by its folder."""
+    folder = client.run_dir
+    name = client.state.run if folder is None or folder.parent == runs_root() else str(folder)
+    return f"vibeserve attach {name}"

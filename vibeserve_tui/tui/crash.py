@@ -33,9 +33,9 @@ def write_report(error: BaseException, folder: Path, *, seq: int | None) -> Path
     return path
 
 
-def last_words(error: BaseException, path: Path, run: str) -> str:
-    """Three lines for the terminal."""
+def last_words(error: BaseException, path: Path, way_back: str) -> str:
+    """Three lines for the terminal; `way_back` is the command that attaches to the run."""
     lines = [f"vibeserve: the app failed: {type(error).__name__}: {error}", f"  report: {path}"]
-    if run:
-        lines.append(f"  the run continues: vibeserve attach {run}")
+    if way_back:
+        lines.append(f"  the run continues: {way_back}")
     return "\n".join(lines)

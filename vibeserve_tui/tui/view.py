@@ -51,6 +51,8 @@ class RunView:
     """Speed and place of a recording that is played, `×20 · 43 %`."""
     compact: bool = False
     """One pane at a time: the tab line carries the digits."""
+    asked_to_end: bool = False
+    """Whether whoever leaves asked for a pause or an end first."""
 
     @property
     def is_measuring(self) -> bool:
@@ -59,6 +61,12 @@ class RunView:
     @property
     def is_paused(self) -> bool:
         return self.state.status is Status.PAUSED
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an engine works on it, or waits for a person, and will go on doing so."""
+        works = self.liveness in (Liveness.RUNNING, Liveness.NOT_RESPONDING)
+        return works and not self.state.is_over and not self.asked_to_end
 
     @property
     def rounds_known(self) -> list[int]:

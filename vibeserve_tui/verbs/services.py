@@ -20,7 +20,7 @@ import platformdirs
 
 from vibeserve_tui import __version__
 from vibeserve_tui import events as ev
-from vibeserve_tui.client import AttachedClient, Liveness, RunClient, RunSummary, list_runs, open_state, start_engine
+from vibeserve_tui.client import AttachedClient, Liveness, RunClient, RunList, RunSummary, open_state, start_engine
 from vibeserve_tui.errors import EnvironmentFault, InputError, VibeServeError, WorkspaceError
 from vibeserve_tui.inputs.config import load_config
 from vibeserve_tui.resources import Shipped, shipped_folder, shipped_profiles, shipped_targets
@@ -60,6 +60,7 @@ class AppServices:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._runs = RunList(root)
         self.crash_dir = platformdirs.user_state_path("vibeserve")
 
     def targets(self) -> Sequence[TargetEntry]:
@@ -97,7 +98,7 @@ class AppServices:
         return [_finding(requirement) for requirement in examine(self._root)]
 
     def runs(self) -> Sequence[RunSummary]:
-        return list_runs(self._root)
+        return self._runs.read()
 
     def skills(self) -> Sequence[SkillEntry]:
         from vibeserve_tui.inputs.skills import SkillLibrary

@@ -80,6 +80,7 @@ class FeedLines(Sequence[Line]):
 
 class AgentsPane(Pane):
     digit, label = "6", "Agents"
+    filters = True
     views = frozenset({"agents"})
     quiet_cursor = True
 
@@ -103,7 +104,7 @@ class AgentsPane(Pane):
                 if not view.filter
                 else f'Nothing matches "{view.filter}". esc clears.'
             )
-            return Drawing(empty(text), "Agents")
+            return Drawing(empty(text, self.text_width), "Agents")
         cursor = (
             len(self.entries) - 1 if self.follow or self.cursor is None else min(self.cursor, len(self.entries) - 1)
         )

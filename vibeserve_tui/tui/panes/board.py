@@ -63,6 +63,21 @@ def draw_issue(issue: Issue, width: int) -> Line:
     return spread(left, (Span(rounds, Ink.MUTED),), width)
 
 
+def described(issue: Issue) -> str:
+    """All that is known of an issue, as Markdown; what nobody wrote is not made up."""
+    rounds = ", ".join(f"r{number}" for number in issue.rounds)
+    facts = (
+        ("status", f"{glyphs.ISSUES[issue.status]} {issue.status}"),
+        ("kind", f"{issue.type}, P{issue.priority}"),
+        ("filed by", issue.filed_by),
+        ("recipe", issue.skill),
+        ("rounds", rounds or "none yet"),
+        ("why", issue.mechanism),
+    )
+    head = "\n".join(f"- {name}: {value}" for name, value in facts if value)
+    return f"{head}\n\n{issue.body or 'No description.'}"
+
+
 def place_of(issue: Issue) -> int:
     """The kanban column of an issue, from the left."""
     return next(at for at, (_, statuses) in enumerate(COLUMNS) if issue.status in statuses)
@@ -107,6 +122,7 @@ def _across(cards: Sequence[Line], cells: int) -> Line:
 
 class BoardPane(Pane):
     digit, label = "4", "Board"
+    filters = True
     views = frozenset({"board"})
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
@@ -136,7 +152,10 @@ class BoardPane(Pane):
             self._issues = [issue for issue in self._issues if view.filter in f"{issue.id} {issue.title}".lower()]
         if not self._issues:
             text = "No issues yet: the orchestrator files them after round 0. i adds one."
-            return Drawing(empty(f'Nothing matches "{view.filter}". esc clears.' if view.filter else text), "Board")
+            return Drawing(
+                empty(f'Nothing matches "{view.filter}". esc clears.' if view.filter else text, self.text_width),
+                "Board",
+            )
         ids = [issue.id for issue in self._issues]
         self._chosen = self._chosen if self._chosen in ids else ids[0]
         if self.is_kanban:

@@ -52,7 +52,7 @@ class DiffPane(Pane):
         del view
         if not self.diff.lines:
             self._rows = None
-            return Drawing(empty(self._why_empty), self._title)
+            return Drawing(empty(self._why_empty, self.text_width), self._title)
         self._rows = self.diff.rows(self.style_of_diff, self.text_width)
         keys = f"{self.diff.summary} · n/N hunk · {{ }} file · d split"
         if self.wanted:

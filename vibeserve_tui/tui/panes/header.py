@@ -16,18 +16,22 @@ from vibeserve_tui.tui.widgets.line_view import LineView
 
 
 def draw_header(view: RunView, width: int) -> list[Line]:
-    """Left is what, right is state; the longest form that fits wins."""
+    """Left is what, right is state; the longest form that fits wins. What asks for a person is the last to be cut."""
+    alarm = bool(_alarm(view))
+    urgent = alarm or view.is_paused or view.state.approval is not None
     return [
-        _fitting(_what(view)[-2 if _alarm(view) else 0 :], _progress(view), width),
+        _fitting(_what(view)[-2 if alarm else 0 :], _progress(view), width, right_first=urgent),
         _fitting(_result(view), _budget(view), width),
     ]
 
 
-def _fitting(lefts: Sequence[Line], rights: Sequence[Line], width: int) -> Line:
+def _fitting(lefts: Sequence[Line], rights: Sequence[Line], width: int, *, right_first: bool = False) -> Line:
     """The pair that fits with three cells between and shortens neither side much more than the other."""
 
-    def shortened(pair: tuple[int, int]) -> tuple[float, int]:
+    def shortened(pair: tuple[int, int]) -> tuple[float, float]:
         left, right_side = pair
+        if right_first:
+            return right_side, left
         return max(left / max(1, len(lefts) - 1), right_side / max(1, len(rights) - 1)), left + right_side
 
     pairs = [(left, right_side) for left in range(len(lefts)) for right_side in range(len(rights))]

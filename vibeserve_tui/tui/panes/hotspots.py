@@ -49,8 +49,8 @@ def draw_profile(profile: ProfileTaken, width: int) -> list[Line]:
 def _gaps(profile: ProfileTaken) -> str:
     if profile.idle is None:
         return f"{profile.tool} did not see whether the device had nothing to do"
-    window = f" of {profile.window_s:g} s" if profile.window_s else ""
-    return f"{100 * profile.idle:.1f} %{window} at least: nothing was computed"
+    window = f"of {profile.window_s:g} s " if profile.window_s else ""
+    return f"at least {100 * profile.idle:.1f} % {window}nothing was computed"
 
 
 def _shares(title: str, shares: Mapping[str, float], width: int) -> list[Line]:
@@ -77,7 +77,13 @@ class HotspotsPane(Pane):
     def draw(self, view: RunView) -> Drawing:
         profiles = view.state.profiles
         if not profiles:
-            return Drawing(empty("A profile of its own run follows each measurement; it never is one."), "Hotspots")
+            return Drawing(
+                empty(
+                    "After each kept round a profile shows here where its time goes; it is never a measurement.",
+                    self.text_width,
+                ),
+                "Hotspots",
+            )
         number = view.selected if view.selected in profiles else max(profiles)
         profile = profiles[number]
         foot = f"{profile.tool} · {_quality(profile)}"

@@ -85,7 +85,7 @@ class LivePane(Pane):
     def draw(self, view: RunView) -> Drawing:
         live, metric = view.state.live, view.state.headline
         if live is None or metric is None:
-            return Drawing(empty(NOTHING_MEASURED), "Live")
+            return Drawing(empty(NOTHING_MEASURED, self.text_width), "Live")
         courses = courses_of(live, metric)
         course = courses[self._at % len(courses)]
         windows = windows_of(live, course)
@@ -93,7 +93,9 @@ class LivePane(Pane):
         title = self._title(view, live, course)
         if not lines:
             words = "the first window is being measured" if live.finished is None else "no windows were recorded"
-            return Drawing(empty(f"{live.label_a} against {live.label_b} at {live.level}: {words}."), title)
+            return Drawing(
+                empty(f"{live.label_a} against {live.label_b} at {live.level}: {words}.", self.text_width), title
+            )
         foot = _medians(windows, course.unit) if course is not courses[0] else self._levels(view)
         return Drawing(lines, title, foot + (" · t next" if len(courses) > 1 else ""))
 
@@ -147,7 +149,7 @@ class FiguresPane(Pane):
         if state.confirmed and (state.is_over or live is None or live.purpose == "confirmation"):
             return self._confirmed(view, state.confirmed[-1])
         if live is None or not figures:
-            return Drawing(empty("Champion and candidate appear here side by side."), "A · B")
+            return Drawing(empty("Champion and candidate appear here side by side.", self.text_width), "A · B")
         provisional = live.finished is None
         lines = draw_figures(figures, (live.label_a, live.label_b), self.text_width, provisional=provisional)
         lines += [(), *self._notes(view, live)]

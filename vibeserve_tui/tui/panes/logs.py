@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vibeserve_tui.run_state import Status
 from vibeserve_tui.safe_text import clean
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui import glyphs
@@ -25,6 +26,8 @@ class LogsPane(Pane):
     def draw(self, view: RunView) -> Drawing:
         state = view.state
         lines: list[Line] = [line((f"{glyphs.ATTENTION} ", Ink.WARN), text) for text in state.warnings]
+        if state.status is Status.FAILED:
+            lines.append(line((f"{glyphs.FAILED} ", Ink.BAD), f"the run failed: {state.status_reason}"))
         for entry in state.feed:
             if entry.ok is False:
                 lines.append(draw_feed_line(entry, self.text_width))
@@ -37,9 +40,10 @@ class LogsPane(Pane):
         lines += [line((f"{glyphs.FAILED} ", Ink.BAD), f"a command was refused: {reason}") for reason in refused]
         lines += self._engine_log(view)
         if not lines:
-            return Drawing(empty("No warnings, no failed tool calls."), "Logs")
+            return Drawing(empty("No warnings, no failed tool calls.", self.text_width), "Logs")
         at_end = self.scroll_offset.y >= self.max_scroll_y
-        return Drawing(lines, "Logs", f"{len(state.warnings)} warnings", to_end=at_end)
+        count = len(state.warnings)
+        return Drawing(lines, "Logs", f"{count} warning{'' if count == 1 else 's'}", to_end=at_end)
 
     @staticmethod
     def _engine_log(view: RunView) -> list[Line]:

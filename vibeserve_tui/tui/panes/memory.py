@@ -65,6 +65,8 @@ class MemoryPane(Pane):
         text = view.state.memory
         if not text.strip():
             return Drawing(
-                empty("Empty. Rounds write what worked and what did not. e edits."), "Memory · progress.md", "e edit"
+                empty("Empty. Rounds write what worked and what did not. e edits.", self.text_width),
+                "Memory · progress.md",
+                "e edit",
             )
         return Drawing(draw_markdown(text, self.text_width), "Memory · progress.md", "e edit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -32,6 +33,8 @@ class Drawing:
 class Pane(LineView):
     digit: ClassVar[str] = ""
     label: ClassVar[str] = ""
+    filters: ClassVar[bool] = False
+    """Whether it shows only the lines that the operator wants."""
     views: ClassVar[frozenset[str]] = frozenset()
     """Which kinds of change (an event's `views`) this pane shows."""
 
@@ -62,8 +65,9 @@ class Pane(LineView):
 
     def _set_titles(self, drawing: Drawing) -> None:
         digit = "" if self.view.compact or not self.digit else f"{self.digit} "
+        only = f' · only "{self.view.filter}"' if self.filters and self.view.filter else ""
         room = max(0, self.size.width - 4)
-        self.border_title = content(fit(f"{digit}{drawing.title}", room).rstrip(), self)
+        self.border_title = content(fit(f"{digit}{drawing.title}{only}", room).rstrip(), self)
         self.border_subtitle = content(fit(drawing.foot, room).rstrip(), self)
 
     def on_resize(self, event: Resize) -> None:
@@ -81,6 +85,6 @@ def error_card(error: Exception) -> list[Line]:
     ]
 
 
-def empty(text: str) -> list[Line]:
+def empty(text: str, width: int) -> list[Line]:
     """An empty pane says what will fill it and which key helps."""
-    return [line((part, Ink.MUTED)) for part in text.split("\n")]
+    return [line((part, Ink.MUTED)) for row in text.split("\n") for part in textwrap.wrap(row, max(20, width))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from vibeserve_tui import events as ev
 from vibeserve_tui.reasons import in_words
 from vibeserve_tui.tui import figures as fig
@@ -37,8 +39,9 @@ def draw_review(view: RunView, number: int, width: int) -> list[Line]:
 
 
 def _labels(view: RunView, number: int) -> tuple[str, str]:
-    parent = view.parent_of(number)
-    return ("–" if parent is None else f"r{parent}"), f"r{number}"
+    """What was measured beside one another: the champion of that time, which need not be the parent."""
+    against = view.state.against.get(number, view.parent_of(number))
+    return (fig.UNKNOWN if against is None else f"r{against}"), f"r{number}"
 
 
 def _headline(view: RunView, number: int, measured: ev.Measured, width: int) -> list[Line]:
@@ -78,7 +81,7 @@ def _gate_lines(measured: ev.Measured, width: int) -> list[Line]:
         words += "; provisional, measured again before the report"
     if measured.checked_twice:
         words += "; checked twice"
-    return [cut((Span(words, Ink.MUTED),), width)]
+    return [line((part, Ink.MUTED)) for part in textwrap.wrap(words, max(20, width))]
 
 
 def _judge_lines(view: RunView, number: int, width: int) -> list[Line]:
@@ -129,7 +132,8 @@ def _hypothesis_lines(view: RunView, number: int, width: int) -> list[Line]:
         return []
     claim = task.hypothesis
     record = view.state.rounds.get(number)
-    lines = _labelled("claim", line(claim.claim), width)
+    rows = textwrap.wrap(claim.claim, max(20, width - LABEL_CELLS)) or [""]
+    lines = [entry for at, row in enumerate(rows) for entry in _labelled("" if at else "claim", line(row), width)]
     expected = f"expected {fig.factor(claim.expected_low)} … {fig.factor(claim.expected_high)}"
     outcome = f", {record.hypothesis_outcome.replace('_', ' ')}" if record and record.hypothesis_outcome else ""
     return [*lines, *_labelled("", line((expected + outcome, Ink.MUTED)), width)]

@@ -174,6 +174,7 @@ def _row(row: Row, value: str, columns: Columns, highest: float) -> Line:
 
 class RoundsPane(Pane):
     digit, label = "1", "Rounds"
+    filters = True
     views = frozenset({"rounds", "live", "header"})
 
     @dataclass
@@ -200,9 +201,9 @@ class RoundsPane(Pane):
             rows = [row for row in rows if view.filter in row.title.lower()]
         if metric is None or not rows:
             text = f'Nothing matches "{view.filter}". esc clears.' if view.filter and view.state.rounds else (
-                "Round 0 measures the target's own seed server.\nFirst figures in about 70 s."
+                "Round 0 measures the target's own seed server; its figures come first."
             )  # fmt: skip
-            return Drawing(empty(text), "Rounds")
+            return Drawing(empty(text, self.text_width), "Rounds")
         lines = draw_rows(rows, metric, self.text_width)
         self._numbers = [row.number for row in rows]
         at = self._numbers.index(view.selected) + 1 if view.selected in self._numbers else len(rows)

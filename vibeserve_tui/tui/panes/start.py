@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vibeserve_tui.client import Liveness, RunSummary
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
-from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread, text_of
+from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread, text_of, width_of
 from vibeserve_tui.tui.panes.memory import draw_markdown
 from vibeserve_tui.tui.services import Finding, FindingState, PlanForm, TargetEntry
 
@@ -27,11 +27,18 @@ STATUS = {
     Liveness.FAILED: (glyphs.FAILED, "failed", Ink.BAD),
     Liveness.REPLAY: (glyphs.RUNNING, "replay", Ink.ACCENT),
 }
-STATE_FROM = 52
+STATE_FROM, NOTE_FROM = 52, 28
 ROOM_BELOW = 7
 """Rows that the plan's estimate, command and readiness take below its choices."""
+SLOGANS = ("one bespoke LLM server for one model, machine and workload", "one LLM server for one model and machine")
 NEW_TARGET = line(("+ new target from a model folder …", Ink.MUTED))
 NO_RUNS = "No runs yet. ⏎ runs the target above: no key, no download. ? explains the screen."
+
+
+def draw_slogan(version: str, width: int) -> Line:
+    name = Span(f"vibeserve {version}", Ink.BOLD)
+    forms: list[Line] = [(name, Span(f"   {words}", Ink.MUTED)) for words in SLOGANS]
+    return next((form for form in forms if width_of(form) <= width), (name,))
 
 
 def draw_targets(targets: Sequence[TargetEntry], width: int) -> list[Line]:
@@ -75,6 +82,7 @@ def readiness(form: PlanForm) -> str:
 
 def _choice(name: str, value: str, note: str, changes: bool, width: int) -> Line:
     mark = "▾ " if changes and width >= 44 else ""
+    note = note if width >= NOTE_FROM else ""
     shown = fit(value, 10) if note or mark else value
     return cut(line((fit(name, 9), Ink.MUTED), shown, (f" {mark}{note}", Ink.MUTED)), width)
 

@@ -60,7 +60,7 @@ class TrendPane(Pane):
         limit = limit_of(figure)
         lines = trend_chart(points_of(view), self.text_width, self.size.height, limit) if metric else []
         if metric is None or not lines:
-            return Drawing(empty("Each round becomes a sign here, over the champion's line."), "Trend")
+            return Drawing(empty("Each round becomes a sign here, over the champion's line.", self.text_width), "Trend")
         title = f"Trend · {fig.metric_label(metric.name)}, {metric.unit}, by round"
         signs = f"{glyphs.DASH} champion   {glyphs.KEPT} kept  {glyphs.INDECISIVE} indecisive  {glyphs.FAILED} failed"
         far = f"{glyphs.LIMIT} the device's limit, {fig.factor(figure.headroom)} away" if figure and limit else ""

@@ -14,7 +14,7 @@ from vibeserve_tui.client import Liveness, RunClient
 from vibeserve_tui.commands import MeasureAgain
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.tui.content import content
-from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line
+from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line, width_of
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.outbox import Outbox
 from vibeserve_tui.tui.panes.bars import Footer
@@ -75,7 +75,14 @@ def _paired(figure: ev.Figure, before: ev.Figure | None) -> ev.Figure:
 
 
 def draw_names(view: RunView, a: int, b: int, width: int) -> list[Line]:
-    return [cut((Span("compare  ", Ink.MUTED), *_name(view, "A", a), Span("     "), *_name(view, "B", b)), width)]
+    """Both rounds on one line; where that is too long for it, without their commits, and each cut alike."""
+    head, gap = Span("compare  ", Ink.MUTED), Span("     ")
+    whole = (head, *_name(view, "A", a), gap, *_name(view, "B", b))
+    if width_of(whole) <= width:
+        return [whole]
+    room = max(0, width - width_of((head, gap)))
+    left = cut(_name(view, "A", a)[:-1], room // 2)
+    return [(head, *left, gap, *cut(_name(view, "B", b)[:-1], room - width_of(left)))]
 
 
 def _name(view: RunView, side: str, number: int) -> Line:
@@ -86,6 +93,9 @@ def _name(view: RunView, side: str, number: int) -> Line:
     return line(
         (f"{side} = r{number} ", Ink.BOLD), (f"{sign} ", ink), task.title if task else "?", (f"   {commit}", Ink.MUTED)
     )
+
+
+STEERING = frozenset({"revert", "pin", "bench"})
 
 
 class CompareScreen(Steering):
@@ -127,7 +137,10 @@ class CompareScreen(Steering):
         box.border_subtitle = content(self._how_measured(together=together), self)
         self._draw_diff()
         self.query_one(TimesAndDiff).show(view.state.times_between(self._a, self._b))
-        self.query_one(Footer).show(shell_of(self).keys_of("compare"))
+        keys = shell_of(self).keys_of("compare")
+        self.query_one(Footer).show(
+            keys if self.takes_commands else [key for key in keys if key.action not in STEERING]
+        )
 
     def _how_measured(self, *, together: bool) -> str:
         pair = {(self._a, self._b), (self._b, self._a)}
@@ -137,7 +150,8 @@ class CompareScreen(Steering):
             return "measured again, interleaved"
         if together:
             return "one measurement, interleaved"
-        return "measured in different rounds, so no interval: b benches both again, interleaved"
+        why = "measured in different rounds, so no interval"
+        return f"{why}: b benches both again, interleaved" if self.takes_commands else why
 
     def show_run(self) -> None:
         """Draw what the run has brought since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -24,10 +24,16 @@ from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 Leaving = Literal["detach", "pause", "stop", "kill", ""]
+Answer = TypeVar("Answer")
 
 
 class Question(LineView, can_focus=False):
     """Lines that take no keys: the list keys would hide the dialog's own."""
+
+
+def show_keys(dialog: ModalScreen[Answer], scope: str) -> None:
+    """The dialog's keys in place of those of the screen below, which mean nothing now."""
+    dialog.call_after_refresh(dialog.query_one(Footer).show, shell_of(dialog).keys_of(scope))
 
 
 class Confirm(ModalScreen[bool]):
@@ -42,11 +48,13 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box dialog"):
             yield Question(id="question")
+        yield Footer(id="footer")
 
     def on_mount(self) -> None:
         box = self.query_one(".dialog", Vertical)
         box.border_title = content(self._title, self)
-        view = self.query_one(LineView)
+        show_keys(self, "confirm")
+        view = self.query_one("#question", LineView)
         keys = line(("y", Ink.KEY), f" {self._yes}   ", ("n esc", Ink.KEY), " no")
         lines = [*draw_markdown(self._text, 60), (), keys]
         view.styles.height = len(lines)
@@ -69,11 +77,13 @@ class Prompt(ModalScreen[str]):
         with Vertical(classes="box dialog"):
             yield Input(self._value, max_length=4000)
             yield Question(id="question")
+        yield Footer(id="footer")
 
     def on_mount(self) -> None:
         box = self.query_one(".dialog", Vertical)
         box.border_title = content(self._title, self)
-        view = self.query_one(LineView)
+        show_keys(self, "prompt")
+        view = self.query_one("#question", LineView)
         view.styles.height = 1
         view.set_lines([line((self._hint, Ink.MUTED))])
         self.query_one(Input).focus()
@@ -88,7 +98,9 @@ class Prompt(ModalScreen[str]):
 
 def ask_find(pane: DiffPane) -> None:
     """Ask what to look for in a diff; an empty answer ends the search."""
-    pane.app.push_screen(Prompt("Find in the diff", "⏎ finds, n and N go on · esc ends it", pane.wanted), pane.find)
+    pane.app.push_screen(
+        Prompt("Find in the diff", "⏎ finds, n and N go on · an empty one ends the search", pane.wanted), pane.find
+    )
 
 
 class Page(ModalScreen[None]):
@@ -153,9 +165,11 @@ class Leave(ModalScreen[Leaving]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box dialog"):
             yield Question(id="question")
+        yield Footer(id="footer")
 
     def on_mount(self) -> None:
         self.query_one(".dialog", Vertical).border_title = content("Leave", self)
+        show_keys(self, "leave")
         lines: list[Line] = [
             line(("d", Ink.KEY), "  detach: the run goes on without this app ", ("⏎", Ink.KEY)),
             line(("p", Ink.KEY), "  pause and leave: resume it when you like"),
@@ -163,7 +177,7 @@ class Leave(ModalScreen[Leaving]):
             line(("k", Ink.KEY), "  stop now: the round in flight is discarded"),
             line(("esc", Ink.KEY), " stay"),
         ]
-        view = self.query_one(LineView)
+        view = self.query_one("#question", LineView)
         view.styles.height = len(lines)
         view.set_lines(lines)
 

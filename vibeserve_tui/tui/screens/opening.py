@@ -14,7 +14,7 @@ from vibeserve_tui.state.memory import digest
 from vibeserve_tui.tui.editor import open_in_editor
 from vibeserve_tui.tui.ink import text_of
 from vibeserve_tui.tui.panes.agents import AgentsPane
-from vibeserve_tui.tui.panes.board import BoardPane
+from vibeserve_tui.tui.panes.board import BoardPane, described
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.memory import MemoryPane
 from vibeserve_tui.tui.panes.pane import Pane
@@ -47,7 +47,7 @@ class Opening(Steering):
             self.app.push_screen(reader(f"{entry.role} · {entry.kind}", f"{entry.text}\n\n{entry.detail}"))
         elif isinstance(focused, BoardPane) and focused.chosen:
             issue = focused.chosen
-            self.app.push_screen(reader(f"{issue.id} · {issue.title}", f"{issue.body}\n\n{issue.mechanism}"))
+            self.app.push_screen(reader(f"{issue.id} · {issue.title}", described(issue)))
         else:
             self.open_review(self.view.selected)
 

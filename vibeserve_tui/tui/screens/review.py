@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -22,7 +23,7 @@ from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import Ink, line
-from vibeserve_tui.tui.keymap import bindings
+from vibeserve_tui.tui.keymap import Key, bindings
 from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.review import draw_judge, draw_review, title_of
@@ -115,8 +116,15 @@ class ReviewScreen(ModalScreen[str]):
         ]
         self.query_one("#review-tabs", LineView).set_lines([line(*parts)])
         self.query_one("#page", Vertical).border_subtitle = content(self._foot(), self)
-        keys = [key for key in shell_of(self).keys_of("review") if self.waits or key.action not in DECISIONS]
-        self.query_one(Footer).show(keys)
+        self.query_one(Footer).show(self._keys())
+
+    def _keys(self) -> list[Key]:
+        """Without a decision to put off, the same key goes back."""
+        keys = shell_of(self).keys_of("review")
+        if self.waits:
+            return keys
+        kept = (key for key in keys if key.action not in DECISIONS)
+        return [replace(key, label="back") if key.action == "later" else key for key in kept]
 
     def _foot(self) -> str:
         state = self.view.state

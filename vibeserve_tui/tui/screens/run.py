@@ -46,6 +46,7 @@ OPENING_S, CATCH_UP_S = 1.0, 0.1
 """How long a long journal may be read before the first picture, and between two pictures."""
 MANY = 500
 """Records of one look at the journal that mean that there are more."""
+STEERING = frozenset({"pause", "steer", "revert", "new_issue", "edit", "pin", "budget", "cancel_step"})
 PARTS = (*PANES, "figures", "header", "footer", "tabs", "filter", "small", "body")
 
 
@@ -62,6 +63,7 @@ class RunScreen(Opening):
         self._active, self._tab, self._zoomed, self._follow = "rounds", "live", False, True
         self._layout_now = Layout()
         self._rows_placed = 0
+        self._over = False
         self._dirty: set[str] = set()
         self._stale = True
         """Whether every pane has to be drawn, whatever changed in the run."""
@@ -120,7 +122,7 @@ class RunScreen(Opening):
         self.outbox.settle()
         self._announce()
         self.app.title = window_title(self.view)
-        if self._rows_wanted != self._rows_placed:
+        if self._rows_wanted != self._rows_placed or self._over != self.view.state.is_over:
             self.place()
         if self.is_on_top:
             self.repaint()
@@ -263,8 +265,12 @@ class RunScreen(Opening):
         self.repaint()
 
     def _show_footer(self) -> None:
-        scopes = ("run", "replay", "app") if isinstance(self.client, ReplayClient) else ("run", "app")
-        keys = shell_of(self).keys_of(*scopes)
+        """Only what means something: a run that is over, or a recording of one, cannot be steered."""
+        replays = isinstance(self.client, ReplayClient)
+        keys = shell_of(self).keys_of("run", *(["replay"] if replays else []), "app")
+        self._over = self.view.state.is_over
+        if not self.takes_commands:
+            keys = [key for key in keys if key.action not in STEERING or (replays and key.action == "pause")]
         tail = (Span("^p", Ink.KEY),) if self.size.width < 160 else (Span("^p", Ink.KEY), Span(" palette", Ink.MUTED))
         self.query_one(Footer).show(keys, tail if self.size.width >= 100 else ())
 
@@ -290,7 +296,7 @@ class RunScreen(Opening):
             self.focused.find(None)
         elif self.view.filter or self.query_one("#filter").display:
             self._set_filter("")
-            self.query_one("#filter").display = False
+            self._show_field(shown=False)
             self.action_go(self._active)
         elif self._zoomed:
             self.action_zoom()
@@ -344,16 +350,20 @@ class RunScreen(Opening):
         if isinstance(self.focused, DiffPane):
             ask_find(self.focused)
             return
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self._show_field(shown=True)
+        self.query_one("#filter", Input).focus()
+
+    def _show_field(self, *, shown: bool) -> None:
+        """The field for the filter takes the footer's line."""
+        self.query_one("#filter").display = shown
+        self.query_one("#footer").display = not shown
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._set_filter(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.query_one("#filter").display = False
+        self._show_field(shown=False)
         self.call_after_refresh(self.query_one(f"#{self._active}").focus)
 
     def _set_filter(self, text: str) -> None:

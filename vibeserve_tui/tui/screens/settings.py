@@ -20,7 +20,7 @@ from vibeserve_tui.tui.widgets.line_view import LineView
 
 ROWS = (
     ("theme", "colours"),
-    ("glyphs", "signs: auto takes ASCII where the locale asks for it"),
+    ("glyphs", "auto: ASCII where the locale asks"),
     ("bell", "the bell when a round waits for you"),
     ("hints", "a line of help, once, when it helps"),
 )

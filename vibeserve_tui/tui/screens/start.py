@@ -34,7 +34,6 @@ from vibeserve_tui.tui.widgets.line_view import LineView
 BOXES = {"targets": "1 Target", "plan": "2 Plan", "machine": "3 This machine", "runs": "4 Past runs"}
 WIDE_FROM = 100
 SHORT_BELOW = 22
-SLOGAN = "one bespoke LLM server for one model, machine and workload"
 RELOAD_S = 5.0
 
 
@@ -60,6 +59,7 @@ class StartScreen(Screen[None]):
         self.form: PlanForm | None = None
         self._changes: dict[str, str] = {}
         self._at = {"targets": 0, "plan": 0, "runs": 0}
+        self._listed = False
         self._fault = ""
         self._busy = ""
         self._marked = ""
@@ -104,7 +104,7 @@ class StartScreen(Screen[None]):
         self.draw_all()
 
     def _set_targets(self, targets: Sequence[TargetEntry]) -> None:
-        self.targets = targets
+        self.targets, self._listed = targets, True
         names = [target.name for target in targets]
         if self._wanted_target in names:
             self._at["targets"], self._wanted_target = names.index(self._wanted_target), ""
@@ -150,7 +150,7 @@ class StartScreen(Screen[None]):
         if not stands(self, (*BOXES, "slogan", "footer")):
             return
         slogan = self.query_one("#slogan", LineView)
-        slogan.set_lines([line((f"vibeserve {self._services.version}", Ink.BOLD), (f"   {SLOGAN}", Ink.MUTED))])
+        slogan.set_lines([draw.draw_slogan(self._services.version, slogan.text_width)])
         boxes = {name: self.query_one(f"#{name}", Box) for name in BOXES}
         for name, box in boxes.items():
             box.border_title = content(BOXES[name], self)
@@ -161,7 +161,7 @@ class StartScreen(Screen[None]):
             plan.set_lines(lines, cursor=min(self._at["plan"], len(self.form.choices) - 1))
         else:
             words = (
-                "reading the target …" if self.target or not self.targets else "⏎ makes a target from a model folder"
+                "reading the target …" if self.target or not self._listed else "⏎ makes a target from a model folder"
             )
             plan.set_lines([line((self._fault or words, Ink.MUTED))])
         machine = boxes["machine"]
@@ -179,7 +179,8 @@ class StartScreen(Screen[None]):
         if (target := self.target) and box.size.height > len(lines) + 3:
             lines += draw.draw_description(target, box.text_width)
         cursor = min(self._at["targets"], len(self.targets)) if self.targets else None
-        box.set_lines(lines or [line(("reading the targets …", Ink.MUTED)), BLANK], cursor=cursor)
+        nothing = "no target yet: n makes one" if self._listed else "reading the targets …"
+        box.set_lines(lines or [line((nothing, Ink.MUTED)), BLANK], cursor=cursor)
 
     def _draw_feet(self, boxes: dict[str, Box]) -> None:
         feet = {

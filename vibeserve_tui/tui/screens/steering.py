@@ -36,6 +36,11 @@ class Steering(Screen[str]):
         else:
             self.outbox.send(command, f"{words}; answered once an engine is back" if self.engine_is_gone else words)
 
+    @property
+    def takes_commands(self) -> bool:
+        """Neither a run that is over nor a recording of one can be steered."""
+        return not self.view.state.is_over and self.view.liveness is not Liveness.REPLAY
+
     # ---- the run -----------------------------------------------------------------------------------------------
 
     @property
@@ -67,7 +72,7 @@ class Steering(Screen[str]):
             if text:
                 self.send(Steer(note=text), "a note for the next plans")
 
-        self.app.push_screen(Prompt("Steer", "every later plan sees this note · ⏎ sends · esc"), note)
+        self.app.push_screen(Prompt("Steer", "⏎ sends it: every later plan sees this note"), note)
 
     def action_budget(self) -> None:
         """What the run may still take, and who has the last word."""
@@ -88,7 +93,7 @@ class Steering(Screen[str]):
                 self.tell("looking it up …", bad=False)
                 shell.ask(partial(shell.services.ask, run, question), show, partial(self.tell, bad=True))
 
-        self.app.push_screen(Prompt("Ask", "why was round 4 rejected? · ⏎ asks · esc"), put)
+        self.app.push_screen(Prompt("Ask", "⏎ asks, for instance: why was round 4 rejected?"), put)
 
     def action_cancel_step(self) -> None:
         here = self.view.state.in_flight
@@ -168,6 +173,7 @@ class Steering(Screen[str]):
             self.app.exit()
 
     def _leave(self, choice: Leaving | None) -> None:
+        self.view.asked_to_end = choice in ("pause", "stop", "kill")
         match choice:
             case "pause":
                 self.send(Pause(), "pause")

@@ -14,6 +14,8 @@ from vibeserve_tui.tui.widgets.line_view import LineView
 
 NAMES: Mapping[Quantity, str] = {"ttft_ms": "TTFT", "tpot_ms": "TPOT"}
 UNIT = "ms"
+BOTH_FROM = 20
+"""Rows from which both quantities have a chart that can be read."""
 NOTHING = "No times of single requests: one of the two was never measured."
 
 
@@ -31,19 +33,25 @@ class ShareView(LineView, can_focus=False):
         self._quantity: Quantity = QUANTITIES[0]
 
     def show(self, times: RequestTimes, quantity: Quantity | None = None) -> None:
-        """A quantity of which one side has nothing gives way to one that both have."""
+        """One quantity, the wanted one if both sides have it; all of them where there is room for one below the other."""
         known = known_quantities(times)
         wanted = quantity or self._quantity
         self._times, self._quantity = times, wanted if wanted in known or not known else known[0]
-        self.border_title = content(f"{NAMES[self._quantity]}, share of requests below", self)
-        foot = "A dotted · B solid" + (" · t next" if len(known) > 1 else "")
+        shown = known if self.size.height >= BOTH_FROM else tuple(name for name in known if name == self._quantity)
+        names = " and ".join(NAMES[name] for name in shown or (self._quantity,))
+        self.border_title = content(f"{names}, share of requests below", self)
+        foot = "A dotted · B solid" + (" · t next" if len(shown) < len(known) else "")
         self.border_subtitle = content(foot if known else "", self)
-        self.set_lines(self._chart() if known else [line((NOTHING, Ink.MUTED))])
+        self.set_lines(self._charts(shown) if known else [line((NOTHING, Ink.MUTED))])
 
-    def _chart(self) -> list[Line]:
-        a, b = self._times.a[self._quantity], self._times.b[self._quantity]
-        sides = [Shares("A", a, Ink.PLAIN, dotted=True), Shares("B", b, Ink.ACCENT)]
-        return share_chart(sides, UNIT, self.text_width, self.size.height)
+    def _charts(self, shown: tuple[Quantity, ...]) -> list[Line]:
+        lines: list[Line] = []
+        for name in shown:
+            a, b = self._times.a[name], self._times.b[name]
+            sides = [Shares("A", a, Ink.PLAIN, dotted=True), Shares("B", b, Ink.ACCENT)]
+            unit = UNIT if len(shown) == 1 else f"{UNIT} {NAMES[name]}"
+            lines += share_chart(sides, unit, self.text_width, self.size.height // len(shown))
+        return lines
 
     def on_resize(self, event: Resize) -> None:
         super().on_resize(event)
