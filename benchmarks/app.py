@@ -147,8 +147,9 @@ def idle(folder: Path, runs: int) -> list[Figure]:
 def start_screen(folder: Path, runs: int) -> list[Figure]:
     """The start screen looks at all past runs every few seconds; there are twenty."""
     for number in range(20):
-        journals.write_run(journals.finished(), folder / f"run-{number:02d}")
-    terminal = Terminal([sys.executable, "-m", "vibeserve_tui", "--runs-dir", str(folder)], folder, 120, 40)
+        journals.write_run(journals.finished(), folder / "data" / "vibeserve" / "runs" / f"run-{number:02d}")
+    variables = " ".join(f"XDG_{kind}_HOME={folder / kind.lower()}" for kind in ("DATA", "STATE", "CONFIG"))
+    terminal = Terminal([sys.executable, "-m", "vibeserve_tui"], folder, 120, 40, variables)
     try:
         seconds_until(terminal, "● done")
         time.sleep(5)

@@ -8,7 +8,7 @@ open a newer run. Units stand in the names: `_s` seconds, `_ms` milliseconds, `_
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -802,7 +802,7 @@ _CLASS_OF: dict[str, type[Event]] = {get_args(cls.model_fields["kind"].annotatio
 KINDS = frozenset(_CLASS_OF)
 
 
-class Record(Value):
+class Record(NamedTuple):
     """One journal line: an event with its place in the order and its time."""
 
     seq: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.request_times import RequestTimes, Times, times_of
@@ -28,8 +29,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class FeedLine:
+class FeedLine(NamedTuple):
     """One line of agent activity, newest last."""
 
     ts_wall: float
@@ -288,6 +288,8 @@ class RunState:
 
     def _fold(self, event: ev.Event, now: float) -> None:
         match event:
+            case ev.AgentStarted() | ev.AgentSaid() | ev.ToolUsed() | ev.AgentFinished() | ev.OperatorNote():
+                self._fold_agents(event, now)
             case ev.Heartbeat():
                 self.active_s = event.active_s
                 if event.load is not None:
@@ -301,8 +303,6 @@ class RunState:
                 | ev.MeasurementAsked() | ev.MeasuredAgain()
             ):  # fmt: skip
                 self._fold_measurement(event, now)
-            case ev.AgentStarted() | ev.AgentSaid() | ev.ToolUsed() | ev.AgentFinished() | ev.OperatorNote():
-                self._fold_agents(event, now)
             case ev.AgentCalling() | ev.AgentSpent() | ev.AgentWaiting():
                 self._fold_spend(event, now)
             case ev.ProfileTaken() | ev.AblationFinished() | ev.Confirmed() | ev.Warned():

@@ -13,9 +13,8 @@ import os
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,8 +42,7 @@ class _Header(BaseModel):
     prev: str
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A checked line: its record, how many lines of its group are still to come, and its checksum."""
 
     record: ev.Record
