@@ -140,6 +140,25 @@ async def test_an_exit_is_told_with_its_code_and_log(launcher: Launcher, candida
     assert "exit code 3" in str(failed)
 
 
+async def test_a_port_that_somebody_else_took_is_drawn_again_where_the_ports_are_the_hosts(
+    launcher: Launcher, candidate: Candidate
+):
+    taken = (
+        "import os, pathlib, sys\nstarts = pathlib.Path(os.environ['BUILD_DIR'], 'starts')\n"
+        "with starts.open('a') as file: file.write(os.environ['PORT'] + '\\n')\n"
+        "if len(starts.read_text().split()) < 3: sys.exit('OSError: [Errno 98] Address already in use')\n"
+    )
+    unlucky = with_server(candidate, taken + servers.GOOD)
+    if launcher.report.tier.is_beside_host:
+        async with serve(launcher, unlucky) as served:
+            assert (await ask(served, "/health"))["status"] == "ready"
+        tried = (candidate.build_dir / "starts").read_text().split()
+        assert len(set(tried)) == 3
+    else:
+        assert (await failure(launcher, unlucky)).reason is Failure.EXITED
+        assert len((candidate.build_dir / "starts").read_text().split()) == 1
+
+
 async def test_a_missing_program_is_an_exit(launcher: Launcher, candidate: Candidate):
     failed = await failure(launcher, dataclasses.replace(candidate, command=("no-such-program",)))
 

@@ -25,6 +25,8 @@ from vibeserve_tui.execution.readiness import Readiness, wait_until_ready
 
 SERVER = "server"
 """The name of the candidate's box in its pod."""
+_PORTS = 3
+_TAKEN = "address already in use"
 _TAIL_LINES = 200
 _TAIL_BYTES = 256 << 10
 
@@ -132,6 +134,25 @@ async def build(launcher: Launcher, candidate: Candidate) -> BoxResult | None:
 @contextlib.asynccontextmanager
 async def serve(launcher: Launcher, candidate: Candidate) -> AsyncIterator[Served]:
     """A ready server, or CandidateError; in the end its whole tree is killed."""
+    served = await _started(launcher, candidate)
+    try:
+        yield served
+    finally:
+        await served.pod.close()
+
+
+async def _started(launcher: Launcher, candidate: Candidate) -> Served:
+    """Beside the host's own processes one of them may take the port that was free: that is no fault of the candidate's."""
+    for _ in range(_PORTS - 1 if launcher.report.tier.is_beside_host else 0):
+        try:
+            return await _start(launcher, candidate)
+        except CandidateError as error:
+            if error.reason is not Failure.EXITED or _TAKEN not in error.log_tail.lower():
+                raise
+    return await _start(launcher, candidate)
+
+
+async def _start(launcher: Launcher, candidate: Candidate) -> Served:
     pod = await launcher.open_pod()
     try:
         started_s = time.perf_counter()
@@ -145,9 +166,10 @@ async def serve(launcher: Launcher, candidate: Candidate) -> AsyncIterator[Serve
         health = await _health(pod, process, candidate)
         if cores != pod.server_cores:
             await pod.move(SERVER, pod.server_cores)
-        yield Served(pod, process, candidate.log, time.perf_counter() - started_s, health)
-    finally:
+    except BaseException:
         await pod.close()
+        raise
+    return Served(pod, process, candidate.log, time.perf_counter() - started_s, health)
 
 
 def _spec(
