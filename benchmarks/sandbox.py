@@ -113,11 +113,12 @@ async def timed_requests(launcher: Launcher, folder: Path, number: int) -> float
     """On the same cores with and without a pod."""
     pod = await launcher.open_pod()
     log = folder / f"echo-{number}"
-    box = BoxSpec(python(ECHO, pod.port), cwd=folder, log=log, serves=True, cores=pod.server_cores)
-    await pod.start("server", box)
-    while not log.exists() or b"ready" not in log.read_bytes():  # noqa: ASYNC110 - another process says so
+    box = BoxSpec(python(ECHO, pod.port), cwd=Path("/"), log=log, serves=True, cores=pod.server_cores)
+    server = await pod.start("server", box)
+    while b"ready" not in log.read_bytes():
+        assert server.returncode is None, log.read_text()
         await asyncio.sleep(0.01)
-    done = await pod.run("client", BoxSpec(python(ASK, pod.port), cwd=folder, cores=pod.client_cores), timeout_s=60)
+    done = await pod.run("client", BoxSpec(python(ASK, pod.port), cwd=Path("/"), cores=pod.client_cores), timeout_s=60)
     await pod.close()
     return float(done.stdout) / bare_request_us(pod.server_cores, pod.client_cores)
 
