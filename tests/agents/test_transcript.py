@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agents.scene import Scene, Verdict, request_of
-from vibeserve_tui.agents.loop.transcript import Changed, Recorder, Transcript, apply_changes, digest_of
+from vibeserve_tui.agents.loop.transcript import BUDGET_LEFT, Changed, Recorder, Transcript, apply_changes, digest_of
 from vibeserve_tui.agents.protocol import Result, Said, Used, Waiting
 from vibeserve_tui.errors import RunError
 from vibeserve_tui.events import ToolCall
@@ -95,6 +95,8 @@ def test_a_digest_is_that_of_everything_an_agent_is_told(workspace: Path) -> Non
     assert brief is not None
     same = digest_of(replace(request, number=7), replace(brief, workspace=Path("/elsewhere")))
     assert same == digest_of(request, brief)
+    earlier, later = (f"{BUDGET_LEFT} 3 rounds, {minutes} minutes.\nBegin." for minutes in (9, 8))
+    assert digest_of(request, replace(brief, volatile=earlier)) == digest_of(request, replace(brief, volatile=later))
     others = [replace(brief, **{part: "other"}) for part in ("system", "stable", "volatile")]
     others.append(replace(brief, tools=brief.tools[:1]))
     assert len({digest_of(request, other) for other in [brief, *others]}) == 5

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.agents.loop.transcript import BUDGET_LEFT
 from vibeserve_tui.agents.toolbox.record import issue_line, round_line
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state.issues import in_order
@@ -25,7 +26,7 @@ def standing(state: RunState, *, rounds_left: int, seconds_left: float) -> str:
     lines = [_champion(state)] if state.rounds else []
     money = _money(state)
     lines.append(
-        f"Budget left: {max(0, rounds_left)} rounds, {max(0.0, seconds_left) / 60:.0f} minutes{f', {money}' if money else ''}."
+        f"{BUDGET_LEFT} {max(0, rounds_left)} rounds, {max(0.0, seconds_left) / 60:.0f} minutes{f', {money}' if money else ''}."
     )
     return "\n".join(lines)
 

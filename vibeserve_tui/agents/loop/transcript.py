@@ -22,6 +22,8 @@ from vibeserve_tui.errors import RunError
 from vibeserve_tui.events import ToolCall
 
 LEFT_OUT = "__pycache__"
+BUDGET_LEFT = "Budget left:"
+"""How a line begins that tells of time and money: a replay is quicker and free, so that cannot be the same again."""
 
 
 class _Line(BaseModel):
@@ -154,9 +156,10 @@ class Recorder:
 
 
 def digest_of(request: AgentRequest, brief: Brief) -> str:
-    """Equal for requests that ask the same: words, tools, and what an answer looks like."""
+    """Equal for requests that ask the same: words, tools, and what an answer looks like; not what is left to spend."""
     tools = [[tool.name, tool.description, tool.arguments.model_json_schema()] for tool in brief.tools]
-    told = [request.role.value, brief.system, brief.stable, brief.volatile, tools, request.schema.model_json_schema()]
+    volatile = [line for line in brief.volatile.splitlines() if not line.startswith(BUDGET_LEFT)]
+    told = [request.role.value, brief.system, brief.stable, volatile, tools, request.schema.model_json_schema()]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
