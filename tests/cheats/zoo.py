@@ -233,7 +233,7 @@ SERVED = [
 
         _stop = lambda fields: ()
         """),
-    Cheat("another prompt behind the chat endpoint", "J2", "has another answer", "H8", "server/tokens.py", """
+    Cheat("another prompt behind the chat endpoint", "J2", "gap max", "H8", "server/tokens.py", """
 
         Tokens.encode_chat = lambda self, messages: self.encode(messages[-1]["content"])
         """),
