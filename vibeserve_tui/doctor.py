@@ -53,7 +53,9 @@ def _sandbox() -> Iterator[Requirement]:
             id="sandbox", ok=False, severity="required", observed=error.what, expected=expected, fix=error.fix
         )
         return
-    seen = f"{report.tier} holds" + (", though never run on a Mac by its authors" if report.tier is Tier.SEATBELT else "")
+    seen = f"{report.tier} holds" + (
+        ", though never run on a Mac by its authors" if report.tier is Tier.SEATBELT else ""
+    )
     yield Requirement(id="sandbox", ok=True, severity="required", observed=seen, expected=expected)
     for tried in report.tried:
         if not tried.works:

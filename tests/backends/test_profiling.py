@@ -88,7 +88,7 @@ except KeyboardInterrupt:
         "-c",
         f"import os, time, signal\nsignal.signal(2, signal.SIG_IGN)\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)",
     )
-    found = profile(Nsys(), serve, tmp_path / "out", Window(delay_s=0.2, seconds=0.3))
+    found = profile(Nsys(), serve, tmp_path / "out", Window(delay_s=1.0, seconds=0.3))
     assert found.tool == "nsys" and time.monotonic() - started < 20
     assert not Path(f"/proc/{pid_file.read_text()}/cwd").exists(), "a server that ignores the interrupt is killed"
 

@@ -37,7 +37,11 @@ CALIBRATED = {
     # dynamic int8 110 of 8,112 above 0.2, mean 0.018. Upper 99 % bounds, times the margin of 1.5. bf16 computed as on
     # processors without it (AVX2, AVX-512) gave the same share above 0.05, 0.16 to 0.20 %.
     "numeric": GapLimits(share_05=0.005, share_2=0.0022, mean=0.0033),
-    "quantised": GapLimits(share_2=0.026, p99=1.1, mean=0.033),
+    # Asked one by one, as calibrate does. A server that takes one scale for all rows of a step rounds more coarsely the
+    # fuller its batch: in J6, among sixteen clients that hang up, eight draws of 1,992 positions gave 4.3 % above 0.2,
+    # mean 0.067, and 3.4 at the worst draw's p99. Limits for such a server come from there, with the same margin; a
+    # skipped layer, 27 % above 0.2, stays far beyond them.
+    "quantised": GapLimits(share_2=0.08, p99=5.1, mean=0.13),
 }
 FAST_RECIPES = ("continuous-batching", "http-path")
 

@@ -66,8 +66,12 @@ async def test_a_cheat_is_rejected_whatever_the_questions(lab: Laboratory, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("cheat", GROSS, ids=lambda cheat: cheat.name)
 async def test_the_numeric_class_is_no_way_out_for_a_cheat(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
+    """Within three judgements: what only a full batch shows is rare where a busy machine lets few requests meet."""
     exam = lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1, "numeric")
-    assert "gap " in (await lab.examine(exam, cheat.step)).fault
+    for seed in (1, *OTHER_SEEDS):
+        if "gap " in (await lab.examine(exam.anew(seed), cheat.step)).fault:
+            return
+    pytest.fail("three judgements in the numeric class let it pass")
 
 
 @in_the_laboratory

@@ -119,7 +119,9 @@ class Step:
         server = None
         if self.tier is not None:
             pod = await launcher.open_pod()
-            server = await pod.start("server", spec(python(SERVER, pod.port), folder, log=folder / "server", serves=True))
+            server = await pod.start(
+                "server", spec(python(SERVER, pod.port), folder, log=folder / "server", serves=True)
+            )
             helper = await pod.start("helper", spec(python(DAEMONS, 60), folder, log=folder / "helper"))
             while not all("ready" in (folder / name).read_text() for name in ("server", "helper")):
                 await asyncio.sleep(0.01)

@@ -210,7 +210,9 @@ def _release_output() -> None:
 
 
 def _close_all_but(*kept: int) -> None:
-    for descriptor in [int(entry.name) for entry in os.scandir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")]:
+    for descriptor in [
+        int(entry.name) for entry in os.scandir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+    ]:
         if descriptor not in kept:
             with contextlib.suppress(OSError):  # the listing's own descriptor is gone already
                 os.close(descriptor)
