@@ -28,9 +28,11 @@ thorough: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "thorough and not serial and not cli_real"
 	$(BIN)/python benchmarks/reliability.py
 
-# A whole default run with a killed engine: about ten minutes on a quiet machine, and only there.
+# Whole runs, one of them with a killed engine: each takes five to fifteen minutes on a quiet machine, and wants one.
+# E2E=tests/e2e/test_default_run.py plays just that one.
+E2E ?= tests
 e2e: $(VENV)/.dev
-	$(BIN)/python -m pytest -m serial
+	$(BIN)/python -m pytest -m serial $(E2E)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
