@@ -73,8 +73,8 @@ async def open_workshop(run: Run, order: ev.RunPlan, launcher: Launcher) -> Asyn
         reference = await _start_reference(run, target, launcher)
         stack.push_async_callback(reference.close)
         tools = frozenset({"cxx"}) if await testbed.probe_compiler() else frozenset[str]()
-        library = SkillLibrary.load(skills_folders())
-        site = _Site(run, order, profile, target, backend, device, testbed, workload, reference, library, tools)
+        skills = SkillLibrary.load(skills_folders())
+        site = _Site(run, order, profile, target, backend, device, testbed, workload, reference, skills, tools)
         yield _staffed(site)
 
 
@@ -94,7 +94,7 @@ class _Site:
     testbed: Testbed
     workload: Workload
     reference: ReferenceService
-    library: SkillLibrary
+    skills: SkillLibrary
     tools: frozenset[str]
 
 
@@ -175,7 +175,7 @@ def _briefing(site: _Site, shape: ModelShape, experience: tuple[Trial, ...]) -> 
         device=site.device,
         backend=site.order.backend,
         shape=shape,
-        book=RecipeBook.load(site.library),
+        book=RecipeBook.load(site.skills),
         tools=site.tools if "compiler" not in forbids else frozenset(),
         forbids=forbids,
         p50_prompt_len=round(median(len(request.prompt_ids) for request in site.workload.draw(1, 64))),
@@ -192,7 +192,7 @@ def _cast(site: _Site, briefing: Briefing) -> _Cast:
         workplace = Workplace.open(
             site.run,
             briefing,
-            site.library,
+            site.skills,
             site.backend,
             site.testbed,
             site.workload,
