@@ -26,7 +26,7 @@ from vibeserve_tui.agents.protocol import Voice, load_voice
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.state.journal import read_journal
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("llm-replay")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 ROLES = ("orchestrator", "implementer", "judge", "evaluator")
 SCRIPT = (honest, cheating)
 """Who plays the rounds of the recorded run."""

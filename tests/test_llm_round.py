@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,35 +11,23 @@ import pytest_asyncio
 
 from tests.agents.one_call import settings_for
 from tests.agents.scene import KEY, KEY_NAME, WIRES
-from tests.cheats.laboratory import laboratory
 from tests.cheats.zoo import BY_PROMPT, STORE
 from tests.fakes import FakeEvaluator, measured
 from tests.fakes.llm import FakeLLM
 from tests.roles.players import COUNTER, FILE, Player, babbling, brain, cheating, giving_up, honest, spoiling, vetoing
 from tests.roles.scripted import scripted
-from tests.roles.stage import Stage, open_stage, real_evaluator, slow_champion
+from tests.roles.stage import Stage, real_evaluator, slow_champion, staged
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import Voice, load_voice
-from vibeserve_tui.execution.launcher import Launcher
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("llm-round")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module")]
 ROLES = ("orchestrator", "implementer", "judge", "evaluator")
 
 
-@pytest.fixture(scope="module")
-def launcher() -> Launcher:
-    return Launcher.start(f"test-{uuid.uuid4().hex}")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    try:
-        async with laboratory(launcher, tmp_path_factory.mktemp("stage")) as lab:
-            opened = open_stage(lab)
-            yield opened
-            opened.run.close()
-    finally:
-        await launcher.close()
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staged(tmp_path_factory.mktemp("stage")) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
 
-from tests.cheats.laboratory import laboratory
 from tests.fakes import measured
 from tests.policies.searching import Search, ToldGate
 from tests.roles.players import COUNTER, FILE, Call, honest
 from tests.roles.scripted import scripted
-from tests.roles.stage import SIZES, Stage, open_stage
+from tests.roles.stage import SIZES, Stage, staged
 from vibeserve_tui.agents.protocol import load_voice
-from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.policies import load_policy
 from vibeserve_tui.roles.implementer import Implementer
 from vibeserve_tui.roles.judge import Judge
@@ -28,14 +25,8 @@ PARENT = re.compile(r"^# The parent: round (\d+)", re.MULTILINE)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    launcher = Launcher.start(f"test-{uuid.uuid4().hex}")
-    try:
-        async with laboratory(launcher, tmp_path_factory.mktemp("stage")) as lab:
-            opened = open_stage(lab)
-            yield opened
-            opened.run.close()
-    finally:
-        await launcher.close()
+    async with staged(tmp_path_factory.mktemp("stage")) as opened:
+        yield opened
 
 
 def breeding(role: str, prompt: str, results: Sequence[str]) -> list[Call]:

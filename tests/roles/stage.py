@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from tests.cheats.laboratory import Laboratory
+from tests.cheats.laboratory import Laboratory, laboratory
 from tests.fakes import THROUGHPUT, FakeEvaluator, FakeJudge, FakeOperator, measured
 from tests.roles.players import FILE, OLD, WAIT
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import Voice, load_voice
 from vibeserve_tui.backend import load_backend
 from vibeserve_tui.evaluation.gate_config import GateConfig
+from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.inputs.model_folder import read_model_shape
 from vibeserve_tui.inputs.profiles import JudgeSizes
 from vibeserve_tui.inputs.skills import SkillLibrary
@@ -99,6 +102,19 @@ def slow_champion(stage: Stage, folder: Path) -> None:
         commit=commit.sha, tree=commit.tree, measured=measured(ratio=1.0),
     )  # fmt: skip
     run.emit(ev.RoundFinished(record=record), ev.ChampionMoved(round=number, commit=commit.sha))
+
+
+@asynccontextmanager
+async def staged(folder: Path) -> AsyncIterator[Stage]:
+    """A stage in a laboratory of its own, taken down again."""
+    launcher = Launcher.start(f"test-{uuid.uuid4().hex}")
+    try:
+        async with laboratory(launcher, folder) as lab:
+            stage = open_stage(lab)
+            yield stage
+            stage.run.close()
+    finally:
+        await launcher.close()
 
 
 def open_stage(lab: Laboratory) -> Stage:

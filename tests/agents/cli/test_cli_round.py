@@ -18,35 +18,29 @@ import pytest_asyncio
 
 from tests.agents.cli.conftest import ALL, FAKE
 from tests.agents.cli.real_clis import endpoint, is_for_a_role, shell, tool_names
-from tests.cheats.laboratory import laboratory
 from tests.fakes.llm import Call, FakeLLM, Request, Turn
 from tests.roles.players import COUNTER, FILE, ROLE, Player, brain, cheating, honest
-from tests.roles.stage import Stage, open_stage
+from tests.roles.stage import Stage, staged
 from tests.thoroughly import thoroughly
 from vibeserve_tui.agents.protocol import Voice, load_voice
 from vibeserve_tui.events import Rates, VoiceSettings
 from vibeserve_tui.execution.launcher import Launcher
 
 pytest.importorskip("mcp")
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("cli-round")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module")]
 ROLES = ("orchestrator", "implementer", "judge", "evaluator")
 CHEAP = Rates(input=0.1, output=0.5, cache_read=0.01, cache_write=0.1)
 
 
-@pytest.fixture(scope="module")
-def own_launcher() -> Launcher:
-    return Launcher.start(f"test-{uuid.uuid4().hex}")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(own_launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    try:
-        async with laboratory(own_launcher, tmp_path_factory.mktemp("stage")) as lab:
-            opened = open_stage(lab)
-            yield opened
-            opened.run.close()
-    finally:
-        await own_launcher.close()
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staged(tmp_path_factory.mktemp("stage")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def own_launcher(stage: Stage) -> Launcher:
+    return stage.lab.testbed.launcher
 
 
 @pytest.fixture

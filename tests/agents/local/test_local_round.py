@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from tests.cheats.laboratory import laboratory
 from tests.roles.players import COUNTER, FILE
-from tests.roles.stage import Stage, open_stage
+from tests.roles.stage import Stage, staged
 from vibeserve_tui.agents.local import process
 from vibeserve_tui.agents.local_model import completed
 from vibeserve_tui.agents.protocol import Voice, load_voice
 from vibeserve_tui.events import VoiceSettings
-from vibeserve_tui.execution.launcher import Launcher
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("local-round")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 ROLES = ("orchestrator", "implementer", "judge", "evaluator")
 WORKER = Path(__file__).with_name("player_worker.py")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    launcher = Launcher.start(f"test-{uuid.uuid4().hex}")
-    try:
-        async with laboratory(launcher, tmp_path_factory.mktemp("stage")) as lab:
-            opened = open_stage(lab)
-            yield opened
-            opened.run.close()
-    finally:
-        await launcher.close()
+    async with staged(tmp_path_factory.mktemp("stage")) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)
