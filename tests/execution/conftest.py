@@ -52,8 +52,15 @@ def run_of(launcher: Launcher) -> str:
 
 def left_over(launcher: Launcher) -> list[int]:
     """Boxed processes: all of the run but its launcher and the forks of it that keep boxes."""
-    run = run_of(launcher)
-    return [pid for pid in marked(run) if b"launcher_process" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    lines = {pid: command_line(pid) for pid in marked(run_of(launcher))}
+    return [pid for pid, line in lines.items() if line and b"launcher_process" not in line]
+
+
+def command_line(pid: int) -> bytes:
+    """Empty where it has ended since it was found."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def python(source: str, *arguments: object) -> tuple[str, ...]:

@@ -191,7 +191,10 @@ class Supervisor:
         return None
 
     def reap(self) -> None:
-        """Collect all children that ended; orphans that fell to the launcher have no box and are killed."""
+        """Collect all children that ended; orphans that fell to the launcher have no box and are killed.
+
+        Whose they are is not known, so no box is over before the last of them is gone, which brings us here again.
+        """
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status, spent = os.wait4(-1, os.WNOHANG)
@@ -204,9 +207,12 @@ class Supervisor:
                     if pid == box.keeper.pid:
                         box.keeper_status = status
         known = {pid for box in self._boxes.values() for pid in box.machinery}
-        for stray in set(process_table.children(os.getpid())) - known:
+        strays = set(process_table.children(os.getpid())) - known
+        for stray in strays:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(stray, signal.SIGKILL)
+        if strays:
+            return
         for box in list(self._boxes.values()):
             self._finish(box)
 
