@@ -179,17 +179,20 @@ async def test_a_replay_is_the_same_to_the_bit_and_needs_no_network(
     assert tree(third.dir.workspace) == tree(first.dir.workspace), "a replay can be replayed"
 
 
-async def test_a_replay_of_another_request_stops_and_a_loose_one_says_so(
+async def test_a_replay_of_another_request_stops_and_a_loose_one_says_what_is_different(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = open_run(tmp_path / "first")
     await recorded(first, WORK)
     second = open_run(tmp_path / "second")
     monkeypatch.setattr("tests.agents.one_call.tools_for", lambda workspace: ())
-    with pytest.raises(AgentsHalted, match="call 1 of the analyst asks for something else than was recorded"):
+    different = "call 1 of the analyst is not the one that was recorded: it has another text of its tools"
+    with pytest.raises(AgentsHalted, match=f"{different}; with --agent replay-loose"):
         await main(second, player(first))
     assert (await main(second, player(first, "replay-loose"))).verdict == "pass"
-    assert "(recorded for another request)" in [line.text for line in second.state.feed]
+    assert "(recorded for another request: this one has another text of its tools)" in [
+        line.text for line in second.state.feed
+    ]
 
 
 async def test_a_replay_that_is_over_says_so(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agents.scene import Scene, Verdict, request_of
-from vibeserve_tui.agents.loop.transcript import BUDGET_LEFT, Changed, Recorder, Transcript, apply_changes, digest_of
+from vibeserve_tui.agents.loop.transcript import BUDGET_LEFT, Changed, Opening, Recorder, Transcript, apply_changes
 from vibeserve_tui.agents.protocol import Result, Said, Used, Waiting
 from vibeserve_tui.errors import RunError
 from vibeserve_tui.events import ToolCall
@@ -89,14 +89,21 @@ def test_what_is_no_transcript_is_refused(data: bytes) -> None:
         Transcript.parse(data)
 
 
-def test_a_digest_is_that_of_everything_an_agent_is_told(workspace: Path) -> None:
+def test_what_is_asked_otherwise_is_told_and_what_is_left_to_spend_is_not_asked(workspace: Path) -> None:
     request = request_of(Scene(""), workspace=workspace)
     brief = request.brief
     assert brief is not None
-    same = digest_of(replace(request, number=7), replace(brief, workspace=Path("/elsewhere")))
-    assert same == digest_of(request, brief)
-    earlier, later = (f"{BUDGET_LEFT} 3 rounds, {minutes} minutes.\nBegin." for minutes in (9, 8))
-    assert digest_of(request, replace(brief, volatile=earlier)) == digest_of(request, replace(brief, volatile=later))
-    others = [replace(brief, **{part: "other"}) for part in ("system", "stable", "volatile")]
-    others.append(replace(brief, tools=brief.tools[:1]))
-    assert len({digest_of(request, other) for other in [brief, *others]}) == 5
+
+    def opening(**changes: object) -> Opening:
+        return Opening.of(request, replace(brief, **changes), "", "")
+
+    first = opening(volatile=f"{BUDGET_LEFT} 3 rounds, 9 minutes.\nc16: 400 tok/s\nBegin.")
+    same = f"{BUDGET_LEFT} 3 rounds, 8 minutes.\nc16: 400 tok/s\nBegin."
+    assert first.differs(opening(volatile=same, workspace=Path("/elsewhere"))) == ""
+    assert first.differs(opening(volatile=same.replace("400", "411"))) == "'c16: 411 tok/s' instead of 'c16: 400 tok/s'"
+    assert first.differs(opening(volatile=f"{same}\nWell?")) == "'Well?' instead of ''"
+    parts = {
+        "role and rights": {"system": "x"}, "target and skills": {"stable": "x"}, "tools": {"tools": brief.tools[:1]},
+    }  # fmt: skip
+    for name, change in parts.items():
+        assert first.differs(opening(volatile=same, **change)) == f"another text of its {name}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vibeserve_tui.agents.loop.prices import FREE
-from vibeserve_tui.agents.loop.transcript import Transcript, apply_changes, digest_of
+from vibeserve_tui.agents.loop.transcript import Opening, Transcript, apply_changes
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Brief, Result, Said
 from vibeserve_tui.errors import InputError
 from vibeserve_tui.events import AgentFinished, VoiceSettings
@@ -50,12 +50,15 @@ class Agent:
             reason = f"the recording has no call {request.number + 1} of the {request.role}"
             yield Result("error", reason=reason, halts=True)
             return
-        if transcript.opening.digest != digest_of(request, brief):
+        now = await asyncio.to_thread(Opening.of, request, brief, "", "")
+        if other := transcript.opening.differs(now):
             if not self._loose:
-                reason = f"call {request.number + 1} of the {request.role} asks for something else than was recorded"
-                yield Result("error", reason=reason, halts=True)
+                what = (
+                    f"call {request.number + 1} of the {request.role} is not the one that was recorded: it has {other}"
+                )
+                yield Result("error", reason=f"{what}; with --agent {LOOSE} it goes on all the same", halts=True)
                 return
-            yield Said("(recorded for another request)")
+            yield Said(f"(recorded for another request: this one has {other})")
         for event in transcript.events:
             yield event
         yield await asyncio.to_thread(_ending, transcript, request, brief)

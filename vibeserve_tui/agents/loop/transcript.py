@@ -1,6 +1,7 @@
 """What one conversation was, line by line: enough to show it again, and to play it without whoever answered.
 
-The request is kept as a digest, the workspace as what changed in it. Keys are in none of it: they never enter a request.
+Of the request its changing words are kept, of the rest a digest; of the workspace, what changed in it. Keys are in none
+of it: they never enter a request.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import hashlib
 import json
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -22,6 +24,8 @@ from vibeserve_tui.errors import RunError
 from vibeserve_tui.events import ToolCall
 
 LEFT_OUT = "__pycache__"
+SHOWN = 120
+"""Characters of a line that is told of."""
 BUDGET_LEFT = "Budget left:"
 """How a line begins that tells of time and money: a replay is quicker and free, so that cannot be the same again."""
 
@@ -34,10 +38,41 @@ class Opening(_Line):
     kind: Literal["opening"] = "opening"
     role: str
     number: int
-    digest: str
-    """Of all that the agent was told; see `digest_of`."""
     provider: str
     model: str
+    fixed: Mapping[str, str]
+    """Digests of what an agent is told, by what it is, but for the words of this one call."""
+    asked: tuple[str, ...]
+    """Those words, line by line, without what is left to spend."""
+
+    @classmethod
+    def of(cls, request: AgentRequest, brief: Brief, provider: str, model: str) -> Opening:
+        tools = [[tool.name, tool.description, tool.arguments.model_json_schema()] for tool in brief.tools]
+        parts = {
+            "role and rights": brief.system,
+            "target and skills": brief.stable,
+            "tools": tools,
+            "form of the answer": request.schema.model_json_schema(),
+        }
+        lines = (line for line in brief.volatile.splitlines() if not line.startswith(BUDGET_LEFT))
+        return cls(
+            role=request.role.value,
+            number=request.number,
+            provider=provider,
+            model=model,
+            fixed={name: _digest(part) for name, part in parts.items()},
+            asked=tuple(lines),
+        )
+
+    def differs(self, now: Opening) -> str:
+        """The first thing that is asked otherwise now than it was here; "" for the same request."""
+        for name, digest in self.fixed.items():
+            if now.fixed.get(name) != digest:
+                return f"another text of its {name}"
+        for was, line in zip_longest(self.asked, now.asked, fillvalue=""):
+            if was != line:
+                return f"{_shown(line)} instead of {_shown(was)}"
+        return ""
 
 
 class SaidLine(_Line):
@@ -122,15 +157,7 @@ class Recorder:
     def __init__(self, request: AgentRequest, brief: Brief, provider: str, model: str) -> None:
         self._watched = brief.workspace if brief.writable else None
         self._before = _files(self._watched) if self._watched else {}
-        self._lines: list[_Any] = [
-            Opening(
-                role=request.role.value,
-                number=request.number,
-                digest=digest_of(request, brief),
-                provider=provider,
-                model=model,
-            )
-        ]
+        self._lines: list[_Any] = [Opening.of(request, brief, provider, model)]
 
     def hear(self, event: AgentEvent) -> None:
         match event:
@@ -155,12 +182,13 @@ class Recorder:
                 yield after.get(path) or Changed(path=path)
 
 
-def digest_of(request: AgentRequest, brief: Brief) -> str:
-    """Equal for requests that ask the same: words, tools, and what an answer looks like; not what is left to spend."""
-    tools = [[tool.name, tool.description, tool.arguments.model_json_schema()] for tool in brief.tools]
-    volatile = [line for line in brief.volatile.splitlines() if not line.startswith(BUDGET_LEFT)]
-    told = [request.role.value, brief.system, brief.stable, volatile, tools, request.schema.model_json_schema()]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _digest(part: object) -> str:
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+
+
+def _shown(line: str) -> str:
+    line = line.strip()
+    return f"'{line[:SHOWN]}…'" if len(line) > SHOWN else f"'{line}'"
 
 
 # ---- workspaces ---------------------------------------------------------------------------------------------------
