@@ -3,8 +3,8 @@
     python benchmarks/gate_live.py {same,slower,faster} [--runs 20] [--tree {seed,fast}] [--hog] [--judge]
                                    [--noise FILE] [--out FILE]
 
-`same` measures a tree against itself: nothing may be accepted. `slower` measures it against a copy that spends 10 %
-more time on each answer: every run has to reject it. `faster` measures it against recipes that are known to pay: each
+`same` measures a tree against itself: nothing may be accepted. `slower` measures it against a copy whose engine spends
+11 % more time on each step: every run has to reject it. `faster` measures it against recipes that are known to pay: each
 has to be accepted at the first look, within 90 s. `--hog` keeps another process busy on one core meanwhile, `--judge`
 has the candidate judged before each gate: both together may take two minutes. Each gate is the quick one of a run, with
 the sentinels of the cpu backend and the noise of an A/A measurement before the first.
@@ -17,6 +17,7 @@ import asyncio
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,19 +49,21 @@ SLOWER = """
 
 import time
 
-_answer = Engine._answer
+_usual = Engine.{step}
 
 
-def _slower(self, ticket):
+def _slower(self, work):
     begun = time.perf_counter()
-    _answer(self, ticket)
+    _usual(self, work)
     until = time.perf_counter() + 0.111 * (time.perf_counter() - begun)
     while time.perf_counter() < until:
         pass
 
 
-Engine._answer = _slower
+Engine.{step} = _slower
 """
+STEPS = {"seed": "_answer", "fast": "_step"}
+"""Where the engine of each tree works: the seed a request at a time, the other one a token of all."""
 FASTER = ("kv-cache-preallocate", "continuous-batching")
 HOG = """\
 import os, sys
@@ -82,6 +85,7 @@ class Bench:
     def __init__(self, lab: Laboratory, folder: Path, tree: str) -> None:
         self._lab = lab
         self._folder = folder
+        self._step = STEPS[tree]
         seed = lab.target.file(lab.target.spec.seed)
         self._tree = seed if tree == "seed" else lab.honest
         self._champion = self._commit(self._tree, "champion")
@@ -98,11 +102,14 @@ class Bench:
     def candidate(self, kind: str) -> str:
         if kind == "same":
             return self._champion
-        tree = self._tree = self._folder / kind
-        tree_of(FASTER if kind == "faster" else (), self._lab.target.file(self._lab.target.spec.seed), tree)
-        if kind == "slower":
+        tree = self._folder / kind
+        if kind == "faster":
+            tree_of(FASTER, self._tree, tree)
+        else:
+            shutil.copytree(self._tree, tree)
             with (tree / "server" / "engine.py").open("a") as file:
-                file.write(SLOWER)
+                file.write(SLOWER.format(step=self._step))
+        self._tree = tree
         return self._commit(tree, kind)
 
     def _side(self, label: str, commit: str, *, prove: bool = False) -> LiveSide:
@@ -233,6 +240,6 @@ if __name__ == "__main__":
     parser.add_argument("--noise", type=Path, default=None, help="keep the A/A measurement there, or use it again")
     parser.add_argument("--out", type=Path, default=None, help="append each row there as a line of JSON")
     given = parser.parse_args()
-    if given.tree == "fast" and given.kind != "same":
-        parser.error("--tree fast goes with same: the others are copies of the seed")
+    if given.tree == "fast" and given.kind == "faster":
+        parser.error("--tree fast goes with same and slower: faster is the seed with recipes")
     sys.exit(asyncio.run(run(given)))
