@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from pathlib import Path
 
 import psutil
@@ -140,6 +141,21 @@ async def test_pause_holds_the_engine_at_the_next_boundary_until_resume(run, des
     await answer(run, cmd.Resume())
     await asyncio.wait_for(boundary, 5)
     assert run.state.status == "running"
+
+
+async def test_waiting_for_a_person_takes_none_of_the_run_s_minutes(run, desk):
+    asking = await asked(run, desk)
+    begun, before = time.monotonic(), run.active_s
+    await asyncio.sleep(0.2)
+    assert run.active_s == before
+    await answer(run, cmd.Pause())
+    await answer(run, cmd.Approve())
+    await asking
+    boundary = asyncio.create_task(desk.boundary())
+    await asyncio.sleep(0.2)
+    await answer(run, cmd.Resume())
+    await asyncio.wait_for(boundary, 5)
+    assert run.active_s - before <= time.monotonic() - begun - 0.35
 
 
 async def test_cancelling_ends_the_step_in_flight_and_nothing_else(run, desk):

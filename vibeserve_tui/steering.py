@@ -77,7 +77,7 @@ class Desk:
                 self._run.emit(_decided(waiting, waiting.default, "gate", "nobody answered before the deadline"))
                 continue
             self.wishes.changed.clear()
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError), self._run.resting():
                 await asyncio.wait_for(self.wishes.changed.wait(), timeout=left)
         return Decision(answer.action, answer.by, answer.comment)
 
@@ -141,9 +141,10 @@ class Desk:
             self._run.emit(ev.RunResumed(by="operator"))
 
     async def _until_resumed(self) -> None:
-        while self.wishes.pause and not self.wishes.stop:
-            self.wishes.changed.clear()
-            await self.wishes.changed.wait()
+        with self._run.resting():
+            while self.wishes.pause and not self.wishes.stop:
+                self.wishes.changed.clear()
+                await self.wishes.changed.wait()
 
     def _move_champion(self, number: int) -> None:
         record = self._run.state.rounds[number]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.errors import VibeServeError
@@ -44,11 +45,22 @@ class Run:
         self.opened_wall = time.time()
         """When this engine process took the run over."""
         self._active_before = self.state.active_s
+        self._rests_since: float | None = None
 
     @property
     def active_s(self) -> float:
         """Seconds worked on this run so far, over all engine processes; a machine that sleeps does not count."""
-        return self._active_before + time.monotonic() - self._opened
+        return self._active_before + (self._rests_since or time.monotonic()) - self._opened
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """While it waits for a person it is not worked on: who thinks for an hour loses none of the run's minutes."""
+        self._rests_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._opened += time.monotonic() - self._rests_since
+            self._rests_since = None
 
     def emit(self, *events: ev.Event) -> None:
         """Record facts that belong together; they are synced when this returns."""
