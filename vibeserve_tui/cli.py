@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vibeserve_tui import __version__
+from vibeserve_tui.ascii_signs import TWINS_ELSE_QUESTION, lacks_signs
 from vibeserve_tui.errors import EnvironmentFault, InputError, StateDamaged, VibeServeError, did_you_mean
 from vibeserve_tui.safe_text import clean_line
 
@@ -56,7 +57,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 EPILOG = """\
 examples:
-  vibeserve                              open the app
+  vibeserve [--runs-dir DIR]             open the app
   vibeserve run tiny-llama-chat          the default run; needs no key, no GPU, no network
   vibeserve report latest --json         what it found
   vibeserve export latest my-server      take the server with you
@@ -94,13 +95,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """A closed stream is as good as /dev/null; one that cannot encode a sign gets a `?` for it."""
+    """A closed stream is as good as /dev/null; one that cannot encode a sign gets its ASCII twin for it.
+
+    So does a terminal of another locale than UTF-8's, whatever Python takes its encoding to be.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            encoding = "ascii" if stream.isatty() and lacks_signs(os.environ) else None
+            stream.reconfigure(encoding=encoding, errors=TWINS_ELSE_QUESTION)
 
 
 def _print_no_more() -> None:
@@ -109,8 +114,9 @@ def _print_no_more() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments and sys.stdin.isatty() and sys.stdout.isatty():
-        arguments = ["app"]
+    no_verb = not arguments and sys.stdin.isatty() and sys.stdout.isatty()
+    if no_verb or arguments[:1] == ["--runs-dir"] or (arguments and arguments[0].startswith("--runs-dir=")):
+        arguments = ["app", *arguments]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if arguments else 2
@@ -128,7 +134,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """What a verb takes; only its own module is imported."""
-    parser = Parser(prog=f"vibeserve {verb}", description=VERBS.get(verb, ""), formatter_class=HelpFormatter)
+    prog = "vibeserve" if verb == "app" else f"vibeserve {verb}"
+    parser = Parser(prog=prog, description=VERBS.get(verb, ""), formatter_class=HelpFormatter)
     _module(verb).configure(parser, verb)
     return parser
 

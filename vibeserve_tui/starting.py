@@ -53,6 +53,8 @@ class Wanted:
     """Of the agents; the weights that are served are `model_dir`."""
     max_usd: float | None = None
     max_tokens: int | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Per role who plays it instead, `agent`, `agent:model` or `:model`."""
     allow_unknown_cost: bool = False
     approval: str = ""
     max_rounds: int | None = None
@@ -211,15 +213,22 @@ def plan_voices(wanted: Wanted, profile: RunProfile) -> dict[str, ev.VoiceSettin
         if settings not in made:
             made[settings] = voice_of(settings, wanted.config)
         voices[str(role)] = made[settings]
+    for name in wanted.roles:
+        if name not in ROLES:
+            raise ProfileError(f"no role {name!r}{did_you_mean(name, ROLES)}", fix=f"pick one of: {', '.join(ROLES)}")
     return voices
 
 
 def _agent_settings(wanted: Wanted, profile: RunProfile, role: RoleName) -> AgentSettings:
-    """The profile's, but for what the command line says, or else the configuration for a profile that is silent."""
+    """The profile's, but for what the command line says of the role or of all, or else the configuration for a profile that is silent."""
     settings = profile.agent_of(role)
     silent = "provider" not in settings.model_fields_set
-    provider = wanted.agent or (wanted.config.run.agent if silent else None) or settings.provider
-    model = wanted.model_name or ((wanted.config.run.model or "") if silent and not wanted.agent else "")
+    own, _, own_model = wanted.roles.get(role, "").partition(":")
+    agent = own or wanted.agent
+    provider = agent or (wanted.config.run.agent if silent else None) or settings.provider
+    # A model that is named for all roles is not meant for one that somebody else plays.
+    model = own_model or (wanted.model_name if agent == wanted.agent else "")
+    model = model or ((wanted.config.run.model or "") if silent and not agent else "")
     changes: dict[str, object] = {"provider": provider}
     if model:
         changes["model"] = model

@@ -16,6 +16,7 @@ from vibeserve_tui.tui.services import (
     Finding,
     NewTarget,
     PlanForm,
+    Player,
     RunPair,
     SkillEntry,
     TargetCheck,
@@ -34,6 +35,7 @@ TARGETS = (
     TargetEntry("qwen3-4b-mlx", Path("targets/qwen3-4b-mlx"), "Chat on a Mac", blocked="needs metal"),
     TargetEntry("llama-8b-chat", Path("targets/llama-8b-chat"), "Chat on a GPU", blocked="needs cuda; weights not here"),
 )  # fmt: skip
+AGENTS = ("anthropic", "claude", "openai", "playbook")
 FINDINGS = (
     Finding("cpu", "ok", "2 cores, AVX2, 24 GiB"),
     Finding("git", "ok", "2.39.5"),
@@ -127,17 +129,28 @@ class Library:
 
     def plan(self, target: str, changes: dict[str, str]) -> PlanForm:
         entry = next(entry for entry in self.targets() if entry.name == target)
+        agent = changes.get("agent", "playbook")
         choices = (
             Choice("backend", "cpu", (), "the only usable one"),
             Choice("profile", changes.get("profile", "quick"), ("quick", "thorough"), "2 × 60 requests"),
-            Choice("agent", "playbook", (), "deterministic, offline, $0"),
+            Choice("agent", agent, AGENTS, changes.get("model", "") or "offline, no key, $0"),
             Choice("policy", "agent", (), "issue board"),
             Choice("approve", changes.get("approve", "each-round"), ("each-round", "on-regression", "auto")),
             Choice("budget", "12 rounds · 30 min · $0"),
         )
+        roles = ("orchestrator", "implementer", "judge", "evaluator", "mutator")
+        players = [Player("", agent, changes.get("model", ""))]
+        for role in roles:
+            own = changes.get(f"agent.{role}", ""), changes.get(f"model.{role}", "")
+            players.append(Player(role, own[0] or agent, own[1], own=any(own)))
         command = f"vibeserve run {target} --profile {choices[1].value} --approve {choices[4].value}"
+        command += f" --agent {agent}" if "agent" in changes else ""
+        command += f" --model-name {changes['model']}" if "model" in changes else ""
+        command += "".join(f" --role {p.role}={p.agent}:{p.model}".rstrip(":") for p in players if p.own)
         ready = "" if entry.blocked else "ready, ⏎ starts"
-        return PlanForm(target, choices, "≈ 14 min, 480 MiB", command, ready, entry.blocked)
+        return PlanForm(
+            target, choices, dict(changes), tuple(players), AGENTS, "≈ 14 min, 480 MiB", command, ready, entry.blocked
+        )
 
     def start(self, form: PlanForm) -> RunClient:
         if self.refuses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import random
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tests.tui import journals
+from vibeserve_tui.ascii_signs import to_ascii
 from vibeserve_tui.events import Figure
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.tui import figures as fig
@@ -262,8 +264,8 @@ def test_every_sign_is_one_cell_in_both_sets_and_no_emoji() -> None:
     signs = [value for name, value in vars(glyphs).items() if name.isupper() and isinstance(value, str)]
     for sign in (*signs, *glyphs.OUTCOMES.values(), *glyphs.ISSUES.values()):
         assert all(cell_len(character) == 1 for character in sign)
-        assert len(glyphs.to_ascii(sign)) == len(sign)
-        assert glyphs.to_ascii(sign).isascii()
+        assert len(to_ascii(sign)) == len(sign)
+        assert to_ascii(sign).isascii()
 
 
 @pytest.mark.parametrize(
@@ -274,6 +276,9 @@ def test_every_sign_is_one_cell_in_both_sets_and_no_emoji() -> None:
         ("auto", {"LANG": "en_US.UTF-8"}, False),
         ("auto", {"LANG": "ja_JP.UTF-8"}, True),
         ("auto", {"LC_ALL": "zh_CN.GB18030", "LANG": "en_US.UTF-8"}, True),
+        ("auto", {"LC_ALL": "", "LANG": "C"}, True),
+        ("auto", {"LANG": "C.UTF-8"}, False),
+        ("auto", {}, "utf" not in locale.getpreferredencoding(do_setlocale=False).lower()),
     ],
 )
 def test_signs_follow_the_locale(chosen: glyphs.GlyphSet, environment: dict[str, str], expected: bool) -> None:

@@ -35,6 +35,7 @@ from vibeserve_tui.tui.screens.dialogs import Confirm, Leave, Page, Prompt
 from vibeserve_tui.tui.screens.editors import IssueEditor, MemoryEditor
 from vibeserve_tui.tui.screens.help import HelpScreen
 from vibeserve_tui.tui.screens.new_target import NewTargetScreen
+from vibeserve_tui.tui.screens.players import PlayersScreen
 from vibeserve_tui.tui.screens.review import ReviewScreen
 from vibeserve_tui.tui.screens.run import RunScreen
 from vibeserve_tui.tui.screens.settings import SettingsScreen
@@ -57,7 +58,7 @@ OWNERS: dict[str, type[DOMNode]] = {
     "app": VibeServeApp, "lines": LineView, "diff": DiffPane, "run": RunScreen, "replay": RunScreen, "review": ReviewScreen,
     "start": StartScreen, "compare": CompareScreen, "compare-runs": CompareRunsScreen, "skills": SkillsScreen,
     "settings": SettingsScreen, "wizard": NewTargetScreen, "budget": BudgetScreen, "memory": MemoryEditor, "issue": IssueEditor,
-    "help": HelpScreen, "confirm": Confirm, "prompt": Prompt, "reader": Page, "leave": Leave,
+    "players": PlayersScreen, "help": HelpScreen, "confirm": Confirm, "prompt": Prompt, "reader": Page, "leave": Leave,
 }  # fmt: skip
 
 

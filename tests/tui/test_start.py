@@ -192,3 +192,22 @@ async def test_the_plan_of_another_target_is_never_started() -> None:
         await pilot.press("enter")
         await until(app, pilot, "1 Rounds")
         assert [form.target for form in library.started] == ["tiny-edit"]
+
+
+async def test_every_role_may_have_its_own_agent_and_model() -> None:
+    library = Library()
+    async with start_screen(library) as (app, pilot):
+        await until(app, pilot, "✓ ready")
+        await pilot.press("a")
+        await until(app, pilot, "all roles     playbook")
+        await pilot.press("right", "m", *"big", "enter")
+        await until(app, pilot, "--agent anthropic --model-name big")
+        await pilot.press("down", "down", "right", "right")
+        await until(app, pilot, "--role implementer=claude")
+        await pilot.press("down", "enter", *"small", "enter")
+        await until(app, pilot, "--role judge=anthropic:small")
+        await pilot.press("up", "left", "left")
+        await until(app, pilot, "--model-name big --role judge")
+        await pilot.press("escape", "enter")
+        await until(app, pilot, "1 Rounds")
+        assert library.started[0].changes == {"agent": "anthropic", "model": "big", "model.judge": "small"}

@@ -185,6 +185,16 @@ def test_a_thousand_events_a_second_all_arrive_and_keys_still_answer(open_app: O
     assert terminal.exit_status() == 0
 
 
+def test_without_a_verb_it_opens_on_the_runs_of_a_folder(run_dir: Path, tmp_path: Path) -> None:
+    terminal = Terminal([sys.executable, "-m", "vibeserve_tui", "--runs-dir", str(run_dir.parent)], tmp_path, 100, 30)
+    try:
+        terminal.wait(r"✗ crashed +tiny-llama-chat +r8/12")
+        terminal.press("q")
+        assert terminal.exit_status() == 0
+    finally:
+        terminal.close()
+
+
 def test_what_others_print_never_reaches_the_screen(open_app: Open, tmp_path: Path) -> None:
     terminal = open_app("--stray")
     terminal.wait("continuous batching")

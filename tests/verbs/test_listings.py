@@ -53,3 +53,22 @@ def test_own_targets_are_listed_and_a_broken_one_hides_no_other(
     assert head.split() == ["TARGET", "BACKENDS", "TITLE"]
     assert [row.split()[0] for row in rows] == ["tiny-llama-chat", "broken", "mine"]
     assert "target.toml" in rows[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--runs-dir", "{file}"], "is no folder"),
+        (["--runs-dir={folder}"], "the app needs a terminal"),
+        (["--runs-dir", "{folder}", "ls"], "unrecognized arguments: ls"),
+        (["--runs-dir"], "expected one argument"),
+        (["run", "--role", "judge"], "is not ROLE=NAME"),
+        (["run", "--role", "jugde=openai"], "did you mean 'judge'"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_a_line(tmp_path: Path, words: list[str], said: str) -> None:
+    (tmp_path / "file").touch()
+    done = vibeserve(*(word.format(file=tmp_path / "file", folder=tmp_path) for word in words))
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1

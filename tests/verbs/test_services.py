@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.recorded_run import SEED, Played, record_run
+from vibeserve_tui import cli
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness
 from vibeserve_tui.errors import InputError, TargetError, VibeServeError
 from vibeserve_tui.recipes.experience import Circumstances, Experience
 from vibeserve_tui.resources import shipped_targets
+from vibeserve_tui.starting import Wanted, plan_run
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui.services import NewTarget
-from vibeserve_tui.verbs.services import AppServices, CheckProcess, _estimate, _history
+from vibeserve_tui.verbs.plan_form import estimate, plan_of
+from vibeserve_tui.verbs.services import AppServices, CheckProcess, _history
 
 MODEL = shipped_targets()["tiny-llama-chat"] / "reference" / "model"
 
@@ -50,7 +54,7 @@ def test_a_new_target_is_listed_and_can_be_planned_by_its_name(root: Path) -> No
     assert [target.name for target in services.targets() if target.path == made.path] == ["mine"]
     form = services.plan("mine", {})
     assert form.blocked == ""
-    assert form.command == "vibeserve run mine"
+    assert form.command == f"vibeserve run mine --runs-dir {root}"
     assert "no key, $0" in form.estimate
 
 
@@ -68,6 +72,33 @@ def test_every_agent_may_be_chosen_and_one_that_cannot_play_here_says_why(
     assert {"playbook", "anthropic", "openai", "claude", "codex", "gemini", "opencode", "lab"} <= set(known)
     assert services.plan("tiny-llama-chat", {"agent": "openai"}).blocked.startswith("OPENAI_API_KEY is not set")
     assert services.plan("tiny-llama-chat", {"agent": "lab"}).blocked.startswith("which model of lab is not said")
+
+
+def test_roles_may_have_players_and_models_of_their_own_and_the_command_says_the_same(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(root.parent))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-b")
+    changes = {
+        "agent": "openai", "model": "gpt-5.5", "agent.implementer": "anthropic", "model.judge": "gpt-5.6-sol", "usd": "5",
+        "agent.evaluator": "playbook",
+    }  # fmt: skip
+    form = AppServices(root).plan("tiny-llama-chat", changes)
+    assert form.blocked == ""
+    players = {player.role: (player.agent, player.model, player.own) for player in form.players}
+    assert players["orchestrator"] == players["mutator"] == ("openai", "gpt-5.5", False)
+    assert players["judge"] == ("openai", "gpt-5.6-sol", True)
+    assert players["evaluator"] == ("playbook", "", True)
+    assert players["implementer"][0] == "anthropic"
+    assert form.estimate.endswith("at most $5.00")
+    words = shlex.split(form.command)
+    options = cli.parser_of("run").parse_args(words[2:])
+    as_typed = Wanted(
+        target=options.target, agent=options.agent, model_name=options.model_name, roles=dict(options.role), max_usd=options.max_usd
+    )  # fmt: skip
+    typed, shown = plan_run(as_typed), plan_of("tiny-llama-chat", form.changes)
+    assert (typed.voices, typed.allowance) == (shown.voices, shown.allowance)
 
 
 def test_a_target_whose_weights_are_gone_says_so(root: Path) -> None:
@@ -99,12 +130,12 @@ def test_the_estimate_takes_time_from_earlier_runs_and_names_the_limit_in_money(
     a_run(root, "one", "speed = 1\n")
     past = AppServices(root).runs()
     plan = ev.RunPlan(target="tiny-llama-chat", target_path="", target_digest="", agents={"orchestrator": "playbook"})
-    assert _estimate(plan, []) == "at most 15 min, 120 MiB, no key, $0"
+    assert estimate(plan, []) == "at most 15 min, 120 MiB, no key, $0"
     timed = [replace(run, active_s=50.0, rounds=1) for run in past]
     assert timed[0].liveness is Liveness.FINISHED
-    assert _estimate(plan, timed).startswith("≈ 10 min, at most 15 min")
+    assert estimate(plan, timed).startswith("≈ 10 min, at most 15 min")
     paid = plan.model_copy(update={"agents": {"orchestrator": "x"}, "allowance": ev.Allowance(usd=5)})
-    assert _estimate(paid, []).endswith("at most $5.00")
+    assert estimate(paid, []).endswith("at most $5.00")
 
 
 def test_a_skill_s_history_tells_what_it_brought() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual.content import Content
 from textual.dom import DOMNode
 
+from vibeserve_tui.ascii_signs import to_ascii
 from vibeserve_tui.safe_text import clean, clean_line
-from vibeserve_tui.tui.glyphs import to_ascii
 from vibeserve_tui.tui.shell import shell_of
 
 

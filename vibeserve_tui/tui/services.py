@@ -6,7 +6,7 @@ every function may take a while and is called from a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -90,17 +90,33 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Player:
+    """Who plays a role, with which model; the role "" stands for all that have no player of their own."""
+
+    role: str
+    agent: str = ""
+    """Empty = not known, because the plan cannot start."""
+    model: str = ""
+    own: bool = False
+    """Whether the person chose it for this very role."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanForm:
     """The plan for a target as the start screen shows and edits it."""
 
     target: str
     choices: tuple[Choice, ...]
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """What the person chose: by a choice's name, by `model`, and by `agent.ROLE` and `model.ROLE`."""
+    players: tuple[Player, ...] = ()
+    agents: tuple[str, ...] = ()
+    """Everybody who may be chosen to play."""
     estimate: str = ""
     command: str = ""
     ready: str = ""
     """Empty = cannot start; `blocked` says why."""
     blocked: str = ""
-    facts: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from textual.app import App
 from textual.dom import DOMNode
 from textual.screen import Screen
 
+from vibeserve_tui.ascii_signs import to_ascii
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.inputs.config import Ui
 from vibeserve_tui.safe_text import clean_line
-from vibeserve_tui.tui.glyphs import to_ascii
 from vibeserve_tui.tui.hints import Hints
 from vibeserve_tui.tui.ink import Ink
 from vibeserve_tui.tui.keymap import Key, KeyTable

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 from vibeserve_tui.client import AttachedClient, RunClient
+from vibeserve_tui.errors import InputError
+from vibeserve_tui.headless import is_interactive
 from vibeserve_tui.inputs.config import load_config, user_config_file
 from vibeserve_tui.state.run_dir import RunDir, runs_root
 from vibeserve_tui.tui.app import run_app
-from vibeserve_tui.verbs.common import add_runs_dir
+from vibeserve_tui.verbs.common import add_runs_dir, root_of
 from vibeserve_tui.verbs.services import AppServices
 
 
@@ -19,7 +21,10 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
 
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
-    return _show(None, options.runs_dir or runs_root())
+    root = root_of(options)
+    if not is_interactive():
+        raise InputError("the app needs a terminal", fix="vibeserve ls lists runs, vibeserve run --headless starts one")
+    return _show(None, root)
 
 
 def show(directory: RunDir) -> int:

@@ -57,6 +57,8 @@ def whole(text: str) -> int:
 
 def root_of(options: argparse.Namespace) -> Path:
     root: Path = options.runs_dir or runs_root()
+    if root.exists() and not root.is_dir():
+        raise RunError("is no folder", where=str(root), fix="--runs-dir DIR")
     return root
 
 

@@ -9,7 +9,6 @@ import time
 from dataclasses import asdict
 
 from vibeserve_tui.client import RunSummary, list_runs
-from vibeserve_tui.errors import RunError
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.verbs.common import add_runs_dir, root_of, table
 
@@ -21,8 +20,6 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     root = root_of(options)
-    if root.exists() and not root.is_dir():
-        raise RunError("is no folder", where=str(root), fix="--runs-dir DIR")
     runs = list_runs(root)
     if options.json:
         print(json.dumps([{**asdict(summary), "path": str(summary.path)} for summary in runs], indent=1))

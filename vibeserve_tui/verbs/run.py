@@ -51,10 +51,20 @@ def _add_who(parser: argparse.ArgumentParser) -> None:
     add("--agent", default="", metavar="NAME", help=f"who plays all roles: {players}")
     add("--model-name", default="", metavar="NAME", help="the agents' model; the agent's own default else")
     modes = ["auto", "each-round", "on-regression"]
+    one = "one role played by another, e.g. implementer=openai or judge=openai:MODEL; once for each"
+    add("--role", action="append", default=[], type=_role, metavar="ROLE=NAME", help=one)
     add("--approve", default="", choices=modes, help="who has the last word")
 
 
 def _add_how_long(parser: argparse.ArgumentParser) -> None:
+def _role(text: str) -> tuple[str, str]:
+    """A role and who plays it; which roles and players there are is known where the run is planned."""
+    role, _, player = text.partition("=")
+    if not role or not player:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=NAME or ROLE=NAME:MODEL")
+    return role, player
+
+
     add = parser.add_argument
     add("--max-rounds", type=int, default=None, metavar="N", help="stop after N rounds")
     add("--max-minutes", type=float, default=None, metavar="M", help="plan no round after M minutes")
@@ -87,6 +97,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         agent=options.agent,
         model_name=options.model_name,
         max_usd=options.max_usd,
+        roles=dict(options.role),
         max_tokens=options.max_tokens,
         allow_unknown_cost=options.allow_unknown_cost,
         approval=options.approve,

@@ -13,21 +13,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 import platformdirs
 
 from vibeserve_tui import __version__
-from vibeserve_tui import events as ev
-from vibeserve_tui.client import AttachedClient, Liveness, RunClient, RunList, RunSummary, open_state, start_engine
+from vibeserve_tui.client import AttachedClient, RunClient, RunList, RunSummary, open_state, start_engine
 from vibeserve_tui.errors import EnvironmentFault, InputError, VibeServeError, WorkspaceError
-from vibeserve_tui.inputs.config import load_config
-from vibeserve_tui.resources import Shipped, shipped_folder, shipped_profiles, shipped_targets
+from vibeserve_tui.resources import Shipped, shipped_folder, shipped_targets
 from vibeserve_tui.state.run_dir import find_run, lock_holder
 from vibeserve_tui.state.workspace import Store
 from vibeserve_tui.tui.services import (
-    Choice,
     Finding,
     NewTarget,
     PlanForm,
@@ -36,20 +32,13 @@ from vibeserve_tui.tui.services import (
     TargetCheck,
     TargetEntry,
 )
+from vibeserve_tui.verbs.plan_form import plan_form, plan_of
 
 if TYPE_CHECKING:
     from vibeserve_tui.backend import Requirement
     from vibeserve_tui.recipes.experience import Experience
-    from vibeserve_tui.starting import Wanted
 
-DISK_MIB = 120
-"""What a default run leaves behind, measured with du."""
 EFFECTS_SHOWN = 6
-POLICIES = {
-    "agent": "issue board",
-    "evolve": "a population, one child a round",
-    "plain": "the board, worked off in order",
-}
 _SELF = [sys.executable, "-m", "vibeserve_tui"]
 
 
@@ -128,50 +117,12 @@ class AppServices:
         return entries
 
     def plan(self, target: str, changes: dict[str, str]) -> PlanForm:
-        from vibeserve_tui.starting import plan_run
-
-        try:
-            plan = plan_run(_wanted(target, changes))
-        except VibeServeError as error:
-            return PlanForm(target, self._choices(changes), blocked=str(error))
-        command = " ".join(["vibeserve run", target, *_flags(changes)])
-        return PlanForm(
-            target,
-            self._choices(
-                {"backend": plan.backend, "profile": plan.profile, "agent": plan.agents["orchestrator"],
-                 "policy": plan.policy, "approve": plan.approval, "rounds": str(plan.max_rounds),
-                 "minutes": f"{plan.max_minutes:g}"} | changes
-            ),
-            estimate=_estimate(plan, self.runs()),
-            command=command,
-            ready="ready, ⏎ starts",
-        )  # fmt: skip
-
-    def _choices(self, values: dict[str, str]) -> tuple[Choice, ...]:
-        from vibeserve_tui.agents.protocol import names
-        from vibeserve_tui.backend import discover
-        from vibeserve_tui.policies import policy_names
-
-        options: dict[str, tuple[str, ...]] = {
-            "backend": tuple(sorted(discover())),
-            "profile": tuple(shipped_profiles()),
-            "agent": (*names(), *load_config(os.environ, project=Path.cwd()).providers),
-            "policy": policy_names(),
-            "approve": ("each-round", "on-regression", "auto"),
-            "rounds": ("4", "8", "12", "24"),
-            "minutes": ("5", "15", "60"),
-        }
-        notes = {"agent": {"playbook": "offline, no key, $0"}, "policy": POLICIES}
-        return tuple(
-            Choice(name, values.get(name, ""), known, notes.get(name, {}).get(values.get(name, ""), ""))
-            for name, known in options.items()
-        )
+        return plan_form(target, changes, self.runs(), self._root)
 
     def start(self, form: PlanForm) -> RunClient:
-        from vibeserve_tui.starting import create_run, launch, plan_run, require_answers
+        from vibeserve_tui.starting import create_run, launch, require_answers
 
-        changes = {choice.name: choice.value for choice in form.choices if choice.value}
-        plan = plan_run(_wanted(form.target, changes))
+        plan = plan_of(form.target, form.changes)
         require_answers(plan)
         directory = create_run(plan, self._root)
         launch(directory)
@@ -246,22 +197,6 @@ def _history(own: Sequence[Experience]) -> str:
     return "\n".join(lines)
 
 
-def _estimate(plan: ev.RunPlan, past: Sequence[RunSummary]) -> str:
-    """Time from earlier runs of the same target on this machine, else only its limit; then disk and money."""
-    alike = [run for run in past if run.target == plan.target and run.rounds and run.liveness is Liveness.FINISHED]
-    time = f"at most {plan.max_minutes:g} min"
-    if alike:
-        minutes = fmean(run.active_s / run.rounds for run in alike) * plan.max_rounds / 60
-        time = f"≈ {min(minutes, plan.max_minutes):.0f} min, {time}"
-    if set(plan.agents.values()) == {"playbook"}:
-        money = "no key, $0"
-    elif plan.allowance.usd is not None:
-        money = f"at most ${plan.allowance.usd:.2f}"
-    else:
-        money = "no limit in money"
-    return f"{time}, {DISK_MIB} MiB, {money}"
-
-
 class CheckProcess:
     """`target check` in a process of its own: it starts servers and computes, which the app must never do."""
 
@@ -296,31 +231,6 @@ def _told(command: list[str]) -> str:
         lines = done.stderr.strip().splitlines() or ["it failed without a word"]
         raise VibeServeError(lines[-1].removeprefix("vibeserve: "))
     return done.stdout
-
-
-def _wanted(target: str, changes: dict[str, str]) -> Wanted:
-    from vibeserve_tui.starting import Wanted
-
-    try:
-        return Wanted(
-            target=target,
-            profile=changes.get("profile", ""),
-            backend=changes.get("backend", ""),
-            policy=changes.get("policy", ""),
-            agent=changes.get("agent", ""),
-            approval=changes.get("approve", ""),
-            max_rounds=int(changes["rounds"]) if changes.get("rounds") else None,
-            max_minutes=float(changes["minutes"]) if changes.get("minutes") else None,
-            asks=True,
-            config=load_config(os.environ, project=Path.cwd()),
-        )
-    except ValueError as error:
-        raise InputError(f"rounds and minutes are numbers: {error}") from error
-
-
-def _flags(changes: dict[str, str]) -> list[str]:
-    names = {"rounds": "max-rounds", "minutes": "max-minutes"}
-    return [f"--{names.get(name, name)} {value}" for name, value in changes.items()]
 
 
 def _finding(requirement: Requirement) -> Finding:

@@ -62,7 +62,7 @@ def draw_description(target: TargetEntry, width: int) -> list[Line]:
 
 
 def draw_plan(form: PlanForm, width: int, height: int) -> list[Line]:
-    """The choices, then estimate, facts and whether it can start; the command only where there is room."""
+    """The choices, then estimate and whether it can start; the command only where there is room."""
     lines = [_choice(choice.name, choice.value, choice.note, bool(choice.options), width) for choice in form.choices]
     estimate = (Span(form.estimate, Ink.MUTED),)
     ready = (Span(readiness(form), Ink.GOOD if form.ready else Ink.BAD),)
@@ -72,7 +72,6 @@ def draw_plan(form: PlanForm, width: int, height: int) -> list[Line]:
     command = textwrap.wrap(form.command, max(20, width - 10), subsequent_indent="  ", break_on_hyphens=False)
     lines += [BLANK, cut((Span(fit("estimate", 10), Ink.MUTED), *estimate), width)]
     lines += [line((fit("same as" if at == 0 else "", 10), Ink.MUTED), part) for at, part in enumerate(command)]
-    lines += [cut((Span(fact, Ink.MUTED),), width) for fact in form.facts]
     return [*lines, BLANK, cut(ready, width)]
 
 

@@ -93,7 +93,7 @@ class Prompt(ModalScreen[str]):
         self.dismiss(event.value.strip())
 
     def action_close(self) -> None:
-        self.dismiss("")
+        self.dismiss(None)
 
 
 def ask_find(pane: DiffPane) -> None:

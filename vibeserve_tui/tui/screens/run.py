@@ -19,6 +19,7 @@ from textual.widgets import Input, Static
 
 from vibeserve_tui.client import Liveness, ReplayClient, RunClient
 from vibeserve_tui.errors import VibeServeError
+from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import Ink, Span
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.layout import HEADER_ROWS, PANES, Layout, arrange
@@ -88,8 +89,9 @@ class RunScreen(Opening):
             yield TrendPane(id="trend")
             yield HotspotsPane(id="hotspots")
             yield AgentsPane(id="agents")
-        yield Static("terminal too small (60×16 needed); the run goes on", id="small")
-        yield Input(id="filter", placeholder="show only lines with these letters · esc clears", compact=True)
+        yield Static(content("terminal too small (60×16 needed); the run goes on", self), id="small")
+        hint = content("show only lines with these letters · esc clears", self).plain
+        yield Input(id="filter", placeholder=hint, compact=True)
         yield Footer(id="footer")
 
     def on_mount(self) -> None:

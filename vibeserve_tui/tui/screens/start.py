@@ -25,6 +25,7 @@ from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.screens.compare_runs import CompareRunsScreen
 from vibeserve_tui.tui.screens.dialogs import Confirm, Page
 from vibeserve_tui.tui.screens.new_target import NewTargetScreen
+from vibeserve_tui.tui.screens.players import PlayersScreen
 from vibeserve_tui.tui.screens.run import RunScreen
 from vibeserve_tui.tui.screens.skills import SkillsScreen
 from vibeserve_tui.tui.services import Finding, PlanForm, RunPair, Services, SkillEntry, TargetEntry
@@ -131,6 +132,9 @@ class StartScreen(Screen[None]):
             if (self.target, self._changes) == (target, changes):
                 self.form = form
                 self.draw_all()
+                for screen in self.app.screen_stack:
+                    if isinstance(screen, PlayersScreen):
+                        screen.show(form)
 
         self._ask(partial(self._services.plan, target.name, changes), take)
 
@@ -199,7 +203,7 @@ class StartScreen(Screen[None]):
             return self._busy
         if box.size.height - len(form.choices) < draw.ROOM_BELOW:
             return draw.readiness(form)
-        return "←→ change · y copy the command" if any(choice.options for choice in form.choices) else ""
+        return "←→ change · a agents and models · y copy the command"
 
     def _runs_foot(self) -> str:
         if not self.runs:
@@ -285,9 +289,23 @@ class StartScreen(Screen[None]):
         choice = self.form.choices[min(self._at["plan"], len(self.form.choices) - 1)]
         if not choice.options:
             return
-        at = choice.options.index(choice.value) if choice.value in choice.options else 0
-        self._changes[choice.name] = choice.options[(at + step) % len(choice.options)]
+        value = self._changes.get(choice.name, choice.value)  # a key does not wait for the plan that it changes
+        at = choice.options.index(value) if value in choice.options else 0
+        if choice.name == "agent":
+            self._changes.pop("model", None)  # it was the other agent's
+        self._choose(choice.name, choice.options[(at + step) % len(choice.options)])
+
+    def _choose(self, name: str, value: str) -> None:
+        """Set one of the plan's choices; an empty value takes the choice back."""
+        self._changes.pop(name, None)
+        if value:
+            self._changes[name] = value
         self._plan()
+
+    def action_agents(self) -> None:
+        """Who plays each role, with which model."""
+        if self.form is not None:
+            self.app.push_screen(PlayersScreen(self.form, self._changes, self._choose))
 
     def action_copy(self) -> None:
         if self.form is not None:

@@ -18,8 +18,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from vibeserve_tui.ascii_signs import to_ascii
 from vibeserve_tui.safe_text import clean_line
-from vibeserve_tui.tui.glyphs import CURSOR, to_ascii
+from vibeserve_tui.tui.glyphs import CURSOR
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span
 from vibeserve_tui.tui.keymap import bindings
 from vibeserve_tui.tui.palette import span_style
