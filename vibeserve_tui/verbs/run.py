@@ -56,7 +56,6 @@ def _add_who(parser: argparse.ArgumentParser) -> None:
     add("--approve", default="", choices=modes, help="who has the last word")
 
 
-def _add_how_long(parser: argparse.ArgumentParser) -> None:
 def _role(text: str) -> tuple[str, str]:
     """A role and who plays it; which roles and players there are is known where the run is planned."""
     role, _, player = text.partition("=")
@@ -65,6 +64,7 @@ def _role(text: str) -> tuple[str, str]:
     return role, player
 
 
+def _add_how_long(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--max-rounds", type=int, default=None, metavar="N", help="stop after N rounds")
     add("--max-minutes", type=float, default=None, metavar="M", help="plan no round after M minutes")
