@@ -9,14 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.execution.host import Outside, candidates_box, prepared_host
+from tests.execution.host import Outside, candidates_result, prepared_host
 from vibeserve_tui.execution.ladder import Tier
 from vibeserve_tui.execution.launcher import Launcher
 
 
 async def outcomes(launcher: Launcher, outside: Outside) -> dict[str, str]:
-    pod = await launcher.open_pod()
-    result = await pod.run("server", candidates_box(outside, pod), timeout_s=60)
+    result = await candidates_result(launcher, outside)
     await launcher.close()
     tried: dict[str, str] = json.loads(result.stdout)
     return tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import json
@@ -19,7 +20,9 @@ from pathlib import Path
 
 import vibeserve_tui.errors
 from tests.execution import escapes
-from vibeserve_tui.execution.box import BoxSpec
+from tests.execution.escapes.kit import X86
+from vibeserve_tui.execution.box import BoxResult, BoxSpec
+from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.execution.pod import Pod
 
 ESCAPES = Path(escapes.__file__).parent
@@ -37,7 +40,26 @@ main()
 BYSTANDER = (
     "import os, signal, time; signal.signal(signal.SIGURG, lambda *_: os._exit(1)); print(flush=True); time.sleep(300)"
 )
+# A server in a pod of its own, with a note in each of its places; what its tier does not give it, it does without.
+NEIGHBOUR = """
+import contextlib, os, socket, sys
+port, token = int(sys.argv[1]), sys.argv[2]
+for place in (os.environ["TMPDIR"] + "/note", "/dev/shm/" + token):
+    with contextlib.suppress(OSError), open(place, "w") as note:
+        note.write("not yours")
+with contextlib.suppress(OSError):
+    named = socket.socket(socket.AF_UNIX)
+    named.bind("\\0" + token)
+    named.listen()
+with socket.create_server(("127.0.0.1", port)) as server:
+    print(os.environ["TMPDIR"], flush=True)
+    while True:
+        with server.accept()[0] as client:
+            client.sendall(b"the neighbour")
+"""
 IPC_STAT, IPC_RMID = 2, 0
+ADD_KEY, KEYCTL = ((248,), (250,)) if X86 else ((217,), (219,))
+UNLINK, USERS_KEYRING = 9, -4
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -180,17 +202,38 @@ def _ipc(stack: contextlib.ExitStack, token: str) -> dict[str, str | int]:
     assert queue >= 0
     stack.callback(libc.mq_unlink, f"/{token}".encode())
     stack.callback(os.close, queue)
+    key = libc.syscall(*ADD_KEY, b"user", token.encode(), b"x", 1, USERS_KEYRING)
+    stack.callback(libc.syscall, *KEYCTL, UNLINK, key, USERS_KEYRING)
     return {"shared_memory": shared, "semaphores": semaphores, "messages": messages}
 
 
-def candidates_box(outside: Outside, pod: Pod) -> BoxSpec:
-    """As a server is boxed: its checkout to read, its build folder to write."""
+async def candidates_result(launcher: Launcher, outside: Outside) -> BoxResult:
+    """What a candidate's box says to all attempts, while a neighbour lives in a pod of its own."""
+    own, other = await launcher.open_pod(), await launcher.open_pod()
+    said = outside.folder / f"neighbour-{uuid.uuid4().hex}"
+    argv = (sys.executable, "-I", "-S", "-c", NEIGHBOUR, str(other.port), f"{outside.task['token']}-neighbour")
+    process = await other.start("neighbour", BoxSpec(argv, cwd=Path("/"), log=said, serves=True))
+    while not (scratch := said.read_text().strip()):
+        assert process.returncode is None
+        await asyncio.sleep(0.01)
+    neighbour = {"PORT": str(other.port), "PID": str(process.pid), "SCRATCH": scratch}
+    box = candidates_box(outside, own, {f"NEIGHBOUR_{name}": value for name, value in neighbour.items()})
+    result = await own.run("server", box, timeout_s=60)
+    assert process.returncode is None, said.read_text()
+    await own.close()
+    await other.close()
+    return result
+
+
+def candidates_box(outside: Outside, pod: Pod, env: dict[str, str]) -> BoxSpec:
+    """As a server is boxed: its checkout to read, its build folder to write, its cores."""
     folder = outside.folder
     return BoxSpec(
         outside.command(),
         cwd=folder / "checkout",
-        env={"PORT": str(pod.port)},
+        env={"PORT": str(pod.port), **env},
         read_only=(folder / "checkout", outside.arguments.parent, ESCAPES),
         writable=(folder / "build",),
+        cores=pod.server_cores,
         serves=True,
     )

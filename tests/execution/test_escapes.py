@@ -13,11 +13,16 @@ import pytest_asyncio
 
 from tests.execution import escapes
 from tests.execution.conftest import launched
-from tests.execution.host import Outside, candidates_box, prepared_host
+from tests.execution.host import Outside, candidates_result, prepared_host
 from vibeserve_tui.execution.ladder import LADDER, Tier
 
 # What the tier's description says that it leaves open.
-KNOWN_RESIDUE = {Tier.LANDLOCK: {"chmod_a_file_of_the_checkout", "listen_on_any_port_without_binding"}}
+KNOWN_RESIDUE = {
+    Tier.LANDLOCK: {
+        "chmod_a_file_of_the_checkout", "listen_on_any_port_without_binding", "change_the_mode_of_a_device",
+        "change_the_times_of_a_device",
+    }
+}  # fmt: skip
 ESCAPED = ""
 ROOT = Path(__file__).parents[2]
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -33,8 +38,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
 async def allowed(request: pytest.FixtureRequest, outside: Outside) -> set[str]:
     """The attempts that a box did not refuse and that its tier does not admit to."""
     async with launched(request.param) as launcher:
-        pod = await launcher.open_pod()
-        result = await pod.run("server", candidates_box(outside, pod), timeout_s=60)
+        result = await candidates_result(launcher, outside)
     assert result.returncode == 0, result
     assert outside.harm() == []
     outcomes = json.loads(result.stdout)

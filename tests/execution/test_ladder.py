@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vibeserve_tui.errors import SandboxError
-from vibeserve_tui.execution import ladder, trial
+from vibeserve_tui.execution import connection, ladder, trial
 from vibeserve_tui.execution.sandbox import LADDER, Tier, probe
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +55,16 @@ def test_without_user_namespaces_the_ladder_ends_at_landlock_and_says_why():
     (bwrap, unshare, landlock) = found["tried"]
     assert (bwrap[1], unshare[1], landlock[1]) == (False, False, True)
     assert "sysctl user.max_user_namespaces" in bwrap[3]
+
+
+def test_a_tier_that_fails_at_once_takes_none_behind_it_along(monkeypatch: pytest.MonkeyPatch):
+    first, _, rest = connection._BOOT.partition("\n")
+    broken = "from vibeserve_tui.execution import keeper; keeper._exec_bwrap = None"
+    monkeypatch.setattr(connection, "_BOOT", f"{first}\n{broken}\n{rest}")
+    for _ in range(5):
+        report = probe()
+        assert report.tier is Tier.UNSHARE
+        assert "not callable" in report.tried[0].detail
 
 
 def test_where_nothing_holds_nothing_runs():

@@ -122,3 +122,47 @@ async def test_scratch_folders_of_the_landlock_tier_are_removed(run_id: str, tmp
         await running
 
     assert not any(map(os.path.exists, [ended.stdout.decode().strip(), *folders]))
+
+
+# A launcher of an ordinary user with a child of root's, as a set-uid program would be: it cannot be killed.
+WITH_A_STRAY = """
+import asyncio, os, signal, sys, tempfile, time
+stray = os.fork()
+if not stray:
+    time.sleep(30)
+    os._exit(0)
+os.setresuid(65534, 65534, 65534)
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from vibeserve_tui.execution import supervisor
+from vibeserve_tui.execution.box import BoxSpec
+from vibeserve_tui.execution.box_plan import Ground
+from vibeserve_tui.execution.ladder import Tier
+from vibeserve_tui.execution.view import Interpreter
+supervisor._STRAY_S = 0.5
+
+async def main():
+    ground = Ground(Tier.NONE, Interpreter((), "/none"), "stray", tempfile.mkdtemp(), "")
+    boxes = supervisor.Supervisor(ground, lambda over: None)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, boxes.reap)
+    watching = asyncio.create_task(boxes.watch())
+    begun = time.monotonic()
+    with open(os.devnull, "r+b") as nothing:
+        stdio = (nothing.fileno(),) * 3
+        over = await boxes.start(1, BoxSpec(("true",), Path("/")), stdio, None, None).over
+    print(over["returncode"], 0.4 < time.monotonic() - begun < 20, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root leaves somebody behind whom others cannot end")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs an interpreter that every user may run")
+def test_an_orphan_that_cannot_be_killed_holds_up_a_box_but_not_for_ever():
+    argv = ["/usr/bin/python3", "-c", WITH_A_STRAY, str(ROOT)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, process_group=0, env={}) as started:
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline() == "0 True\n"
+        finally:
+            os.killpg(started.pid, signal.SIGKILL)

@@ -15,8 +15,7 @@ GOLDEN = Path(__file__).parent / "data"
 UPDATE = "VIBESERVE_UPDATE_SNAPSHOTS"
 BOXES = {
     "tool": Box(read_only=("/opt/python",), writable=("/runs/1/workspace",), scratch="/private/tmp/box-1"),
-    "server": Box(read_only=("/opt/python", "/runs/1/checkout"), scratch="/private/tmp/box-2", ports=(8123,), metal=True),
-    "trusted": Box(read_only=("/opt/python",), writable=("/runs/1/workspace",), ports=None),
+    "server": Box(read_only=("/opt/python", "/runs/1/checkout"), scratch="/private/tmp/box-2", ports=(8123,)),
 }  # fmt: skip
 
 
@@ -55,11 +54,6 @@ def test_only_the_pods_ports_can_be_bound_and_reached() -> None:
         '(allow network-bind network-inbound (local ip "localhost:8123"))',
         '(allow network-outbound (remote ip "localhost:8123"))',
     ]
-
-
-def test_the_gpu_is_reached_only_where_it_was_asked_for() -> None:
-    assert "MTLCompilerService" not in seatbelt.profile(Box())
-    assert 'iokit-user-client-class "AGXDeviceUserClient"' in seatbelt.profile(Box(metal=True))
 
 
 def test_paths_are_parameters_and_never_text_of_the_profile() -> None:

@@ -68,6 +68,7 @@ def missing(settings: VoiceSettings) -> None:
         )
     program.find(driver.name, driver.package)
     tool_server.require()
+    _require_address(driver, settings)
     if settings.api_key_env:
         require_key(settings.api_key_env)
     elif settings.auth != "none" and not program.is_logged_in(driver.login):
@@ -80,12 +81,22 @@ def missing(settings: VoiceSettings) -> None:
 def _terms(settings: VoiceSettings) -> Terms:
     tool_server.require()
     driver = _driver(settings)
+    _require_address(driver, settings)
     return Terms(
         driver=driver,
         program=program.find(driver.name, driver.package),
         settings=settings,
         key=require_key(settings.api_key_env) if settings.api_key_env else "",
     )
+
+
+def _require_address(driver: Driver, settings: VoiceSettings) -> None:
+    known = driver.endpoint(settings.model) if settings.api_key_env else driver.hosts(settings.model)
+    if not settings.base_url and not known:
+        raise InputError(
+            f"it is not known where {driver.name} finds the model {settings.model!r}, and it reaches nothing else",
+            fix='model = "anthropic/…" or "openai/…", or base_url = "…" in its [agent] or role',
+        )
 
 
 def _driver(settings: VoiceSettings) -> Driver:

@@ -63,8 +63,6 @@ class BoxSpec:
     """Listens on its pod's port, and the pod's other boxes connect to it: where a tier can only rule ports, each box
     gets its half, because a port that may be connected to is open to the whole internet.
     """
-    trusted_net: bool = False
-    """Share the host's network: for programs the operator installed, never for a candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,6 @@ class SpecJson(TypedDict):
     limits: dict[str, int]
     cores: list[int] | None
     serves: bool
-    trusted_net: bool
 
 
 def spec_to_json(spec: BoxSpec) -> SpecJson:
@@ -137,7 +134,6 @@ def spec_to_json(spec: BoxSpec) -> SpecJson:
         limits=asdict(spec.limits),
         cores=None if spec.cores is None else sorted(spec.cores),
         serves=spec.serves,
-        trusted_net=spec.trusted_net,
     )
 
 
@@ -153,5 +149,4 @@ def spec_from_json(message: SpecJson) -> BoxSpec:
         limits=Limits(**message["limits"]),
         cores=None if cores is None else frozenset(cores),
         serves=message["serves"],
-        trusted_net=message["trusted_net"],
     )

@@ -52,9 +52,8 @@ class BoxPlan:
     rules: Rules | None
     """Tier landlock only."""
     pod: PodNamespaces | None
+    """Whose network it shares; without one a box has a new, empty network, where a tier gives boxes any."""
     sockets: Sockets
-    own_network: bool
-    """A new, empty network namespace: neither in a pod nor sharing the host's."""
 
 
 def plan_of(spec: BoxSpec, ground: Ground, stdio: Stdio, pod: Pod | None, scratch: str | None) -> BoxPlan:
@@ -74,8 +73,7 @@ def plan_of(spec: BoxSpec, ground: Ground, stdio: Stdio, pod: Pod | None, scratc
         view=entries,
         rules=rules,
         pod=pod.namespaces if pod else None,
-        sockets=_sockets(spec, ground.tier),
-        own_network=pod is None and not spec.trusted_net,
+        sockets=Sockets.TCP if ground.tier.is_beside_host else Sockets.ALL,
     )
 
 
@@ -87,15 +85,7 @@ def _argv(spec: BoxSpec, ground: Ground, pod: Pod | None, scratch: str | None) -
 
 
 def _ports(spec: BoxSpec, pod: Pod | None) -> landlock.Ports:
-    if spec.trusted_net:
-        return None
     return () if pod is None else ((pod.port, landlock.BIND if spec.serves else landlock.CONNECT),)
-
-
-def _sockets(spec: BoxSpec, tier: Tier) -> Sockets:
-    if spec.trusted_net:
-        return Sockets.INTERNET
-    return Sockets.TCP if tier.is_beside_host else Sockets.ALL
 
 
 def _environment(spec: BoxSpec, ground: Ground, scratch: str | None) -> dict[str, str]:

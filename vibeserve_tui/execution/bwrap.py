@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from vibeserve_tui.execution.view import HOST_NAME, Bind, Empty, Entry, Link
+from vibeserve_tui.execution.view import HOST_NAME, Bind, Empty, Entry, Link, unseen
 
 # Never by PATH: a workspace or a virtual environment may come first there.
 _PLACES = ("/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap", "/run/current-system/sw/bin/bwrap")
@@ -32,6 +32,8 @@ def arguments(view: Iterable[Entry], *, cwd: str, own_network: bool, seccomp_fd:
         options.append("--unshare-net")
     options += ["--disable-userns", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
     options += ["--hostname", HOST_NAME, "--proc", "/proc", "--dev", "/dev"]
+    for path in unseen():
+        options += ["--ro-bind", "/dev/null", path]
     for entry in view:
         options += _entry(entry)
     # /proc: to the kernel root in a box is still root, whose the machine's settings in /proc/sys are.

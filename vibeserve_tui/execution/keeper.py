@@ -26,6 +26,7 @@ from typing import NoReturn
 from vibeserve_tui.execution import bwrap, landlock, namespaces, process_table, seccomp, syscalls
 from vibeserve_tui.execution.box_plan import BoxPlan
 from vibeserve_tui.execution.ladder import Tier
+from vibeserve_tui.execution.view import DEVICES, Bind
 
 _OOM_SCORE = 500  # the kernel ends a box before the engine, and before most of the user's programs
 _SETUP_FAILED, _NOT_EXECUTABLE, _NOT_FOUND, _KILLED_BY_SIGNAL = 125, 126, 127, 128
@@ -56,7 +57,7 @@ def start(plan: BoxPlan) -> Keeper:
                 _keep_namespaces(plan, program, reports)
             case Tier.LANDLOCK | Tier.SEATBELT | Tier.NONE:
                 _keep_tree(plan, program, reports)
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is: nobody else can tell
         _report(reports, {"error": str(error)})
     finally:  # whatever happens, a fork must never run on as a second launcher
         os._exit(_SETUP_FAILED)
@@ -77,6 +78,8 @@ def _settle(plan: BoxPlan, launcher: int, reports: int) -> None:
     if plan.pod is not None:
         namespaces.join(plan.pod)
         plan.pod.close()
+    if plan.tier is Tier.BWRAP and os.geteuid() == 0:
+        _protect_devices(plan)
     if sys.platform == "linux":
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write(str(_OOM_SCORE))
@@ -91,6 +94,14 @@ def _settle(plan: BoxPlan, launcher: int, reports: int) -> None:
     _die_with(launcher)
 
 
+def _protect_devices(plan: BoxPlan) -> None:
+    """They are root's own, and bubblewrap shows them as they are: a box of root could close /dev/null to everybody."""
+    if plan.pod is None:  # there we have the right already
+        namespaces.enter_new(0)
+    given = [entry.path for entry in plan.view if isinstance(entry, Bind) and entry.device]
+    namespaces.protect_devices([*(f"/dev/{name}" for name in DEVICES), *given])
+
+
 _LAUNCHER_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -99,7 +110,7 @@ def _exec_bwrap(plan: BoxPlan, program: bytes, reports: int) -> NoReturn:
     if path is None:
         raise FileNotFoundError("bwrap is not installed")
     seccomp_fd = _in_memory("seccomp", program)
-    options = bwrap.arguments(plan.view, cwd=plan.cwd, own_network=plan.own_network, seccomp_fd=seccomp_fd)
+    options = bwrap.arguments(plan.view, cwd=plan.cwd, own_network=plan.pod is None, seccomp_fd=seccomp_fd)
     args_fd = _in_memory("arguments", options)
     for descriptor in (seccomp_fd, args_fd, reports):
         os.set_inheritable(descriptor, True)
@@ -108,9 +119,9 @@ def _exec_bwrap(plan: BoxPlan, program: bytes, reports: int) -> NoReturn:
 
 
 def _keep_namespaces(plan: BoxPlan, program: bytes, reports: int) -> NoReturn:
-    network = syscalls.CLONE_NEWNET if plan.own_network else 0
+    network = syscalls.CLONE_NEWNET if plan.pod is None else 0
     namespaces.enter_new(namespaces.BOX_NAMESPACES | network)
-    if plan.own_network:
+    if plan.pod is None:
         namespaces.raise_loopback()
     init = os.fork()
     if init == 0:

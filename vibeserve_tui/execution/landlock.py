@@ -32,8 +32,8 @@ _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 3
 _ALL_FILE_RIGHTS = 0xFFFF
 
 
-Ports = tuple[tuple[int, int], ...] | None
-"""Ports of TCP with their rights; None leaves TCP alone."""
+Ports = tuple[tuple[int, int], ...]
+"""Ports of TCP with their rights; every other one is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,18 @@ class Rules:
 
 def restrict(rules: Rules) -> None:
     """Apply for good; needs `forbid_new_privileges` first."""
-    ruleset = _create(with_tcp=rules.ports is not None)
+    ruleset = _create()
     for path, rights in rules.paths:
         _allow_path(ruleset, path, rights)
-    for port, rights in rules.ports or ():
+    for port, rights in rules.ports:
         rule = struct.pack("QQ", rights, port)
         syscalls.syscall("landlock port rule", _ADD_RULE, ruleset, _RULE_PORT, ctypes.c_char_p(rule), 0)
     syscalls.syscall("landlock_restrict_self", _RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
 
-def _create(*, with_tcp: bool) -> int:
-    network = BIND | CONNECT if with_tcp else 0
-    attributes = struct.pack("QQQ", _ALL_FILE_RIGHTS, network, _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS)
+def _create() -> int:
+    attributes = struct.pack("QQQ", _ALL_FILE_RIGHTS, BIND | CONNECT, _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS)
     return syscalls.syscall(
         "landlock_create_ruleset",
         _CREATE_RULESET,

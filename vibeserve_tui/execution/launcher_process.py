@@ -50,10 +50,17 @@ async def serve(channel: Channel, setup: Setup) -> None:
     loop.set_exception_handler(session.give_up)
     interpreter = Interpreter(tuple(setup["prefixes"]), setup["package"])
     tried: list[TierResult] = []
+    supervisors: list[Supervisor] = []
+
+    def child_ended() -> None:
+        """A signal from the end of one trial may be heard in the next one, whose boxes would be strays to the first."""
+        supervisors[-1].reap()
+
+    loop.add_signal_handler(signal.SIGCHLD, child_ended)
     for tier in map(Tier, setup["tiers"]):
         ground = Ground(tier, interpreter, setup["run"], setup["scratch"], setup["seatbelt"])
         supervisor = Supervisor(ground, session.exited)
-        loop.add_signal_handler(signal.SIGCHLD, supervisor.reap)
+        supervisors.append(supervisor)
         tried.append(await trial.hold(supervisor))
         if tried[-1].works:
             channel.send(_hello(tier, tried))

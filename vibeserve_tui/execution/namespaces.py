@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vibeserve_tui.execution import syscalls
 from vibeserve_tui.execution.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC
-from vibeserve_tui.execution.view import DEVICES, HOST_NAME, Bind, Empty, Entry, Link
+from vibeserve_tui.execution.view import DEVICES, HOST_NAME, Bind, Empty, Entry, Link, unseen
 
 BOX_NAMESPACES = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -88,7 +88,8 @@ def raise_loopback() -> None:
 def build_root(view: Iterable[Entry]) -> None:
     """Move into a mount namespace whose root is the view; the host's becomes unreachable."""
     entries = list(view)
-    # Links must be followed while the old root still is the root.
+    # Links must be followed, and what is there looked at, while the old root still is the root.
+    hidden = unseen()
     sources = {entry.path: os.path.realpath(entry.path) for entry in entries if isinstance(entry, Bind)}
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
@@ -100,7 +101,7 @@ def build_root(view: Iterable[Entry]) -> None:
     syscalls.pivot_root(".", "old")
     os.chdir("/")
     syscalls.mount("tmpfs", "/new", "tmpfs", _TMPFS_FLAGS, "mode=755")
-    _mount_proc()
+    _mount_proc(hidden)
     _make_devices()
     for entry in entries:
         match entry:
@@ -121,6 +122,15 @@ def build_root(view: Iterable[Entry]) -> None:
     socket.sethostname(HOST_NAME)
 
 
+def protect_devices(paths: Iterable[str]) -> None:
+    """In a mount namespace of the caller's: whoever shows them to others from here shows them so."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
+    for path in paths:
+        syscalls.mount(path, path, None, MS_BIND)
+        syscalls.protect_device(path)
+
+
 def forbid_user_namespaces() -> None:
     """For this user namespace and all below; without capabilities nobody can take it back."""
     _write("/proc/sys/user/max_user_namespaces", "0")
@@ -134,7 +144,9 @@ def _bind(source: str, entry: Bind) -> None:
         inside.parent.mkdir(parents=True, exist_ok=True)
         inside.touch()
     syscalls.mount(str(old), str(inside), None, MS_BIND | MS_REC)
-    if not entry.device:
+    if entry.device:
+        syscalls.protect_device(str(inside))
+    else:
         syscalls.restrict_mount(str(inside), read_only=not entry.writable, recursive=True)
 
 
@@ -146,9 +158,12 @@ def _mount_empty(entry: Empty) -> None:
         syscalls.restrict_mount(str(inside), read_only=True, recursive=False)
 
 
-def _mount_proc() -> None:
+def _mount_proc(hidden: Iterable[str]) -> None:
     Path("/new/proc").mkdir()
     syscalls.mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for path in hidden:
+        syscalls.mount("/old/dev/null", f"/new{path}", None, MS_BIND)
+        syscalls.restrict_mount(f"/new{path}", read_only=True, recursive=False)
 
 
 def _make_devices() -> None:

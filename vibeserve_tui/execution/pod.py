@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from vibeserve_tui.errors import SandboxError
-from vibeserve_tui.execution import process
+from vibeserve_tui.execution import listener, process
 from vibeserve_tui.execution.box import BoxResult, BoxSpec, Listener, ProcessInfo, Usage
 from vibeserve_tui.execution.connection import Connection
 from vibeserve_tui.execution.process import Conversation, Place, Process
@@ -28,6 +29,8 @@ class Pod:
     def __init__(self, connection: Connection, number: int, port: int) -> None:
         self._connection = connection
         self._number = number
+        self.is_apart = not connection.report.tier.is_beside_host
+        """In a network of its own."""
         self._boxes: dict[str, int] = {}
         self.host = HOST
         self.port = port
@@ -48,6 +51,11 @@ class Pod:
     async def converse(self, name: str, spec: BoxSpec, *, longest_line: int) -> Conversation:
         """A box that is talked to over its stdin and stdout."""
         return await process.converse(self._place(name), spec, longest_line)
+
+    async def listen(self) -> socket.socket:
+        """A socket of ours that only the pod's boxes reach, by its loopback."""
+        # In a network of its own the pod's port stays free for whoever serves there.
+        return await listener.handed_out(self._place("listener"), 0 if self.is_apart else self.port)
 
     async def move(self, name: str, cores: frozenset[int]) -> None:
         """All threads of the box to these cores; on macOS threads go where the system wants them."""

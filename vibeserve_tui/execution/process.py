@@ -79,18 +79,23 @@ class Conversation:
     requests: asyncio.StreamWriter
 
 
-async def converse(place: Place, spec: BoxSpec, longest_line: int) -> Conversation:
-    """A box whose stdin and stdout are streams of ours; its stderr goes to the spec's log, or nowhere.
+async def connected(place: Place, spec: BoxSpec) -> tuple[Process, socket.socket]:
+    """A box whose stdin and stdout are one end of a socket pair, and the other end; its stderr goes to the spec's log.
 
-    Both are one end of a socket pair, which is connected for good: unlike a listener it leads nowhere else.
+    The pair is connected for good: unlike a listener it leads nowhere else.
     """
     ours, theirs = socket.socketpair()
     try:
         with theirs, _appending(spec.log or Path(os.devnull)) as log:
-            process = await _start(place, spec, (theirs.fileno(), theirs.fileno(), log))
+            return await _start(place, spec, (theirs.fileno(), theirs.fileno(), log)), ours
     except BaseException:
         ours.close()
         raise
+
+
+async def converse(place: Place, spec: BoxSpec, longest_line: int) -> Conversation:
+    """A box whose stdin and stdout are streams of ours."""
+    process, ours = await connected(place, spec)
     try:
         replies, requests = await asyncio.open_connection(sock=ours, limit=longest_line)
     except BaseException:

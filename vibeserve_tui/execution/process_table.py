@@ -34,6 +34,8 @@ else:
         read,
     )
 
+_PATIENCE_S = 5.0
+
 __all__ = [
     "children", "command_line", "count_tasks", "descendants", "kill_descendants", "listeners", "listens_to_others",
     "marked", "read", "read_tree", "signal_descendants",
@@ -58,14 +60,18 @@ def signal_descendants(pid: int, number: signal.Signals) -> None:
     reached: set[int] = set()
     while fresh := [child for child in descendants(pid) if child not in reached]:
         for child in fresh:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, number)
         reached.update(fresh)
 
 
 def kill_descendants(pid: int) -> None:
-    """Kill all below the caller's own process `pid` and reap them; stopped first, so that none can fork."""
-    while descendants(pid):
+    """Kill all below the caller's own process `pid` and reap them; stopped first, so that none can fork.
+
+    What cannot be killed is given up: it is stuck in the kernel, or, where nothing is isolated, another user's by now.
+    """
+    end = time.monotonic() + _PATIENCE_S
+    while descendants(pid) and time.monotonic() < end:
         signal_descendants(pid, signal.SIGSTOP)
         signal_descendants(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):

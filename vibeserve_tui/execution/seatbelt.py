@@ -83,9 +83,8 @@ class Box:
     writable: Sequence[str] = ()
     scratch: str = ""
     """Its own folder for HOME and TMPDIR: there are no private mounts here."""
-    ports: Sequence[int] | None = ()
-    """Ports of the loopback that may be bound and connected to; None shares the host's network."""
-    metal: bool = False
+    ports: Sequence[int] = ()
+    """Ports of the loopback that may be bound and connected to."""
 
 
 def box_of(spec: BoxSpec, interpreter: Interpreter, scratch: str, port: int | None) -> Box:
@@ -99,8 +98,7 @@ def box_of(spec: BoxSpec, interpreter: Interpreter, scratch: str, port: int | No
         hidden=[_resolved(path) for path in hidden if path not in shown],  # what the spec names itself is never hidden
         writable=[_resolved(entry.path) for entry in given if entry.writable],
         scratch=_resolved(scratch),
-        ports=None if spec.trusted_net else () if port is None else (port,),
-        metal=not spec.trusted_net,
+        ports=() if port is None else (port,),
     )
 
 
@@ -115,9 +113,7 @@ def profile(box: Box) -> str:
         parts.append("\n; what it may write; a folder itself can be neither removed nor replaced\n")
         parts.append(_rule("allow file-read* file-write*", "WRITE", count))
         parts.append("".join(f'(deny file-write-unlink (literal (param "WRITE_{n}")))\n' for n in range(count)))
-    if box.metal:
-        parts.append(_METAL)
-    return "".join([*parts, "\n", _network(box.ports)])
+    return "".join([*parts, _METAL, "\n", _network(box.ports)])
 
 
 def command(box: Box, argv: Sequence[str], program: str = PROGRAM) -> list[str]:
@@ -151,14 +147,7 @@ def _rule(decision: str, parameter: str, count: int) -> str:
     return f"({decision}{''.join(paths)})\n"
 
 
-def _network(ports: Sequence[int] | None) -> str:
-    if ports is None:
-        return (
-            "; the host's network, for programs that the operator installed\n"
-            "(allow network*)\n"
-            "(allow system-socket)\n"
-            '(allow mach-lookup (global-name "com.apple.SystemConfiguration.configd"))\n'
-        )
+def _network(ports: Sequence[int]) -> str:
     rules = [
         f'(allow network-bind network-inbound (local ip "localhost:{port}"))\n'
         f'(allow network-outbound (remote ip "localhost:{port}"))\n'

@@ -50,6 +50,8 @@ _NUMBERS = {  # x86_64, aarch64; None where there is no such call
     "mq_unlink": (241, 181),
     # Landlock rules reading a folder, not being told what happens in it
     "inotify_add_watch": (254, 27),
+    # leases on files: the kernel lets others wait who want to write there
+    "fcntl": (72, 25),
 }
 # fmt: on
 _DENIED = (
@@ -81,6 +83,7 @@ _X32_BIT = 0x40000000
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, (16, 24, 32, 40)  # offsets in struct seccomp_data, low words
 _CLONE_NEWUSER, _MSG_FASTOPEN = 0x10000000, 0x20000000
 _SET_ID_BITS, _CREATES = 0o6000, 0o100 | 0o20000000  # S_ISUID | S_ISGID, O_CREAT | __O_TMPFILE
+_F_SETLEASE, _F_NOTIFY = 1024, 1026
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _SOCK_TYPE_MASK, _SOCK_STREAM, _SOCK_SEQPACKET, _IPPROTO_TCP, _NETLINK_ROUTE = 0xF, 1, 5, 6, 0
 
@@ -94,8 +97,6 @@ class Sockets(Enum):
 
     ALL = "all"
     """Unix, IPv4, IPv6: in a network of its own."""
-    INTERNET = "internet"
-    """No Unix ones: the host's abstract names belong to its network."""
     TCP = "tcp"
     """Only what Landlock rules: no datagrams, no multipath TCP."""
 
@@ -121,6 +122,7 @@ def build(sockets: Sockets, *, beside_host: bool, machine: str = "") -> bytes:
     # Their arguments lie in memory, where a filter cannot look.
     program += [*_answer(calls["clone3"], _UNKNOWN), *_answer(calls["openat2"], _UNKNOWN)]
     program += _set_id_files(calls)
+    program += _refuse_any(calls["fcntl"], 1, (_F_SETLEASE, _F_NOTIFY))
     # A pinned box stays where it was put: the load generator owns the other core. OpenMP runtimes
     # abort when their pinning fails, so the refusal looks like success.
     program += _answer(calls["sched_setaffinity"], _PRETEND)
@@ -130,7 +132,6 @@ def build(sockets: Sockets, *, beside_host: bool, machine: str = "") -> bytes:
         program += _beside_host(calls)
     if sockets is Sockets.TCP:
         program += _refuse(calls, ("inotify_add_watch",))
-    if sockets is not Sockets.ALL:
         program += _connected_pairs(calls["socketpair"])
     program += _sockets(calls["socket"], sockets)
     program.append((_RETURN, 0, 0, _ALLOW))
@@ -150,6 +151,14 @@ def _refuse_if(number: int, argument: int, test: tuple[int, int]) -> list[_Instr
         (_RETURN, 0, 0, _DENY),
         (_RETURN, 0, 0, _ALLOW),
     ]
+    return [(_EQUAL, 0, len(body), number), *body]
+
+
+def _refuse_any(number: int, argument: int, values: Iterable[int]) -> list[_Instruction]:
+    """As above, for an argument that has one of these values."""
+    body = [(_LOAD, 0, 0, _ARGUMENTS[argument])]
+    body += [instruction for value in values for instruction in _answer(value, _DENY)]
+    body.append((_RETURN, 0, 0, _ALLOW))
     return [(_EQUAL, 0, len(body), number), *body]
 
 

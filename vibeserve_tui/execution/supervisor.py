@@ -31,6 +31,8 @@ from vibeserve_tui.execution.namespaces import open_pod
 from vibeserve_tui.execution.wire import Exit
 
 _WATCH_S = 1.0
+_STRAY_S = 5.0
+"""How long boxes wait for an orphan that was killed; one that outlives this is stuck in the kernel, or another user's."""
 _POD_PORT = 8000
 _KIB_PER_MIB = 1024
 
@@ -73,6 +75,8 @@ class Supervisor:
         self._ground = ground
         self._on_exit = on_exit
         self._boxes: dict[int, Box] = {}
+        self._strays: dict[int, float] = {}
+        """Orphans that have no box, and when they were first seen."""
 
     @property
     def tier(self) -> Tier:
@@ -170,8 +174,10 @@ class Supervisor:
         while True:
             await asyncio.sleep(_WATCH_S)
             for box in list(self._boxes.values()):
-                if (why := self._exceeded(box)) is not None:
+                # Again and again: a tree may have grown where it had been looked at already.
+                if (why := box.killed or self._exceeded(box)) is not None:
                     self.kill(box, why)
+            self.reap()  # a stray that cannot die tells nobody that its time is over
 
     def _exceeded(self, box: Box) -> Killed | None:
         limits = box.spec.limits
@@ -186,15 +192,12 @@ class Supervisor:
         if box.log_fd is not None and os.fstat(box.log_fd).st_size > limits.log_mib << 20:
             return Killed.OUTPUT
         # Landlock rules the port, not the address.
-        if self.tier is Tier.LANDLOCK and not box.spec.trusted_net and process_table.listens_to_others(self.pids(box)):
+        if self.tier is Tier.LANDLOCK and process_table.listens_to_others(self.pids(box)):
             return Killed.LISTENING
         return None
 
     def reap(self) -> None:
-        """Collect all children that ended; orphans that fell to the launcher have no box and are killed.
-
-        Whose they are is not known, so no box is over before the last of them is gone, which brings us here again.
-        """
+        """Collect all children that ended. No box is over while an orphan may be its: whose they are is not known."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status, spent = os.wait4(-1, os.WNOHANG)
@@ -206,15 +209,20 @@ class Supervisor:
                         box.peak_rss_mib = max(box.peak_rss_mib, spent.ru_maxrss / _KIB_PER_MIB)
                     if pid == box.keeper.pid:
                         box.keeper_status = status
+        if not self._kill_strays():
+            for box in list(self._boxes.values()):
+                self._finish(box)
+
+    def _kill_strays(self) -> bool:
+        """Whether there are orphans that fell to the launcher and that may still go; their end brings us here again."""
         known = {pid for box in self._boxes.values() for pid in box.machinery}
+        now = time.monotonic()
         strays = set(process_table.children(os.getpid())) - known
+        self._strays = {stray: self._strays.get(stray, now) for stray in strays}
         for stray in strays:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(stray, signal.SIGKILL)
-        if strays:
-            return
-        for box in list(self._boxes.values()):
-            self._finish(box)
+        return any(now - since < _STRAY_S for since in self._strays.values())
 
     def _read_status(self, box: Box) -> None:
         data = os.read(box.keeper.status_fd, 1 << 16)

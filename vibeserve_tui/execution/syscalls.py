@@ -75,7 +75,16 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, options
 
 def restrict_mount(target: str, *, read_only: bool, recursive: bool) -> None:
     """Take set-uid, device files and perhaps writing away from a mount; what it lacked already stays lacking."""
-    attributes = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | (_MOUNT_ATTR_RDONLY if read_only else 0)
+    _set_mount(target, _MOUNT_ATTR_NODEV | (_MOUNT_ATTR_RDONLY if read_only else 0), recursive=recursive)
+
+
+def protect_device(target: str) -> None:
+    """A device that is a mount of its own can be used, but its mode, owner and times no longer changed."""
+    _set_mount(target, _MOUNT_ATTR_RDONLY, recursive=False)
+
+
+def _set_mount(target: str, attributes: int, *, recursive: bool) -> None:
+    attributes |= _MOUNT_ATTR_NOSUID
     buffer = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
     path = ctypes.c_char_p(os.fsencode(target))
     flags = _AT_RECURSIVE if recursive else 0

@@ -29,6 +29,7 @@ _SYSTEM = (
 )
 # What numeric libraries read of /proc; all that the landlock tier shows of it.
 _PROC = tuple(f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "filesystems", "sys/vm/overcommit_memory"))
+_UNSEEN = ("/proc/keys", "/proc/key-users", "/proc/kcore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,6 @@ def view_of(spec: BoxSpec, interpreter: Interpreter) -> tuple[Entry, ...]:
     """Entries in the order in which they must be made: a folder before what lies in it."""
     entries: list[Entry] = [Bind("/usr"), *_root_folders()]
     entries += [Bind(path) for path in _existing(_SYSTEM)]
-    if spec.trusted_net:
-        entries += [Bind(path) for path in _existing(("/etc/resolv.conf",))]
     entries += [Bind(path) for path in interpreter.prefixes]
     # An installed application lives inside the interpreter's folder, with its judges and targets.
     if any(_is_inside(interpreter.package, prefix) for prefix in interpreter.prefixes):
@@ -81,6 +80,11 @@ def view_of(spec: BoxSpec, interpreter: Interpreter) -> tuple[Entry, ...]:
     entries += [Bind(str(path), writable=True) for path in spec.writable]
     entries += [Bind(str(path), writable=True, device=True) for path in spec.devices]
     return tuple(sorted(entries, key=lambda entry: len(PurePath(entry.path).parts)))
+
+
+def unseen() -> list[str]:
+    """Files of /proc that tell of the user or the machine and not of the box: nothing is in them there."""
+    return _existing(_UNSEEN)
 
 
 def landlock_rules(view: Iterable[Entry], scratch: str, ports: landlock.Ports) -> landlock.Rules:

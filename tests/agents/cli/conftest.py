@@ -36,6 +36,7 @@ from vibeserve_tui.execution.launcher import Launcher
 
 FAKE = Path(__file__).parents[2] / "fakes_cli" / "fake_cli.py"
 KEY = f"sk-canary-{uuid.uuid4().hex}"
+MODELS = {"opencode": "anthropic/m"}
 ALL = ("claude", "codex", "gemini", "opencode")
 
 
@@ -110,7 +111,8 @@ class Stage:
 
     async def ask(self, cli: str, *first: list[object], **changes: object) -> tuple[list[AgentEvent], Result]:
         settings = VoiceSettings.model_validate(
-            {"provider": "coding_cli", "api": cli, "model": "m", "api_key_env": "TEST_KEY"} | self.settings
+            {"provider": "coding_cli", "api": cli, "model": MODELS.get(cli, "m"), "api_key_env": "TEST_KEY"}
+            | self.settings
         )
         events = [event async for event in Agent(settings).run(self.request(*first, **changes))]
         assert isinstance(events[-1], Result)

@@ -18,7 +18,7 @@ from vibeserve_tui.agents.protocol import Tokens
 GOLDEN = Path(__file__).parents[2] / "fakes_cli" / "golden"
 CALL = Call(
     model="m", effort="high", system="You are.", workspace=Path("/ws"), writable=True, home=Path("/home/x"),
-    tools_url="http://127.0.0.1:1/secret", base_url="http://127.0.0.1:2/v1", own_server=True, key="sk-0123456789", key_variable="SOME_KEY",
+    tools_url="http://127.0.0.1:1/secret", base_url="http://127.0.0.1:2/v1", own_server=True, key="sk-0123456789",
     turns=7, usd=1.5,
 )  # fmt: skip
 

@@ -5,7 +5,7 @@ Needs nothing but the standard library and itself: a box is shown this folder an
 
 from __future__ import annotations
 
-from . import files, ipc, kernel, network, processes
+from . import disturb, files, ipc, kernel, neighbours, network, processes
 from .kit import attempts, harmless
 
-__all__ = ["attempts", "files", "harmless", "ipc", "kernel", "network", "processes"]
+__all__ = ["attempts", "disturb", "files", "harmless", "ipc", "kernel", "neighbours", "network", "processes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import signal
 import socket
@@ -21,6 +22,49 @@ def use_the_users_keyring() -> None:
 @attempt(outside=True)
 def add_a_key() -> None:
     syscall(248, 217, ctypes.c_char_p(b"user"), ctypes.c_char_p(b"vibeserve-test"), ctypes.c_char_p(b"x"), 1, -2)
+
+
+@attempt(outside=True)
+def read_what_the_users_keys_are_called() -> None:
+    if text("token") not in Path("/proc/keys").read_text():
+        raise Refused("not listed")
+
+
+@attempt()
+def read_the_kernels_memory() -> None:
+    Path("/proc/kcore").open("rb").close()
+
+
+@attempt(outside=True)
+def list_the_hosts_sockets() -> None:
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4).close()  # sock_diag
+
+
+@attempt(outside=True)
+def hear_of_the_machines_devices() -> None:
+    socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15).close()  # kobject_uevent
+
+
+@attempt()
+def call_by_the_numbers_of_another_architecture() -> None:
+    """`getpid` through the gate of 32-bit programs, in a child that may be killed for it."""
+    if not X86:
+        raise Refused("this machine has none")
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(bytes.fromhex("b814000000cd80c3"))  # mov eax, 20; int 0x80; ret
+    child = os.fork()
+    if child == 0:
+        os._exit(ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))() != os.getpid())
+    if os.waitpid(child, 0)[1] != 0:
+        raise Refused("killed for it")
+
+
+@attempt()
+def make_another_network() -> None:
+    pid = syscall(56, 220, 0x40000000 | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
 @attempt(outside=True)

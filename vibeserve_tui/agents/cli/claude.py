@@ -20,6 +20,7 @@ READING = ("Bash", "Read", "Glob", "Grep")
 WRITING = ("Edit", "Write")
 _ENDS: Mapping[str, Status] = {"error_max_turns": "turns", "error_max_budget_usd": "budget"}
 ENDPOINT = "https://api.anthropic.com"
+HOSTS = ("api.anthropic.com", "platform.claude.com")
 
 
 class Claude:
@@ -32,6 +33,9 @@ class Claude:
 
     def endpoint(self, model: str) -> str:  # noqa: ARG002 - one for all
         return ENDPOINT
+
+    def hosts(self, model: str) -> tuple[str, ...]:  # noqa: ARG002 - one for all
+        return HOSTS
 
     def command(self, call: Call) -> Command:
         tools = READING + (WRITING if call.writable else ())

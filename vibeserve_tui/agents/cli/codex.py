@@ -17,6 +17,7 @@ from vibeserve_tui.agents.cli.output import Lenient, as_text, parsed
 from vibeserve_tui.agents.protocol import Tokens
 
 ENDPOINT = "https://api.openai.com/v1"
+HOSTS = ("api.openai.com", "chatgpt.com", "auth.openai.com")
 
 
 class Codex:
@@ -29,6 +30,9 @@ class Codex:
 
     def endpoint(self, model: str) -> str:  # noqa: ARG002 - one for all
         return ENDPOINT
+
+    def hosts(self, model: str) -> tuple[str, ...]:  # noqa: ARG002 - one for all
+        return HOSTS
 
     def command(self, call: Call) -> Command:
         settings: dict[str, JsonValue] = {

@@ -12,24 +12,25 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vibeserve_tui.agents.cli import program, signals
 from vibeserve_tui.agents.cli.answer import Submission
+from vibeserve_tui.agents.cli.doorway import Doorway, doorway
 from vibeserve_tui.agents.cli.driver import Call, Driver
 from vibeserve_tui.agents.cli.gateway import STAND_IN, gateway_to
 from vibeserve_tui.agents.cli.handed_in import HandedIn
 from vibeserve_tui.agents.cli.process import COOKIE, Stalled, TimeIsUp, Watch, talk
 from vibeserve_tui.agents.cli.program import Program
 from vibeserve_tui.agents.cli.spending import Meter
-from vibeserve_tui.agents.cli.tool_server import Address, Desk, serve_http
+from vibeserve_tui.agents.cli.tool_server import HOST, Address, Desk, serve_http
 from vibeserve_tui.agents.protocol import SUBMIT, AgentEvent, AgentRequest, Brief, Result, Said, Used
 from vibeserve_tui.errors import AgentError, BudgetSpent, SandboxError
 from vibeserve_tui.events import ToolCall, VoiceSettings
 from vibeserve_tui.execution.box import BoxSpec, Limits
-from vibeserve_tui.execution.launcher import Launcher
+from vibeserve_tui.execution.launcher import Launcher, Pod
 from vibeserve_tui.inputs.keys import without_key
 
 BUILT_IN = frozenset({"write", "edit", "apply_patch", "bash", "grep", "glob"})
@@ -50,8 +51,13 @@ class Terms:
 
     @property
     def upstream(self) -> str:
-        """Where requests go that get the key on the way; "" without a key, or where the server is not known."""
-        return (self.settings.base_url or self.driver.endpoint(self.settings.model)) if self.key else ""
+        """Where requests go that pass through us, and get the key on the way; "" with a login, which is the CLI's own."""
+        return self.settings.base_url or (self.driver.endpoint(self.settings.model) if self.key else "")
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Whom the CLI may reach by itself."""
+        return frozenset(() if self.upstream else self.driver.hosts(self.settings.model))
 
 
 @asynccontextmanager
@@ -73,12 +79,26 @@ async def opened(terms: Terms, request: AgentRequest) -> AsyncIterator[Conversat
         async with AsyncExitStack() as stack:
             upstream = terms.upstream
             gateway = await stack.enter_async_context(gateway_to(upstream, terms.key)) if upstream else None
-            address = await stack.enter_async_context(serve_http(desk, gateway))
-            yield Conversation(terms, request, brief, launcher, folder, desk, submission, address)
+            inside = await stack.enter_async_context(serve_http(desk, gateway))
+            pod = await stack.enter_async_context(opened_pod(launcher))
+            listener = await pod.listen()
+            address = replace(inside, port=listener.getsockname()[1])
+            door = await stack.enter_async_context(doorway(listener, (HOST, inside.port), terms.hosts))
+            yield Conversation(terms, request, brief, pod, folder, desk, submission, address, door)
             await asyncio.to_thread(handed_in.restore)
     finally:
         program.give_back(login, home, lent)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def opened_pod(launcher: Launcher) -> AsyncIterator[Pod]:
+    pod = await launcher.open_pod()
+    try:
+        yield pod
+    finally:
+        with suppress(SandboxError):  # with the launcher the pod is lost, too
+            await pod.close()
 
 
 @dataclass(slots=True)
@@ -86,11 +106,12 @@ class Conversation:
     terms: Terms
     request: AgentRequest
     brief: Brief
-    launcher: Launcher
+    pod: Pod
     folder: Path
     desk: Desk
     submission: Submission
     address: Address
+    door: Doorway
     meter: Meter = field(init=False)
     failed: signals.Failed | None = None
     session: str = ""
@@ -133,7 +154,7 @@ class Conversation:
         if self.submission.value is not None:
             return Result("ok", self.submission.value, tokens=tokens, usd=usd)
         if self.failed is not None:
-            reason = self._clean(f"{self.terms.driver.name}: {self.failed.reason}")
+            reason = self._clean(f"{self.terms.driver.name}: {self.failed.reason}{self._in_vain()}")
             return Result(self.failed.status, reason=reason, tokens=tokens, usd=usd, halts=self.failed.halts)
         if self._is_hopeless:
             reason = f"{self.submission.faults} answers did not fit: {self.submission.last_fault}"
@@ -148,7 +169,7 @@ class Conversation:
         self._running.clear()
         try:
             self.meter.start(len(prompt) + len(self.brief.system))
-            async with aclosing(talk(self.launcher, self._spec(), prompt, watch)) as lines:
+            async with aclosing(talk(self.pod, self._spec(), prompt, watch)) as lines:
                 async for line in lines:
                     heard = tuple(self.terms.driver.read(line))
                     for signal in heard:
@@ -258,12 +279,11 @@ class Conversation:
         return BoxSpec(
             argv=(str(self.terms.program.path), *command.argv),
             cwd=self.brief.workspace,
-            env={**program.environment(), **command.env, **own},
+            env={**program.environment(f"http://{HOST}:{self.address.port}"), **command.env, **own},
             read_only=(*self.terms.program.places, *self.brief.readable, *(() if self.brief.writable else workspace)),
             writable=(call.home, *(workspace if self.brief.writable else ())),
             limits=BOX,
             log=self._log,
-            trusted_net=True,
         )
 
     def _asked(self) -> Call:
@@ -278,12 +298,15 @@ class Conversation:
             tools_url=self.address.tools,
             base_url=self.address.model if self.terms.upstream else settings.base_url,
             own_server=bool(settings.base_url),
-            key=STAND_IN if self.terms.upstream else self.terms.key,
-            key_variable=settings.api_key_env,
+            key=STAND_IN if self.terms.key else "",
             turns=max(1, limits.turns - self._turns),
             usd=limits.usd,
             session=self.session,
         )
+
+    def _in_vain(self) -> str:
+        """Often the very reason: a login that is renewed elsewhere, or a model that somebody else serves."""
+        return f" (its box lets it not reach {', '.join(sorted(self.door.refused)[:3])})" if self.door.refused else ""
 
     # ---- words ------------------------------------------------------------------------------------------------------
 

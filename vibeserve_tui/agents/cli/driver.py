@@ -39,9 +39,7 @@ class Call:
     own_server: bool = False
     """The address was named by the operator; else it stands for the CLI's usual one."""
     key: str = field(default="", repr=False)
-    """"" uses the login of whoever runs us. Where there is a gateway, this is only a stand-in."""
-    key_variable: str = ""
-    """What the operator calls the variable of the key."""
+    """A stand-in for the key; "" uses the login of whoever runs us."""
     turns: int = 60
     usd: float | None = None
     session: str = ""
@@ -78,6 +76,9 @@ class Driver(Protocol):
 
     def endpoint(self, model: str) -> str:
         """Where it finds that model unless told otherwise; "" where that is not known."""
+
+    def hosts(self, model: str) -> tuple[str, ...]:
+        """Whom it speaks to with a login of its own: the model's server, and where the login is renewed."""
 
     def command(self, call: Call) -> Command: ...
 

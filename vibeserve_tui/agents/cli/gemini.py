@@ -22,6 +22,7 @@ ASIDE = (
 )  # fmt: skip
 """Off for every role. (A list of what is on would switch off tools of MCP servers.)"""
 ENDPOINT = "https://generativelanguage.googleapis.com"
+HOSTS = ("generativelanguage.googleapis.com", "cloudcode-pa.googleapis.com", "oauth2.googleapis.com")
 
 
 class Gemini:
@@ -37,6 +38,9 @@ class Gemini:
 
     def endpoint(self, model: str) -> str:  # noqa: ARG002 - one for all
         return ENDPOINT
+
+    def hosts(self, model: str) -> tuple[str, ...]:  # noqa: ARG002 - one for all
+        return HOSTS
 
     def command(self, call: Call) -> Command:
         argv = ["-o", "stream-json", "--approval-mode", "yolo", "--skip-trust"]

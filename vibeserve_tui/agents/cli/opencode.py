@@ -11,13 +11,14 @@ from collections.abc import Iterable
 
 from pydantic import Field, JsonValue
 
-from vibeserve_tui.agents.cli import signals
+from vibeserve_tui.agents.cli import claude, codex, signals
 from vibeserve_tui.agents.cli.driver import KEY_VARIABLE, SERVER, Call, Command, Login
 from vibeserve_tui.agents.cli.output import Lenient, parsed, plain
 from vibeserve_tui.agents.protocol import Tokens
 
 LONGEST_TOOL_S = 660.0
 ENDPOINTS = {"anthropic": "https://api.anthropic.com/v1", "openai": "https://api.openai.com/v1"}
+HOSTS = {"anthropic": claude.HOSTS, "openai": codex.HOSTS}
 """Of the providers that a model's name may begin with."""
 
 
@@ -33,6 +34,10 @@ class OpenCode:
     def endpoint(self, model: str) -> str:
         return ENDPOINTS.get(model.partition("/")[0], "")
 
+    def hosts(self, model: str) -> tuple[str, ...]:
+        every = sum(HOSTS.values(), ())
+        return HOSTS.get(model.partition("/")[0], ()) if model else every
+
     def command(self, call: Call) -> Command:
         argv = ["run", "--format", "json", "--dir", str(call.workspace), "--title", SERVER, "--agent", SERVER]
         argv += ["-m", _model(call)] if call.model else []
@@ -46,9 +51,8 @@ class OpenCode:
             "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
             "OPENCODE_DISABLE_MODELS_FETCH": "1" if call.own_server else "",
             **{f"XDG_{kind.upper()}_HOME": str(call.home / kind) for kind in ("config", "data", "state", "cache")},
+            KEY_VARIABLE: call.key,
         }
-        if call.key:
-            env[KEY_VARIABLE if call.base_url else call.key_variable] = call.key
         return Command(tuple(argv), {name: value for name, value in env.items() if value})
 
     def read(self, line: str) -> Iterable[signals.Signal]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import psutil
 
 from vibeserve_tui.execution.box import BoxSpec
-from vibeserve_tui.execution.launcher import Conversation, Launcher, Process
+from vibeserve_tui.execution.launcher import Conversation, Pod, Process
 
 COOKIE = "VIBESERVE_CALL"
 """Marks all processes of one call; VIBESERVE_RUN marks all of the run, the launcher and the servers among them."""
@@ -57,12 +57,12 @@ class Watch:
         return self.deadline - now
 
 
-async def talk(launcher: Launcher, spec: BoxSpec, prompt: str, watch: Watch) -> AsyncGenerator[str]:
+async def talk(pod: Pod, spec: BoxSpec, prompt: str, watch: Watch) -> AsyncGenerator[str]:
     """The lines of a CLI that is given the prompt on its stdin. When this ends, so has the CLI, however it ends.
 
     Raises Stalled or TimeIsUp.
     """
-    conversation = await launcher.converse(spec, longest_line=LONGEST_LINE)
+    conversation = await pod.converse("program", spec, longest_line=LONGEST_LINE)
     feeding = asyncio.create_task(_feed(conversation, prompt))
     try:
         while (line := await _next_line(conversation.replies, watch)) is not None:

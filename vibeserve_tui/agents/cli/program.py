@@ -15,11 +15,8 @@ from pathlib import Path
 from vibeserve_tui.agents.cli.driver import Login
 from vibeserve_tui.errors import EnvironmentFault
 
-PASSED_ON = (
-    "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS", "TZ",
-)  # fmt: skip
-"""All that a CLI inherits of our environment: how to reach the network."""
+PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "TZ")
+"""All that a CLI inherits of our environment: whom to trust when it calls its provider."""
 SYSTEM = frozenset({"/usr", "/bin", "/sbin", "/lib", "/lib64"})
 _MODULES = "node_modules"
 _SHEBANG_BYTES = 256
@@ -50,11 +47,12 @@ def find(name: str, package: str) -> Program:
     return Program(path, tuple(dict.fromkeys(places)))
 
 
-def environment() -> Mapping[str, str]:
+def environment(proxy: str) -> Mapping[str, str]:
+    """`proxy` is the box's way to the rest of the world; it has no other."""
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    # Ours are on this machine, whatever stands between it and the rest of the world.
-    direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1,localhost")))
-    return passed_on | {"NO_PROXY": direct, "no_proxy": direct, "NO_COLOR": "1", "TERM": "dumb"}
+    names = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), proxy)
+    names |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
+    return passed_on | names | {"NO_COLOR": "1", "TERM": "dumb"}
 
 
 def _home_of(program: Path) -> Path:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
 Refusal = Callable[[ValidationError], str]
+HOST = "127.0.0.1"
 START_S = 10.0
 TOOLS, MODEL = "/tools", "/model"
 
@@ -114,7 +115,12 @@ async def serve_stdio(desk: Desk, instructions: str) -> None:
 class Address:
     """For whoever knows it."""
 
-    root: str
+    port: int
+    secret: str
+
+    @property
+    def root(self) -> str:
+        return f"http://{HOST}:{self.port}{self.secret}"
 
     @property
     def tools(self) -> str:
@@ -129,7 +135,7 @@ class Address:
 async def serve_http(desk: Desk, gateway: Gateway | None = None) -> AsyncIterator[Address]:
     """Until the context ends."""
     path = f"/{secrets.token_urlsafe(32)}"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((HOST, 0)) as listener:
         stop, ready = asyncio.Event(), asyncio.Event()
         # In a task of its own: the server's task groups must be left by the task that entered them.
         serving = asyncio.create_task(_serve(Routes(path, desk, gateway), listener, ready, stop))
@@ -138,7 +144,7 @@ async def serve_http(desk: Desk, gateway: Gateway | None = None) -> AsyncIterato
             await asyncio.wait({serving, waiting}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
-            yield Address(f"http://127.0.0.1:{listener.getsockname()[1]}{path}")
+            yield Address(listener.getsockname()[1], path)
         finally:
             waiting.cancel()
             stop.set()
