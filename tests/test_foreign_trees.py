@@ -84,6 +84,24 @@ def test_a_copy_has_the_same_files_modes_times_and_links(root: Path) -> None:
     assert str((root.with_name("copied") / "link").readlink()) == "../beside"
 
 
+def test_a_copy_takes_no_more_room_than_what_was_copied(root: Path) -> None:
+    with (root / "sparse").open("wb") as file:
+        file.write(b"begin")
+        file.seek(1 << 30)
+        file.write(b"amid")
+        file.truncate(3 << 30)
+    (root / "hole").touch()
+    os.truncate(root / "hole", 1 << 30)
+    foreign_trees.copy(root, root.with_name("copied"))
+    copied = root.with_name("copied") / "sparse"
+    assert (copied.stat().st_size, copied.stat().st_blocks * 512 < 1 << 20) == (3 << 30, True)
+    assert (root.with_name("copied") / "hole").stat().st_size == 1 << 30
+    with copied.open("rb") as file:
+        assert file.read(6) == b"begin\0"
+        file.seek(1 << 30)
+        assert file.read(5) == b"amid\0"
+
+
 @pytest.mark.parametrize(
     ("fill", "why"), [(deep, "more than 64 folders"), (odd, "only plain files, folders and links")]
 )
@@ -124,6 +142,23 @@ def test_a_file_that_turns_into_a_link_while_it_is_copied_gives_nothing_away(roo
     finally:
         ended.set()
         attacker.join()
+
+
+def test_files_and_links_are_listed_and_what_nobody_can_hold_is_left_out(root: Path) -> None:
+    (root / "b" / "c").mkdir(parents=True)
+    (root / "b" / "c" / "file").write_text("x")
+    (root / "b" / "c" / "file").chmod(0o640)
+    (root / "a").symlink_to(root.with_name("beside"))
+    (root / "large").write_bytes(bytes(101))
+    (root / "fits").write_bytes(bytes(100))
+    (root / os.fsdecode(b"folder-\xff")).mkdir()
+    (root / "astray").symlink_to(os.fsdecode(b"\xff"))
+    odd(root), deep(root)
+    found = {name: (mode & 0o777, content) for name, mode, content in foreign_trees.files(root, largest=100)}
+    assert found.pop("a")[1] == str(root.with_name("beside"))
+    assert found.pop("b/c/file") == (0o640, b"x")
+    assert found.pop("fits")[1] == bytes(100)
+    assert [(name, content) for name, (_, content) in found.items()] == [("dangling", "nowhere"), ("link", "/etc")]
 
 
 def test_named_files_and_folders_go_and_links_of_that_name_stay(root: Path) -> None:

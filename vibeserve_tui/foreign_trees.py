@@ -13,11 +13,13 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 MAX_DEPTH = 64
 """Of folders in one another; compilers' caches have four."""
 REMOVED = ".removed"
+_PIECE = 1 << 20
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -58,9 +60,69 @@ def _copy_entry(folder: int, name: str, made: Path, depth: int) -> None:
         if not stat.S_ISREG(details.st_mode):
             raise OSError(errno.EINVAL, "only plain files, folders and links can be copied", name)
         with made.open("xb") as copied:
-            shutil.copyfileobj(file, copied)
+            _copy_content(file.fileno(), copied.fileno(), details.st_size)
     made.chmod(details.st_mode & 0o777)
     os.utime(made, ns=(details.st_atime_ns, details.st_mtime_ns))
+
+
+def _copy_content(source: int, target: int, size: int) -> None:
+    """Holes stay holes: what takes no room there, and so under no limit, takes none here."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # there is nothing but a hole any more
+                raise
+            break
+        end = min(size, os.lseek(source, at, os.SEEK_HOLE))
+        while at < end and (piece := os.pread(source, min(_PIECE, end - at), at)):
+            at += os.pwrite(target, piece, at)
+        if at < end:  # it was cut meanwhile
+            break
+    os.ftruncate(target, size)
+
+
+def files(root: Path, *, largest: int) -> Iterator[tuple[str, int, bytes | str]]:
+    """Path below `root`, mode, and content or where it leads, of every file and link.
+
+    Left out are files of more than `largest` bytes, what is neither, lies too deep or cannot be read, and what is called
+    or leads to something that is no text.
+    """
+    yield from _files(os.open(root, _READ | os.O_DIRECTORY), "", 0, largest)
+
+
+def _files(folder: int, above: str, depth: int, largest: int) -> Iterator[tuple[str, int, bytes | str]]:
+    """Closes `folder`."""
+    try:
+        for name in sorted(filter(_is_text, _names(folder))):
+            with contextlib.suppress(OSError):
+                mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode) and _is_text(leads_to := os.readlink(name, dir_fd=folder)):
+                    yield above + name, mode, leads_to
+                elif stat.S_ISDIR(mode) and depth < MAX_DEPTH:
+                    inside = os.open(name, _READ | os.O_DIRECTORY, dir_fd=folder)
+                    yield from _files(inside, f"{above}{name}/", depth + 1, largest)
+                elif stat.S_ISREG(mode) and (content := _content(folder, name, largest)) is not None:
+                    yield above + name, mode, content
+    finally:
+        os.close(folder)
+
+
+def _content(folder: int, name: str, largest: int) -> bytes | None:
+    with open(os.open(name, _READ, dir_fd=folder), "rb") as file:
+        details = os.fstat(file.fileno())
+        if not stat.S_ISREG(details.st_mode) or details.st_size > largest:
+            return None
+        return file.read(details.st_size)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def remove(root: Path) -> None:

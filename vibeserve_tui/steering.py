@@ -1,7 +1,7 @@
 """The operator's desk: takes commands from the inbox, answers each one in the journal, and speaks for the person.
 
-Commands arrive at any moment; what interrupts a round (pause, stop, cancel, revert) takes effect at the next step
-boundary or, where that is what was asked for, by cancelling the step in flight. The desk never plans and never measures.
+Commands arrive at any moment; what changes a run's course (pause, stop, revert) takes effect between two rounds or, where
+that is what was asked for, by giving up the one in flight. The desk never plans and never measures.
 """
 
 from __future__ import annotations

@@ -28,9 +28,20 @@ from vibeserve_tui.steering import Desk
 CANARY = "canary-7f3a9c5e1b"
 """Looks like no key at all: only its exact value can be known."""
 
+KEYRING = """
+import ctypes, platform
+kernel, users_keyring = ctypes.CDLL(None).syscall, -4
+add_key, keyctl = (248, 250) if platform.machine() == "x86_64" else (217, 219)
+def key_in_the_keyring():
+    found = ctypes.create_string_buffer(64)
+    kernel(keyctl, 11, kernel(keyctl, 10, users_keyring, b"user", b"vibeserve-canary", 0), found, 64)
+    return found.value.decode()
+"""
+"""The kernel's: KEYCTL_SEARCH and KEYCTL_READ."""
+
 EVERYTHING = """
 import glob, os
-print(dict(os.environ))
+print(dict(os.environ), key_in_the_keyring())
 places = glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline") + glob.glob(os.sys.argv[1] + "/.*") + [
     os.path.join(folder, name)
     for top in (os.sys.argv[1], os.path.expanduser("~"), "/root", "/home", "/run/user", "/etc/vibeserve")
@@ -47,12 +58,18 @@ except OSError as error:
     print(error)
 """
 
-PLANTED = """
+PLANTED = (
+    KEYRING
+    + """
 import asyncio, os, sys
 from pathlib import Path
-from tests.reliability.test_canary import let_an_agent_look
+from tests.reliability.test_canary import CANARY, let_an_agent_look
+planted = kernel(add_key, b"user", b"vibeserve-canary", CANARY.encode(), len(CANARY), users_keyring)
+assert key_in_the_keyring() == CANARY, "whoever is in no box reads it"
 asyncio.run(let_an_agent_look(Path(sys.argv[1]), sys.argv[2]))
+kernel(keyctl, 9, planted, users_keyring)
 """
+)
 
 
 async def let_an_agent_look(folder: Path, tier: str) -> None:
@@ -60,7 +77,8 @@ async def let_an_agent_look(folder: Path, tier: str) -> None:
     launcher = Launcher.start(new_run_id(), tiers=(Tier(tier),))
     redaction.protect_environment()
     run = open_run(folder / "run")
-    box = BoxSpec(python(EVERYTHING, folder / "home"), cwd=run.dir.path, writable=(run.dir.path,))
+    looking = python(KEYRING + EVERYTHING, folder / "home")
+    box = BoxSpec(looking, cwd=run.dir.path, writable=(run.dir.path,))
     printed = (await launcher.run(box, timeout_s=30)).stdout
     await launcher.close()
     assert b"PATH" in printed, "the agent saw nothing at all"

@@ -19,11 +19,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Brief, Result, Said, Status, Used, Waiting
 from vibeserve_tui.errors import RunError
 from vibeserve_tui.events import ToolCall
 
 LEFT_OUT = "__pycache__"
+LARGEST_FILE = 10 << 20
+"""As the store has it, which takes no larger one."""
 SHOWN = 120
 """Characters of a line that is told of."""
 BUDGET_LEFT = "Budget left:"
@@ -195,17 +198,15 @@ def _shown(line: str) -> str:
 
 
 def _files(folder: Path) -> dict[str, Changed]:
-    """All files and links below the folder, but for what interpreters cache there."""
+    """All files and links below the folder that a tree may hold, but for what interpreters cache there."""
     found = dict[str, Changed]()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if LEFT_OUT in path.parts:
+    for name, mode, content in foreign_trees.files(folder, largest=LARGEST_FILE):
+        if LEFT_OUT in PurePosixPath(name).parts:
             continue
-        if path.is_symlink():
-            found[name] = Changed(path=name, link=str(path.readlink()))
-        elif path.is_file():
-            content = base64.b64encode(path.read_bytes()).decode()
-            found[name] = Changed(path=name, mode=stat.S_IMODE(path.stat().st_mode), content=content)
+        if isinstance(content, str):
+            found[name] = Changed(path=name, link=content)
+        else:
+            found[name] = Changed(path=name, mode=stat.S_IMODE(mode), content=base64.b64encode(content).decode())
     return found
 
 
