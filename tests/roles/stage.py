@@ -88,12 +88,17 @@ def real_evaluator(stage: Stage) -> Evaluator:
     )  # fmt: skip
 
 
-def slow_champion(stage: Stage, folder: Path) -> None:
-    """A champion that waits in every step: what a gate must notice when somebody takes the waiting out."""
-    tree = Path(shutil.copytree(stage.lab.honest, folder))
+def waiting(tree: Path) -> Path:
+    """The fast tree, waiting in every step from now on."""
     decode = tree / FILE
     text = decode.read_text("utf-8").replace(OLD, f"        {WAIT}\n{OLD}")
     decode.write_text(f"import time\n\n{text}", "utf-8")
+    return tree
+
+
+def slow_champion(stage: Stage, folder: Path) -> None:
+    """A champion that waits in every step: what a gate must notice when somebody takes the waiting out."""
+    tree = waiting(Path(shutil.copytree(stage.lab.honest, folder)))
     run, number = stage.run, max(stage.run.state.rounds) + 1
     parent = run.state.champion_commit
     commit = run.store.snapshot(tree, ref=f"attempts/{number:03d}/1", parent=parent, message="x", when=1_700_000_000)
