@@ -34,7 +34,7 @@ else:
         read,
     )
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 30.0
 
 __all__ = [
     "children", "command_line", "count_tasks", "descendants", "kill_descendants", "listeners", "listens_to_others",

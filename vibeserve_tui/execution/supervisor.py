@@ -31,7 +31,7 @@ from vibeserve_tui.execution.namespaces import open_pod
 from vibeserve_tui.execution.wire import Exit
 
 _WATCH_S = 1.0
-_STRAY_S = 5.0
+_STRAY_S = 10.0
 """How long boxes wait for an orphan that was killed; one that outlives this is stuck in the kernel, or another user's."""
 _POD_PORT = 8000
 _KIB_PER_MIB = 1024
