@@ -81,9 +81,9 @@ async def _reached(host: str) -> Streams | None:
 
 
 async def _connect(host: str) -> Streams:
-    """To its HTTPS port, by the operator's proxy where the environment names one."""
-    proxy = urllib.request.getproxies_environment().get("https", "")
-    if not proxy or urllib.request.proxy_bypass_environment(host):
+    """To its HTTPS port, by the operator's proxy where there is one."""
+    proxy = urllib.request.getproxies().get("https", "")
+    if not proxy or urllib.request.proxy_bypass(host):
         return await asyncio.open_connection(host, HTTPS)
     where = urlsplit(proxy if "//" in proxy else f"//{proxy}")
     reader, writer = await asyncio.open_connection(where.hostname, where.port or 80)
