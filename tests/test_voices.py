@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from vibeserve_tui.agents.protocol import load_voice, named, providers
+from vibeserve_tui.agents.protocol import Tokens, load_voice, named, providers
 from vibeserve_tui.cli import main
 from vibeserve_tui.errors import InputError, ProfileError
-from vibeserve_tui.events import Allowance, VoiceSettings
+from vibeserve_tui.events import Allowance, Rates, VoiceSettings
 from vibeserve_tui.inputs.config import Config
 from vibeserve_tui.inputs.profiles import RunProfile
 from vibeserve_tui.inputs.toml_files import validate
-from vibeserve_tui.starting import DEFAULT_USD, ROLES, Wanted, plan_allowance, plan_voices
+from vibeserve_tui.starting import (
+    DEFAULT_USD,
+    ROLES,
+    Wanted,
+    agents_here,
+    plan_allowance,
+    plan_voices,
+    require_first_turn,
+)
 
 LAB = {
     "providers": {"lab": {"kind": "openai", "api": "chat", "base_url": "http://127.0.0.1:9/v1", "context": 32768}},
@@ -131,6 +140,8 @@ def test_limits_come_from_the_command_line_or_else_from_the_profile() -> None:
 def test_an_unknown_agent_names_the_nearest_one() -> None:
     with pytest.raises(ProfileError, match="did you mean 'anthropic'"):
         named("antropic")
+    with pytest.raises(ProfileError, match="did you mean 'lab'"):
+        voices(Wanted(agent="lbb", config=config(**LAB)))
     for provider in providers():
         assert named(provider).provider == provider
     assert named("replay-loose").api == "replay-loose"
@@ -139,6 +150,24 @@ def test_an_unknown_agent_names_the_nearest_one() -> None:
 @pytest.mark.parametrize("provider", ["anthropic_api", "openai_api", "playbook", "replay"])
 def test_an_agent_is_made_without_a_key_so_that_a_run_can_pause_for_it(provider: str) -> None:
     assert load_voice(VoiceSettings(provider=provider, model="m")).provider == provider
+
+
+def test_doctor_tells_who_could_play_and_what_the_others_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-canary-4c1e")
+    monkeypatch.setenv("PATH", "/nowhere")
+    own = {**LAB["providers"], "far": {"kind": "anthropic", "base_url": "http://127.0.0.1:9", "api_key_env": "FAR_KEY"}}
+    found = {line.id: line for line in agents_here(config(providers=own))}
+    ready = found["agent anthropic"]
+    assert ready.ok and re.fullmatch(
+        r"claude-\S+, key in ANTHROPIC_API_KEY, \$\d+ and \$\d+ per million tokens", ready.observed
+    )
+    assert {name for name, line in found.items() if line.ok} == {"agent anthropic"}
+    assert (found["agent openai"].observed, found["agent lab"].observed) == (
+        "OPENAI_API_KEY is not set", "which model of lab is not said",
+    )  # fmt: skip
+    assert "claude" in found["agent claude"].observed and "npm install" in found["agent claude"].fix
+    assert all(line.fix and line.severity == "info" for line in found.values() if not line.ok)
+    assert not {"agent playbook", "agent replay-loose"} & set(found)
 
 
 # ---- the command line ---------------------------------------------------------------------------------------------
@@ -166,3 +195,31 @@ def test_what_is_missing_is_one_line_and_no_run_is_made(
     complaint = capsys.readouterr().err
     assert code == 2 and complaint.startswith(f"vibeserve: {said}") and complaint.count("\n") == 1
     assert not runs.exists()
+
+
+FIRST_TURN = Tokens(input=5000, output=500)
+"""$0.02 at the prices below."""
+DEAR = VoiceSettings(
+    provider="anthropic_api", model="m", prices={"m": Rates(input=3.0, output=10.0, cache_read=1.0, cache_write=1.0)}
+)
+
+
+@pytest.mark.parametrize(
+    ("limits", "call", "said"),
+    [
+        ({"usd": 0.019}, 3.0, r"\$0.019 for the run pays for no turn of m: it takes \$0.020 or more \(fix: a larger --max-usd"),
+        ({"round_usd": 0.01}, 3.0, r"\$0.01 for a round pays for no turn"),
+        ({"usd": 5.0}, 0.01, r"\$0.01 for a call pays for no turn"),
+        ({"tokens": 5499}, 3.0, "5,499 tokens for the run are too few for a turn of m: it takes 5,500 or more"),
+    ],
+)
+def test_a_limit_that_pays_for_no_turn_is_said_before_there_is_a_run(
+    limits: dict[str, float], call: float, said: str
+) -> None:
+    with pytest.raises(ProfileError, match=said):
+        require_first_turn(DEAR.model_copy(update={"usd": call}), Allowance.model_validate(limits), FIRST_TURN)
+
+
+def test_a_limit_of_just_a_turn_or_of_an_unknown_price_is_none_of_its_business() -> None:
+    require_first_turn(DEAR, Allowance(usd=0.02, tokens=5500), FIRST_TURN)
+    require_first_turn(DEAR.model_copy(update={"prices": {}}), Allowance(usd=0.01), FIRST_TURN)

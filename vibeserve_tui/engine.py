@@ -112,7 +112,11 @@ async def next_round(shop: Workshop, policy: Policy, desk: Desk) -> str:
         return reason
     if task is None:
         run.emit(ev.PhaseStarted(phase=ev.Phase.PLAN))
-        planned = await policy.plan(rounds_left=shop.rounds_left(), seconds_left=shop.seconds_left())
+        planning = policy.plan(rounds_left=shop.rounds_left(), seconds_left=shop.seconds_left())
+        try:
+            planned = await desk.interruptible(planning)
+        except StepCancelled:
+            return ""  # what was wished meanwhile comes first; if the run goes on, so does planning
         if isinstance(planned, str):
             return planned
         task = planned

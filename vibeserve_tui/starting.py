@@ -10,15 +10,15 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.loop.prices import own_rates
-from vibeserve_tui.agents.protocol import named, prepared, reach
-from vibeserve_tui.backend import usable_device
+from vibeserve_tui.agents.loop.prices import cost, own_rates
+from vibeserve_tui.agents.protocol import Tokens, named, names, prepared, reach
+from vibeserve_tui.backend import Backend, Device, Requirement, usable_device
 from vibeserve_tui.client import start_engine
 from vibeserve_tui.errors import EnvironmentFault, ProfileError, TargetError, VibeServeError, did_you_mean
 from vibeserve_tui.inputs.config import Config, user_config_file
@@ -26,7 +26,7 @@ from vibeserve_tui.inputs.own_targets import own_targets, weights_of
 from vibeserve_tui.inputs.profiles import AgentSettings, RoleName, RunProfile, load_profile
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
 from vibeserve_tui.inputs.trust import require_trust
-from vibeserve_tui.policies import require_policy
+from vibeserve_tui.policies import asked_by, require_policy
 from vibeserve_tui.resources import shipped_targets
 from vibeserve_tui.state import durable
 from vibeserve_tui.state.run_dir import RunDir
@@ -37,6 +37,8 @@ DEFAULT_USD = 10.0
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
 PLAYERS = ("orchestrator", "implementer", "evaluator")
 """Roles without which there is no round; what they are played by is shown to people."""
+NOBODY_ELSE = frozenset({"playbook", "replay"})
+"""Providers that need neither a model nor a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,10 @@ class Wanted:
     """Who plays all roles: a provider, another name of one, or a name in [providers]."""
     model_name: str = ""
     """Of the agents; the weights that are served are `model_dir`."""
-    max_usd: float | None = None
-    max_tokens: int | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
     """Per role who plays it instead, `agent`, `agent:model` or `:model`."""
+    max_usd: float | None = None
+    max_tokens: int | None = None
     allow_unknown_cost: bool = False
     approval: str = ""
     max_rounds: int | None = None
@@ -97,10 +99,12 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
     require_trust(target, wanted.trust)
     name = wanted.backend or wanted.config.run.backend or profile.backend or target.spec.backends[0]
     target = target.for_backend(name)
-    usable_device(name)
+    place = usable_device(name)
     if shutil.which("git") is None:
         raise EnvironmentFault("git is missing", fix="install git 2.30 or newer")
     voices = plan_voices(wanted, profile)
+    allowance = plan_allowance(wanted, profile, voices)
+    _require_a_turn(profile, voices, allowance, target, place)
     return ev.RunPlan(
         target=target.spec.name,
         target_path=str(target.root),
@@ -113,7 +117,7 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
         harvest=profile.harvest,
         agents={role: voices[role].name or voices[role].provider for role in PLAYERS},
         voices=voices,
-        allowance=plan_allowance(wanted, profile, voices),
+        allowance=allowance,
         approval=profile.approval or ("each-round" if wanted.asks else "auto"),
         max_rounds=profile.max_rounds,
         max_minutes=profile.max_minutes,
@@ -127,16 +131,17 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
     )
 
 
-def require_answers(plan: ev.RunPlan) -> None:
+def require_answers(plan: ev.RunPlan) -> list[str]:
     """See that whoever plays the roles will answer: the first one is asked after minutes of measuring.
 
-    Raises what is against it: a key that is refused, a server that is gone, a model that cannot call tools.
+    Returns what is doubtful. Raises what is against it: a key that is refused, a server that is gone, a model that cannot
+    call tools.
     """
-    reached: list[ev.VoiceSettings] = []
+    voices = list[ev.VoiceSettings]()
     for voice in plan.voices.values():
-        if voice not in reached:
-            reach(voice)
-            reached.append(voice)
+        if voice not in voices:
+            voices.append(voice)
+    return [doubt for voice in voices if (doubt := reach(voice))]
 
 
 def create_run(plan: ev.RunPlan, root: Path) -> RunDir:
@@ -208,14 +213,14 @@ def plan_voices(wanted: Wanted, profile: RunProfile) -> dict[str, ev.VoiceSettin
     """Who answers for each role, with all settings. Raises what is missing for it: a key, a package, a model's name."""
     made: dict[AgentSettings, ev.VoiceSettings] = {}
     voices = {}
+    for name in wanted.roles:
+        if name not in ROLES:
+            raise ProfileError(f"no role {name!r}{did_you_mean(name, ROLES)}", fix=f"pick one of: {', '.join(ROLES)}")
     for role in ROLES:
         settings = _agent_settings(wanted, profile, role)
         if settings not in made:
             made[settings] = voice_of(settings, wanted.config)
         voices[str(role)] = made[settings]
-    for name in wanted.roles:
-        if name not in ROLES:
-            raise ProfileError(f"no role {name!r}{did_you_mean(name, ROLES)}", fix=f"pick one of: {', '.join(ROLES)}")
     return voices
 
 
@@ -241,7 +246,7 @@ def voice_of(settings: AgentSettings, config: Config) -> ev.VoiceSettings:
     """The whole settings of an agent, a server of the operator's own included. Raises what is missing for it."""
     own = config.providers.get(settings.provider)
     if own is None:
-        meant = named(settings.provider)
+        meant = named(settings.provider, config.providers)
     else:
         meant = ev.VoiceSettings(
             provider=named(own.kind).provider,
@@ -257,6 +262,28 @@ def voice_of(settings: AgentSettings, config: Config) -> ev.VoiceSettings:
     own_prices = {model: own_rates(price) for model, price in config.prices.items()}
     prices = {model: own_prices[model] for model in (voice.model, *voice.fallback_models) if model in own_prices}
     return voice.model_copy(update={"prices": voice.prices | prices})
+
+
+def agents_here(config: Config) -> Iterator[Requirement]:
+    """Who could play the roles here beside the playbook, which always can; nobody is asked over a network."""
+    for name in (*names(), *config.providers):
+        if name not in config.providers and named(name).provider in NOBODY_ELSE:
+            continue
+        try:
+            voice = voice_of(AgentSettings(provider=name), config)
+        except VibeServeError as error:
+            seen, fix = error.what, error.fix
+        else:
+            seen, fix = _in_words(voice), ""
+        expected = "a model, its key and its package"
+        yield Requirement(id=f"agent {name}", ok=not fix, severity="info", observed=seen, expected=expected, fix=fix)
+
+
+def _in_words(voice: ev.VoiceSettings) -> str:
+    rates = voice.prices.get(voice.model)
+    price = f"${rates.input:g} and ${rates.output:g} per million tokens" if rates else "its price is not known"
+    key = f"key in {voice.api_key_env}" if voice.api_key_env else "without a key"
+    return f"{voice.model or 'its own choice of model'}, {key}, {price}"
 
 
 def plan_allowance(wanted: Wanted, profile: RunProfile, voices: Mapping[str, ev.VoiceSettings]) -> ev.Allowance:
@@ -282,3 +309,40 @@ def plan_allowance(wanted: Wanted, profile: RunProfile, voices: Mapping[str, ev.
         round_usd=budget.round_usd,
         round_tokens=budget.round_tokens,
     )
+
+
+def _require_a_turn(
+    profile: RunProfile,
+    voices: Mapping[str, ev.VoiceSettings],
+    allowance: ev.Allowance,
+    target: LoadedTarget,
+    place: tuple[Backend, Device],
+) -> None:
+    """See that whoever plans may take a turn at all: it is asked for its first after minutes of measuring."""
+    if all(voice.provider == "playbook" for voice in voices.values()):
+        return
+    from vibeserve_tui.roles.first_turn import least_first_turn  # the playbook's runs do without templates
+
+    role = asked_by(profile.policy)
+    if voices[role].provider != "playbook":
+        require_first_turn(voices[role], allowance, least_first_turn(role, target, *place))
+
+
+def require_first_turn(voice: ev.VoiceSettings, allowance: ev.Allowance, least: Tokens) -> None:
+    """Raises ProfileError for a limit that the first turn, which takes at least so much, would go beyond."""
+    usd, name = cost(voice.prices, voice.model, least), voice.model or voice.name
+    limits = (
+        ("the run", allowance.usd, allowance.tokens, "a larger --max-usd or --max-tokens"),
+        ("a round", allowance.round_usd, allowance.round_tokens, "raise it in [budget] of the profile"),
+        ("a call", voice.usd, None, "raise usd in [agent] of the profile, or in the role's table"),
+    )
+    for of, most_usd, most_tokens, fix in limits:
+        if most_usd is not None and usd is not None and usd > most_usd:
+            raise ProfileError(
+                f"${most_usd:g} for {of} pays for no turn of {name}: it takes ${usd:.3f} or more", fix=fix
+            )
+        if most_tokens is not None and least.total > most_tokens:
+            raise ProfileError(
+                f"{most_tokens:,} tokens for {of} are too few for a turn of {name}: it takes {least.total:,} or more",
+                fix=fix,
+            )

@@ -32,7 +32,7 @@ from vibeserve_tui.agents.protocol import (
 from vibeserve_tui.events import VoiceSettings
 
 WIRES = ("messages", "responses", "chat")
-QUICK = Patience(silence_s=1.0, turn_s=20.0, first_wait_s=0.01, most_wait_s=0.02)
+QUICK = Patience(silence_s=20.0, turn_s=40.0, first_wait_s=0.01, most_wait_s=0.02)
 KEY_NAME = "VIBESERVE_TEST_KEY"
 KEY = "sk-canary-5f1c2e7d9b8a4c3f"
 

@@ -154,7 +154,7 @@ async def test_a_spent_budget_ends_the_call_before_the_turn_and_not_after_it(wir
 
 async def test_cancelling_hangs_up_at_once_and_settles_the_turn(wire: str) -> None:
     scene = Scene(wire)
-    with FakeLLM([Turn(text="a long story " * 50, drip_s=0.05)]) as server:
+    with FakeLLM([Turn(text="a long story " * 50, drip_s=1.0)]) as server:  # which would go on for a minute
         asked = voice(server, wire)
 
         async def talk() -> None:
@@ -169,14 +169,14 @@ async def test_cancelling_hangs_up_at_once_and_settles_the_turn(wire: str) -> No
         talking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await talking
-        assert asyncio.get_running_loop().time() - started < 0.5
+        assert asyncio.get_running_loop().time() - started < 5.0
     assert len(scene.ledger.guessed) == 1, "a turn that was cancelled may be billed"
 
 
 async def test_a_turn_and_a_call_have_their_time(wire: str) -> None:
     story = Turn(text="a long story " * 50, drip_s=0.05)
     slow = replace(QUICK, turn_s=0.2)
-    scene, _ = await play([story, SUBMIT], wire, patience=slow)
+    scene, _ = await play(lambda request: SUBMIT if request.n else story, wire, patience=slow)
     assert scene.result.status == "ok" and "no end after" in scene.waits[0].why
     scene, _ = await play([story, SUBMIT], wire, limits=Limits(wall_s=0.2))
     assert scene.result.status == "timeout"

@@ -11,6 +11,7 @@ import pytest
 
 from tests.agents.scene import QUICK, SUBMIT, WIRES, Scene, play, read, write
 from tests.fakes.llm import Call, FakeLLM, Turn
+from vibeserve_tui.agents.loop.connection import Patience
 from vibeserve_tui.agents.protocol import Limits, Tokens
 
 OVERLOADED = {"type": "overloaded_error", "message": "Overloaded"}
@@ -30,6 +31,7 @@ class Case:
     halts: bool = False
     check: Callable[[Scene, FakeLLM], object] = lambda scene, server: True
     settings: dict[str, Any] = field(default_factory=dict)
+    patience: Patience = QUICK
 
 
 CASES = {
@@ -66,7 +68,9 @@ CASES = {
     ),
     "reset in mid-stream": Case([replace(TWO_CALLS, drop_after=5), SUBMIT], waits=1),
     "stream ends too early": Case([replace(TWO_CALLS, ends_after=4), SUBMIT], waits=1),
-    "silence in mid-stream": Case([replace(TWO_CALLS, stall_after=4), SUBMIT], waits=1),
+    "silence in mid-stream": Case(
+        [replace(TWO_CALLS, stall_after=4), SUBMIT], waits=1, patience=replace(QUICK, silence_s=1.0)
+    ),
     "slow drip": Case([replace(TWO_CALLS, drip_s=0.02), SUBMIT], files=("a", "b")),
     "garbage in the stream": Case([replace(TWO_CALLS, garbage_after=4), SUBMIT], waits=1),
     "nonsense in the stream": Case([replace(TWO_CALLS, nonsense_after=4), SUBMIT], waits=1),
@@ -127,7 +131,8 @@ CASES = {
 )
 async def test_fault(name: str, wire: str) -> None:
     case = CASES[name]
-    scene, server = await play(case.turns, wire, limits=Limits(turns=8, retries=4), **case.settings)
+    limits = Limits(turns=8, retries=4)
+    scene, server = await play(case.turns, wire, limits=limits, patience=case.patience, **case.settings)
     assert (scene.result.status, scene.result.halts) == (case.status, case.halts), scene.result
     assert tuple(scene.files) == case.files
     assert len(scene.waits) == case.waits
@@ -157,11 +162,7 @@ async def test_buckets_do_not_overlap_whatever_the_wire_calls_them(wire: str) ->
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_server_that_is_not_there_is_tried_and_then_said(wire: str) -> None:
-    with FakeLLM([]) as gone:
-        port = gone.url.rsplit(":", 1)[1]
-    scene, server = await play(
-        [], wire, limits=Limits(retries=1), patience=QUICK, base_url=f"http://127.0.0.1:{port}/v1"
-    )
+    scene, server = await play([], wire, limits=Limits(retries=1), base_url="http://127.0.0.1:9/v1")
     assert (scene.result.status, scene.result.halts, len(scene.waits)) == ("error", True, 1)
     assert scene.ledger.total == Tokens() and not scene.ledger.guessed, "nobody can bill what never arrived"
     assert server.requests == []

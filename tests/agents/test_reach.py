@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,7 +32,7 @@ def server() -> Iterator[FakeLLM]:
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_a_key_that_is_taken_costs_nothing_to_try(server: FakeLLM, wire: str) -> None:
-    reach(voice(server, wire, api_key_env=KEY_NAME))
+    assert reach(voice(server, wire, api_key_env=KEY_NAME)) == ""
     assert server.requests == []
 
 
@@ -55,16 +56,26 @@ def test_a_server_that_is_not_there_is_said(server: FakeLLM, wire: str) -> None:
 
 
 @pytest.mark.parametrize("module", [anthropic_api, openai_api])
-def test_a_model_that_the_vendor_does_not_know_is_said_and_an_own_server_may_list_none(
+def test_a_model_that_the_vendor_does_not_know_is_said(
     server: FakeLLM, module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wire = module.VENDOR.api
-    own = voice(server, wire, api_key_env=KEY_NAME, model="another")
-    reach(own)
+    own = voice(server, module.VENDOR.api, api_key_env=KEY_NAME, model="another")
     vendor = replace(module.VENDOR, base_url=own.base_url)
     monkeypatch.setattr(module, "VENDOR", vendor)
     with pytest.raises(InputError, match="knows no model 'another'"):
         vendor.reach(own.model_copy(update={"base_url": ""}), module.connect)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_model_that_an_own_server_does_not_list_is_only_doubtful(server: FakeLLM, wire: str) -> None:
+    asked = voice(server, wire, api_key_env=KEY_NAME)
+    assert reach(asked) == ""
+    assert reach(asked.model_copy(update={"model": "another"})) == (
+        f"{asked.base_url} lists no model 'another'; it has 'fake-1'"
+    )
+    lost = asked.model_copy(update={"base_url": f"{server.url}/v2"})
+    assert "lists no models: see that it is the whole base_url" in reach(lost)
+    assert server.requests == []
 
 
 # ---- a first user -------------------------------------------------------------------------------------------------
@@ -79,6 +90,22 @@ def test_a_first_run_with_a_wrong_key_ends_in_one_line_before_there_is_a_run(ser
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert done.err.startswith(f"vibeserve: {server.url} does not take the key: 401 authentication_error")
     assert "(fix: export ANTHROPIC_API_KEY=…)" in done.err
+    assert not runs.exists() and server.requests == []
+
+
+def test_a_budget_for_no_turn_ends_in_one_line_before_there_is_a_run(server: FakeLLM, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    (tmp_path / "vibeserve").mkdir()
+    (tmp_path / "vibeserve" / "config.toml").write_text("[prices.claude-sonnet-5-5]\ninput = 2.0\noutput = 10.0\n")
+    done = vibeserve(
+        "run", "tiny-llama-chat", "--headless", "--agent", "anthropic", "--max-usd", "0.001", "--runs-dir", str(runs),
+        cwd=tmp_path, HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path), ANTHROPIC_BASE_URL=server.url,
+        ANTHROPIC_API_KEY=KEY,
+    )  # fmt: skip
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert re.match(
+        r"vibeserve: \$0.001 for the run pays for no turn of claude-\S+: it takes \$0.0\d\d or more", done.err
+    )
     assert not runs.exists() and server.requests == []
 
 

@@ -241,20 +241,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self._is_locked_out():
             return
-        name = self.path.rpartition("/models/")[2]
-        if self.fake.models and name not in self.fake.models:
+        path, known = self.path.split("?")[0], self.fake.models
+        _, asked, name = path.rpartition("/models/")
+        if path.startswith("/v2/") or (asked and known and name not in known):
             self.whole(404, {"type": "error", "error": {"type": "not_found_error", "message": name}})
             return
-        model = {
-            "id": "fake-1",
-            "object": "model",
-            "type": "model",
-            "display_name": "Fake",
-            "created": 1,
-            "owned_by": "us",
-        }
-        listing = {"object": "list", "data": [model | {"created_at": "2026-01-01T00:00:00Z"}], "has_more": False}
-        self.whole(200, listing | {"models": [], "first_id": None, "last_id": None})
+        model = {"object": "model", "type": "model", "display_name": "Fake", "created": 1, "owned_by": "us"}
+        data = [model | {"id": one, "created_at": "2026-01-01T00:00:00Z"} for one in known or ("fake-1",)]
+        listing = {"object": "list", "data": data, "has_more": False, "first_id": None, "last_id": None}
+        # Asked for one or for all, by clients that read another field each: the answer has all of them.
+        self.whole(200, data[0] | listing | {"models": []})
 
     def _is_locked_out(self) -> bool:
         given = self.headers.get("authorization", "").removeprefix("Bearer ")

@@ -74,27 +74,28 @@ def completed(settings: VoiceSettings) -> VoiceSettings:
 
 
 def missing(settings: VoiceSettings) -> None:
-    """Raises InputError for a model that is not there, EnvironmentFault for a package that is not."""
+    """Raises EnvironmentFault for a package that is not there, InputError for a model that is not."""
+    path, kind = Path(settings.model), _kind(settings)
+    package, extra = ("llama_cpp", "llamacpp") if kind == GGUF else ("mlx_lm", "metal")
+    if kind and importlib.util.find_spec(package) is None:
+        raise EnvironmentFault(f"the package {package} is not installed", fix=f"pip install 'vibeserve-tui[{extra}]'")
     if not settings.model:
         raise InputError("no local model is named", fix="--model-name FILE.gguf, or the folder of a model for mlx")
-    path, kind = Path(settings.model), _kind(settings)
     if not (path.is_file() if kind == GGUF else (path / "config.json").is_file()):
         raise InputError(
             "is not a model file or folder", where=str(path), fix="a .gguf file, or a folder with config.json"
         )
-    package, extra = ("llama_cpp", "llamacpp") if kind == GGUF else ("mlx_lm", "metal")
-    if importlib.util.find_spec(package) is None:
-        raise EnvironmentFault(f"the package {package} is not installed", fix=f"pip install 'vibeserve-tui[{extra}]'")
 
 
-def reach(settings: VoiceSettings) -> None:
-    """Load the model and ask it for a simple call. Raises AgentError for one that cannot do that."""
-    asyncio.run(_reached(settings))
+def reach(settings: VoiceSettings) -> str:
+    """Load the model and ask it for a simple call; its verdict, unless that is good. Raises AgentError for one that cannot."""
+    return asyncio.run(_reached(settings))
 
 
-async def _reached(settings: VoiceSettings) -> None:
+async def _reached(settings: VoiceSettings) -> str:
     async with working(_kind(settings), Path(settings.model), settings.context or 0) as worker:
-        await _useful(worker, settings)
+        probed = await _useful(worker, settings)
+    return "" if probed.skill is Skill.FOLLOWS else probed.verdict
 
 
 async def _useful(worker: Worker, settings: VoiceSettings) -> Probed:
@@ -116,6 +117,7 @@ def few(tools: Sequence[Tool]) -> tuple[Tool, ...]:
 
 
 def _kind(settings: VoiceSettings) -> str:
-    if settings.api:
+    """Which library it takes; "" as long as nothing says so."""
+    if settings.api or not settings.model:
         return settings.api
     return GGUF if settings.model.endswith(".gguf") else MLX

@@ -9,7 +9,7 @@ a status with a reason, never a plausible default.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
@@ -289,10 +289,10 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name for group in found for name in group))
 
 
-def named(name: str) -> VoiceSettings:
+def named(name: str, own: Iterable[str] = ()) -> VoiceSettings:
     """The settings that a name alone means: a provider's file, the same without `_api`, or another name it goes by.
 
-    Raises ProfileError naming the nearest one.
+    Raises ProfileError naming the nearest one, also of the operator's `own` names, which mean more than a name.
     """
     known = {provider: VoiceSettings(provider=provider, name=name) for provider in providers()}
     known |= {provider.removesuffix("_api"): settings for provider, settings in known.items()}
@@ -304,8 +304,8 @@ def named(name: str) -> VoiceSettings:
         }
     if name not in known:
         raise ProfileError(
-            f"no agent provider is called {name!r}{did_you_mean(name, known)}",
-            fix=f"one of {', '.join(sorted(known))}, or a name in [providers]; playbook needs no key and no network",
+            f"no agent provider is called {name!r}{did_you_mean(name, [*own, *known])}",
+            fix=f"one of {', '.join(sorted([*own, *names()]))}, or a name in [providers]; playbook needs no key and no network",
         )
     return known[name]
 
@@ -326,11 +326,13 @@ def prepared(settings: VoiceSettings) -> VoiceSettings:
     return whole
 
 
-def reach(settings: VoiceSettings) -> None:
-    """See whether somebody will answer; it may take seconds. Raises InputError, EnvironmentFault or AgentError if not."""
-    look: Callable[[VoiceSettings], None] | None = vars(_module(settings.provider)).get("reach")
-    if look:
-        look(settings)
+def reach(settings: VoiceSettings) -> str:
+    """See whether somebody will answer; it may take seconds. What is doubtful about it, or "".
+
+    Raises InputError, EnvironmentFault or AgentError when it is certain that nobody will.
+    """
+    look: Callable[[VoiceSettings], str] | None = vars(_module(settings.provider)).get("reach")
+    return look(settings) if look else ""
 
 
 def _module(provider: str) -> ModuleType:

@@ -194,7 +194,7 @@ def _reason(detail: ErrorDetails, schema: type[Section]) -> tuple[str, str]:
 def _not_one_of(given: object, quoted: str) -> tuple[str, str]:
     known = re.findall(r"'([^']*)'", quoted) or [quoted]
     suggestion = did_you_mean(given, known) if isinstance(given, str) else ""
-    return f"{_shown(given)} is not known here{suggestion}", f"one of: {', '.join(known)}"
+    return f"{_shown(given)} is not known here{suggestion}", f"one of: {', '.join(filter(None, known))}"
 
 
 def _shown(value: object) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+from itertools import chain
+from pathlib import Path
 
 from vibeserve_tui.backend import Requirement
 from vibeserve_tui.doctor import examine, examine_run
@@ -24,8 +27,11 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     if options.run:
         return _examine_run(options)
+    from vibeserve_tui.inputs.config import load_config
+    from vibeserve_tui.starting import agents_here
+
     findings = []
-    for finding in examine(root_of(options)):
+    for finding in chain(examine(root_of(options)), agents_here(load_config(os.environ, project=Path.cwd()))):
         findings.append(finding)
         if not options.json:
             print(_line(finding), flush=True)  # trying everything takes seconds

@@ -10,6 +10,7 @@ from pathlib import Path
 from vibeserve_tui.headless import follow, is_interactive
 from vibeserve_tui.inputs.config import load_config
 from vibeserve_tui.policies import policy_names
+from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.starting import Wanted, create_run, launch, plan_run, require_answers
 from vibeserve_tui.verbs.common import add_limits, add_runs_dir, root_of
 
@@ -113,7 +114,8 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         config=load_config(os.environ, project=Path.cwd()),
     )
     plan = plan_run(wanted)
-    require_answers(plan)
+    for doubt in require_answers(plan):
+        print(f"note: {clean_line(doubt)}", file=sys.stderr)
     directory = create_run(plan, root_of(options))
     launch(directory)
     if options.detach:

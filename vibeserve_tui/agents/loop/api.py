@@ -26,6 +26,7 @@ ConnectServer = Callable[[VoiceSettings, str, Patience], ServerWire]
 Omit = TypeVar("Omit")
 LOOK_UP_S = 10.0
 """A server that is busy for longer is there."""
+MODELS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,16 @@ class Vendor:
             raise InputError(f"which model of {settings.name} is not said", fix="--model-name NAME")
         _key(settings)
 
-    def reach(self, settings: VoiceSettings, connect: ConnectServer) -> None:
-        """Ask the server for what it knows of the model, which costs nothing. Raises InputError or EnvironmentFault.
+    def reach(self, settings: VoiceSettings, connect: ConnectServer) -> str:
+        """Ask the server for what it knows of the model, which costs nothing; what is doubtful about it, or "".
 
-        Only what is certain counts: a server may well answer without listing its models, or be busy.
+        Raises InputError or EnvironmentFault for what is certain: a server may well be busy, or answer to a name that it
+        does not list.
         """
         key, server = _key(settings), settings.base_url or self.base_url
-        fault = asyncio.run(_look_up(settings, key, connect))
+        fault, listed = asyncio.run(_look_up(settings, key, connect))
         if fault is None:
-            return
+            return ""
         why = without_key(fault.why, key)
         if fault.status == 401:
             raise InputError(f"{server} does not take the key: {why}", fix=f"export {settings.api_key_env or 'KEY'}=…")
@@ -81,6 +83,13 @@ class Vendor:
         if not fault.status and not fault.begun:
             fix = "start it, or correct base_url in [providers]" if settings.base_url else "look at the network"
             raise EnvironmentFault(f"{server} cannot be reached: {why}", fix=fix)
+        if fault.status != 404 or settings.model in listed:
+            return ""
+        if not listed:
+            return (
+                f"{server} lists no models: see that it is the whole base_url; for chat and responses most end in /v1"
+            )
+        return f"{server} lists no model {settings.model!r}; it has {', '.join(map(repr, listed[:MODELS_SHOWN]))}"
 
 
 class ApiAgent:
@@ -102,17 +111,25 @@ def auth_headers(settings: VoiceSettings, key: str, omit: Omit) -> dict[str, str
     return headers
 
 
-async def _look_up(settings: VoiceSettings, key: str, connect: ConnectServer) -> Fault | None:
+async def _look_up(settings: VoiceSettings, key: str, connect: ConnectServer) -> tuple[Fault | None, list[str]]:
+    """What the server has against the model, and for one that it does not know, which others it has."""
     wire = connect(settings, key, Patience(silence_s=LOOK_UP_S))
     try:
         await wire.look_up(settings.model)
     except Fault as fault:
-        return fault
+        return fault, await _listed(wire) if fault.status == 404 else []
     except MALFORMED:  # something answered, if not in the form that the SDK expects
-        return None
+        return None, []
     finally:
         await wire.close()
-    return None
+    return None, []
+
+
+async def _listed(wire: ServerWire) -> list[str]:
+    try:
+        return await wire.models()
+    except (Fault, *MALFORMED):
+        return []
 
 
 async def converse(

@@ -16,16 +16,15 @@ from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
 from vibeserve_tui.agents.loop import usage
 from vibeserve_tui.agents.loop.faults import Fault
-from vibeserve_tui.agents.loop.openai_faults import translated
+from vibeserve_tui.agents.loop.openai_server import OpenAIServer, translated
 from vibeserve_tui.agents.loop.turns import Answers, Asked, Call, Entry, Prefix, Reply, Stop
 
 
-class ChatWire:
+class ChatWire(OpenAIServer):
     def __init__(
         self, client: openai.AsyncOpenAI, headers: Mapping[str, str | openai.Omit], effort: str, *, own_server: bool
     ) -> None:
-        self._client = client
-        self._headers = headers
+        super().__init__(client, headers)
         self._effort = effort
         # OpenAI refuses the old name for its newer models; other servers often know no other.
         self._length_name = "max_tokens" if own_server else "max_completion_tokens"
@@ -47,13 +46,6 @@ class ChatWire:
         async with stream:
             with translated(begun=True):
                 return (await _read(stream)).reply(model)
-
-    async def look_up(self, model: str) -> None:
-        with translated(begun=False):
-            await self._client.models.retrieve(model, extra_headers=self._headers)
-
-    async def close(self) -> None:
-        await self._client.close()
 
 
 def _tools(prefix: Prefix) -> list[ChatCompletionFunctionToolParam]:

@@ -62,6 +62,10 @@ class MessagesWire:
         with translated(begun=False):
             await self._client.models.retrieve(model, extra_headers=self._headers)
 
+    async def models(self) -> list[str]:
+        with translated(begun=False):
+            return [model.id async for model in self._client.models.list(extra_headers=self._headers)]
+
     async def close(self) -> None:
         await self._client.close()
 

@@ -10,16 +10,15 @@ from openai.types.responses import FunctionToolParam, Response, ResponseStreamEv
 
 from vibeserve_tui.agents.loop import usage
 from vibeserve_tui.agents.loop.faults import Fault, of_status
-from vibeserve_tui.agents.loop.openai_faults import translated
+from vibeserve_tui.agents.loop.openai_server import OpenAIServer, translated
 from vibeserve_tui.agents.loop.turns import Answers, Asked, Call, Entry, Prefix, Reply, Stop
 
 INCOMPLETE: Mapping[str, Stop] = {"max_output_tokens": "length", "content_filter": "refusal"}
 
 
-class ResponsesWire:
+class ResponsesWire(OpenAIServer):
     def __init__(self, client: openai.AsyncOpenAI, headers: Mapping[str, str | openai.Omit], effort: str) -> None:
-        self._client = client
-        self._headers = headers
+        super().__init__(client, headers)
         self._effort = effort
 
     async def turn(self, model: str, prefix: Prefix, history: Sequence[Entry]) -> Reply:
@@ -40,13 +39,6 @@ class ResponsesWire:
         async with stream:
             with translated(begun=True):
                 return _reply(model, await _last(stream))
-
-    async def look_up(self, model: str) -> None:
-        with translated(begun=False):
-            await self._client.models.retrieve(model, extra_headers=self._headers)
-
-    async def close(self) -> None:
-        await self._client.close()
 
 
 def _tools(prefix: Prefix) -> list[FunctionToolParam]:

@@ -117,3 +117,6 @@ class ServerWire(Wire, Protocol):
 
     async def look_up(self, model: str) -> None:
         """A request that costs nothing. Raises Fault for whatever the server has against it."""
+
+    async def models(self) -> list[str]:
+        """What the server says it has, which costs nothing either. Raises Fault."""

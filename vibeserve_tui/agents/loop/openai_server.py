@@ -1,8 +1,8 @@
-"""The openai SDK's errors as faults; both of its wires raise the same ones."""
+"""What both wires of the openai SDK share: its errors as faults, and what a server is asked for without paying."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import httpx2
@@ -28,3 +28,22 @@ def translated(*, begun: bool) -> Iterator[None]:
         if not begun:
             raise
         raise Fault(f"the stream makes no sense: {type(error).__name__}: {error}", "again", begun=True) from error
+
+
+class OpenAIServer:
+    """A connection to a server that the SDK can talk to."""
+
+    def __init__(self, client: openai.AsyncOpenAI, headers: Mapping[str, str | openai.Omit]) -> None:
+        self._client = client
+        self._headers = headers
+
+    async def look_up(self, model: str) -> None:
+        with translated(begun=False):
+            await self._client.models.retrieve(model, extra_headers=self._headers)
+
+    async def models(self) -> list[str]:
+        with translated(begun=False):
+            return [model.id async for model in self._client.models.list(extra_headers=self._headers)]
+
+    async def close(self) -> None:
+        await self._client.close()
