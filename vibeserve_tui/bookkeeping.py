@@ -9,16 +9,21 @@ import time
 from pathlib import Path
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.comparison import title_of
 from vibeserve_tui.run_state import RoundInFlight
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.workspace import Store
 
-SEED = ev.TaskPlan(title="the target's seed server", kind="agent")
+
+def first_task(run: Run) -> ev.TaskPlan:
+    """What round 0 is about: the seed, or in a comparison the first of its trees."""
+    compares = run.state.plan.compares if run.state.plan else ()
+    return ev.TaskPlan(title=title_of(compares[0]) if compares else "the target's seed server", kind="agent")
 
 
 def commit_seed(run: Run, seed: Path) -> ev.AttemptCommitted:
     when = int(run.state.started_wall)
-    message = "round 0: the target's seed server\n\nVibeServe-Round: 0"
+    message = f"round 0: {first_task(run).title}\n\nVibeServe-Round: 0"
     commit = run.store.snapshot(seed, ref="attempts/000/1", parent=None, message=message, when=when)
     return ev.AttemptCommitted(
         round=0,
@@ -36,7 +41,7 @@ def baseline_of(run: Run, committed: ev.AttemptCommitted, measured: ev.Measured)
     assert here is not None
     return ev.RoundRecord(
         number=0,
-        task=SEED,
+        task=here.task,
         outcome=ev.Outcome.KEPT,
         reason="the baseline",
         commit=committed.commit,

@@ -41,6 +41,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "report": "what a run found, as Markdown, HTML or JSON",
         "export": "write the champion as a project that runs without VibeServe",
         "ask": "ask about a run: why a round was rejected, what is left to try",
+        "compare": "measure what two runs ended with beside one another",
         "gate": "explain a measurement's decision from its evidence",
         "bench": "measure any OpenAI-compatible server with the load generator",
     },

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.assembly import open_workshop
-from vibeserve_tui.bookkeeping import SEED, ablation_of, baseline_of, commit_seed, given_up, mark_round
+from vibeserve_tui.bookkeeping import ablation_of, baseline_of, commit_seed, first_task, given_up, mark_round
 from vibeserve_tui.errors import (
     AgentsHalted,
     EnvironmentFault,
@@ -64,20 +64,21 @@ async def measure_baseline(shop: Workshop) -> None:
     run = shop.run
     if run.state.baseline is not None:
         return
+    task = first_task(run)
     if run.state.in_flight is None:
-        run.emit(ev.PhaseStarted(phase=ev.Phase.BASELINE, round=0, detail=SEED.title))
-        run.emit(ev.RoundPlanned(number=0, task=SEED), ev.AttemptStarted(round=0, attempt=1))
+        run.emit(ev.PhaseStarted(phase=ev.Phase.BASELINE, round=0, detail=task.title))
+        run.emit(ev.RoundPlanned(number=0, task=task), ev.AttemptStarted(round=0, attempt=1))
     here = run.state.in_flight
     assert here is not None
     if here.committed is None:
         run.emit(await asyncio.to_thread(commit_seed, run, shop.seed))
     assert here.committed is not None
     if here.verdict is None:
-        run.emit(ev.PhaseStarted(phase=ev.Phase.JUDGE, round=0, detail=SEED.title))
-        verdict = await shop.judge.judge(Work(0, 1, SEED, here.committed.commit), here.committed.commit)
+        run.emit(ev.PhaseStarted(phase=ev.Phase.JUDGE, round=0, detail=task.title))
+        verdict = await shop.judge.judge(Work(0, 1, task, here.committed.commit), here.committed.commit)
         run.emit(ev.AttemptJudged(round=0, attempt=1, verdict=verdict))
         if not verdict.passed:
-            raise MeasurementError(f"the seed itself fails the judge: {verdict.reason}", fix="vibeserve target check")
+            raise MeasurementError(f"{task.title} fails the judge: {verdict.reason}", fix="vibeserve target check")
     run.emit(ev.PhaseStarted(phase=ev.Phase.MEASURE, round=0, detail="the seed against itself"))
     measured = await shop.evaluator.baseline(here.committed.commit)
     record = baseline_of(run, here.committed, measured)

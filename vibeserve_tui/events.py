@@ -147,6 +147,16 @@ class Allowance(Value):
     round_tokens: int | None = None
 
 
+class PastTree(Value):
+    """What a round of an earlier run left behind."""
+
+    run: str
+    round: int
+    store: str
+    """Path of that run's store."""
+    commit: str
+
+
 class RunPlan(Value):
     """All settings a run was started with; resuming reads them from here and nowhere else."""
 
@@ -180,6 +190,8 @@ class RunPlan(Value):
     allow_no_sandbox: bool = False
     asks: bool = False
     """Somebody looks on: an approval waits for ever instead of taking its default at a deadline."""
+    compares: tuple[PastTree, ...] = ()
+    """Two trees, if nothing is searched for: the second is only measured beside the first."""
 
 
 class Hypothesis(Value):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.backend import Device
+from vibeserve_tui.comparison import Fetcher, OneRound
 from vibeserve_tui.errors import WorkspaceError
 from vibeserve_tui.evaluation.gate_config import GateConfig
 from vibeserve_tui.inputs.profiles import RunProfile
@@ -45,18 +46,18 @@ class Workshop:
     briefing: Briefing
     judge: Judge
     evaluator: Evaluator
-    implementer: Implementer | Mutator
+    implementer: Implementer | Mutator | Fetcher
     planner: Orchestrator | Mutator
+    seed: Path
+    """Tree of round 0."""
     experience: ExperienceStore | None
     circumstances: Circumstances
     approval_timeout_s: float = 600.0
 
-    @property
-    def seed(self) -> Path:
-        return self.target.file(self.target.spec.seed)
-
     def policy(self) -> Policy:
         plan = self.run.state.plan
+        if plan and plan.compares:
+            return OneRound(self.run, plan.compares[1])
         return load_policy(plan.policy if plan else "agent", self.run, self.planner)
 
     def crew(self, operator: Operator) -> Crew:

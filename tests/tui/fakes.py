@@ -121,6 +121,9 @@ class FakeServices:
     def compare_runs(self, a: str, b: str) -> RunPair:
         raise NotImplementedError
 
+    def measure_runs(self, a: str, b: str) -> RunClient:
+        raise NotImplementedError
+
     def ask(self, run: str, question: str) -> str:
         raise NotImplementedError
 

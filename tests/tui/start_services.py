@@ -111,6 +111,7 @@ class Library:
     started: list[PlanForm] = field(default_factory=list)
     attached: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
+    compared: list[tuple[str, str]] = field(default_factory=list)
     made: list[NewTarget] = field(default_factory=list)
     own: tuple[TargetEntry, ...] = ()
     check: FakeCheck = field(default_factory=FakeCheck)
@@ -176,6 +177,12 @@ class Library:
                 state.apply(record)
             states.append(state)
         return RunPair(states[0], states[1], DIFF)
+
+    def measure_runs(self, a: str, b: str) -> RunClient:
+        if self.refuses:
+            raise EnvironmentFault(self.refuses)
+        self.compared.append((a, b))
+        return ScriptClient(journals.running())
 
     def ask(self, run: str, question: str) -> str:
         return f"{question}\nround 4 failed: 3 of 64 prompts differ from the reference (r4)\njudge J2 failed"

@@ -125,6 +125,24 @@ async def test_two_past_runs_are_compared(size: tuple[int, int]) -> None:
         assert isinstance(app.screen, StartScreen)
 
 
+async def test_two_past_runs_are_measured_beside_one_another_once_that_is_confirmed() -> None:
+    library = Library()
+    async with start_screen(library) as (app, pilot):
+        await until(app, pilot, "2 days ago")
+        await pilot.press("4", "m", "end", "c")
+        await until(app, pilot, "b measures both")
+        await pilot.press("b", "n")
+        await until(app, pilot, "b measures both")
+        assert library.compared == []
+        library.refuses = "the two runs are not of the same target"
+        await pilot.press("b", "y")
+        await until(app, pilot, "not of the same target")
+        library.refuses = ""
+        await pilot.press("b", "y")
+        await until(app, pilot, "1 Rounds")
+        assert library.compared == [("r1", "r4")]
+
+
 async def test_without_runs_the_screen_says_what_enter_does() -> None:
     async with start_screen(Library(past=())) as (app, pilot):
         await until(app, pilot, "No runs yet")

@@ -145,6 +145,7 @@ TABLE: KeyTable = {
         Key("compare.help", "question_mark,f1", "app.help", "help", "help", 8),
     ),
     "compare-runs": (
+        Key("compare-runs.bench", "b", "bench", "bench both", "measure A and B (asks)", 2),
         Key("compare-runs.chart", "t", "chart", "times", "times of requests: the next", 2),
         Key("compare-runs.find", "slash", "find", "find", "find in the diff", 2),
         Key("compare-runs.copy", "y", "copy", "copy", "copy the diff", 3),

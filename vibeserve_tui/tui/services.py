@@ -157,6 +157,9 @@ class Services(Protocol):
 
     def compare_runs(self, a: str, b: str) -> RunPair: ...
 
+    def measure_runs(self, a: str, b: str) -> RunClient:
+        """Start a run that measures B's champion beside A's; raises what keeps the two from being compared."""
+
     def ask(self, run: str, question: str) -> str:
         """An answer from the run's records, as Markdown."""
 

@@ -12,6 +12,7 @@ from vibeserve_tui.inputs.config import load_config
 from vibeserve_tui.policies import policy_names
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.starting import Wanted, create_run, launch, plan_run, require_answers
+from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.verbs.common import add_limits, add_runs_dir, root_of
 
 EXAMPLES = """
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
     _add_who(parser)
     _add_how_long(parser)
     _add_what_is_allowed(parser)
-    _add_where_it_shows(parser)
+    add_where_it_shows(parser)
     add_runs_dir(parser)
 
 
@@ -51,9 +52,9 @@ def _add_who(parser: argparse.ArgumentParser) -> None:
     players = "playbook (no key, no network), anthropic, openai, claude, codex, …, or a name in [providers]"
     add("--agent", default="", metavar="NAME", help=f"who plays all roles: {players}")
     add("--model-name", default="", metavar="NAME", help="the agents' model; the agent's own default else")
-    modes = ["auto", "each-round", "on-regression"]
     one = "one role played by another, e.g. implementer=openai or judge=openai:MODEL; once for each"
     add("--role", action="append", default=[], type=_role, metavar="ROLE=NAME", help=one)
+    modes = ["auto", "each-round", "on-regression"]
     add("--approve", default="", choices=modes, help="who has the last word")
 
 
@@ -81,7 +82,7 @@ def _add_what_is_allowed(parser: argparse.ArgumentParser) -> None:
     add("--i-accept-no-sandbox", action="store_true", help="run generated code unconfined where no sandbox works")
 
 
-def _add_where_it_shows(parser: argparse.ArgumentParser) -> None:
+def add_where_it_shows(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--headless", action="store_true", help="text instead of the app")
     add("--events", default="text", choices=["text", "jsonl", "quiet"], help="what a headless run prints")
@@ -89,7 +90,6 @@ def _add_where_it_shows(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
-    in_app = is_interactive() and not options.headless and not options.detach and options.events == "text"
     wanted = Wanted(
         target=options.target,
         profile=options.profile,
@@ -97,8 +97,8 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         policy=options.policy,
         agent=options.agent,
         model_name=options.model_name,
-        max_usd=options.max_usd,
         roles=dict(options.role),
+        max_usd=options.max_usd,
         max_tokens=options.max_tokens,
         allow_unknown_cost=options.allow_unknown_cost,
         approval=options.approve,
@@ -110,18 +110,26 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         use_experience=not options.no_experience,
         forbids=tuple(options.forbid),
         allow_no_sandbox=options.i_accept_no_sandbox,
-        asks=in_app,
+        asks=wants_app(options),
         config=load_config(os.environ, project=Path.cwd()),
     )
     plan = plan_run(wanted)
     for doubt in require_answers(plan):
         print(f"note: {clean_line(doubt)}", file=sys.stderr)
-    directory = create_run(plan, root_of(options))
+    return opened(create_run(plan, root_of(options)), options)
+
+
+def wants_app(options: argparse.Namespace) -> bool:
+    return is_interactive() and not options.headless and not options.detach and options.events == "text"
+
+
+def opened(directory: RunDir, options: argparse.Namespace) -> int:
+    """Start the run's engine and show it as the options of `add_where_it_shows` say; returns the exit code."""
     launch(directory)
     if options.detach:
         print(directory.name)
         return 0
-    if in_app:
+    if wants_app(options):
         from vibeserve_tui.verbs.app import show
 
         return show(directory)

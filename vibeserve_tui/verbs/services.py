@@ -153,6 +153,15 @@ class AppServices:
             return RunPair(mine, theirs, why_no_diff=str(error))
         return RunPair(mine, theirs, diff)
 
+    def measure_runs(self, a: str, b: str) -> RunClient:
+        from vibeserve_tui.starting import create_run, launch
+        from vibeserve_tui.verbs.compare import comparison
+
+        order = comparison(find_run(a, self._root), find_run(b, self._root))
+        directory = create_run(order, self._root)
+        launch(directory)
+        return AttachedClient(directory)
+
     def ask(self, run: str, question: str) -> str:
         return _told([*_SELF, "ask", find_run(run, self._root).name, question, "--runs-dir", str(self._root)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -17,7 +18,7 @@ from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.panes.diff import DiffPane
 from vibeserve_tui.tui.panes.runs import draw_runs
 from vibeserve_tui.tui.panes.times_and_diff import TimesAndDiff
-from vibeserve_tui.tui.screens.dialogs import ask_find
+from vibeserve_tui.tui.screens.dialogs import Confirm, ask_find
 from vibeserve_tui.tui.services import RunPair
 from vibeserve_tui.tui.shell import shell_of, stands
 from vibeserve_tui.tui.widgets.line_view import LineView
@@ -26,9 +27,9 @@ from vibeserve_tui.tui.widgets.line_view import LineView
 class CompareRunsScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("compare-runs")
 
-    def __init__(self, pair: RunPair) -> None:
+    def __init__(self, pair: RunPair, measure: Callable[[], None]) -> None:
         super().__init__()
-        self._pair = pair
+        self._pair, self._measure = pair, measure
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box", id="figures-box"):
@@ -38,7 +39,7 @@ class CompareRunsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#figures-box").border_title = content("Compare two runs", self)
-        foot = "each gain is against its own seed; between the runs nothing was measured"
+        foot = "each gain is against its own seed: b measures both, interleaved"
         self.query_one("#figures-box").border_subtitle = content(foot, self)
 
     def on_resize(self, event: Resize) -> None:
@@ -61,6 +62,19 @@ class CompareRunsScreen(Screen[None]):
     def action_chart(self) -> None:
         """What requests took, one quantity after the other."""
         self.query_one(TimesAndDiff).next_chart()
+
+    def action_bench(self) -> None:
+        """Both champions beside one another, by a run of its own."""
+        text = (
+            "Measure both champions beside one another? A run of its own judges them anew, then the gate measures B "
+            "against A: about five minutes. Neither run changes."
+        )
+
+        def answer(agreed: bool | None) -> None:
+            if agreed:
+                self._measure()
+
+        self.app.push_screen(Confirm("Measure both", text, "measure"), answer)
 
     def action_find(self) -> None:
         ask_find(self.query_one(DiffPane))

@@ -352,10 +352,13 @@ class StartScreen(Screen[None]):
             self.notify("mark a past run with m, choose another, then c compares", markup=False)
             return
 
-        def show(pair: RunPair) -> None:
-            self.app.push_screen(CompareRunsScreen(pair))
+        a, b = self._marked, run.run
 
-        self._ask(partial(self._services.compare_runs, self._marked, run.run), show)
+        def show(pair: RunPair) -> None:
+            measure = partial(self._ask, partial(self._services.measure_runs, a, b), self._show_run)
+            self.app.push_screen(CompareRunsScreen(pair, measure))
+
+        self._ask(partial(self._services.compare_runs, a, b), show)
 
     def action_doctor(self) -> None:
         self.app.push_screen(Page("This machine", lambda width: draw.draw_doctor(self.findings, width)))
