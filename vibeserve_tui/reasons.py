@@ -14,6 +14,7 @@ WORDS = {
     "wall_cap": "the time for one measurement ran out",
     "roofline": "faster than this device can be",
     "crash": "the server crashed while it was measured",
+    "noise_run": "the same server twice, to know how far measurements differ",
     "guard": "another figure got worse than is tolerated",
 }
 

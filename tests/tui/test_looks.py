@@ -277,57 +277,6 @@ def test_colours_live_in_theme_files_only() -> None:
                 assert not any(f"#{digit}" in row for digit in "0123456789"), f"{path.name}:{number}: {row}"
 
 
-# sizes
-
-SIZES = ((60, 16), (80, 24), (120, 40), (200, 60))
-LEFT, RIGHT = "│╭╰", "│╮╯"
-
-
-def torn(text: str, size: tuple[int, int]) -> list[str]:
-    """Rows that are too wide, boxes that do not close at the edge, and panes that failed."""
-    rows = text.rstrip("\n").split("\n")
-    found = [row for row in rows if cell_len(row) > size[0]]
-    # Beside the panes of the left half stands the line of tabs, which has no border.
-    found += [row for row in rows if row[:1] in tuple(LEFT) and row[-1:] not in tuple(RIGHT) and "3 Diff" not in row]
-    found += [row for row in rows if "this pane failed" in row]
-    return found if len(rows) <= size[1] else [*found, f"{len(rows)} rows"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("journal", "size"),
-    [*(("running", size) for size in SIZES), ("empty", SIZES[0]), ("failed", SIZES[0])],
-    ids=lambda value: value if isinstance(value, str) else f"{value[0]}x{value[1]}",
-)
-async def test_every_screen_is_whole_at_every_size(journal: str, size: tuple[int, int]) -> None:
-    faults: dict[str, list[str]] = {}
-    async with stage(journal, size, services=Library()) as opened:
-        digits = [(str(digit),) for digit in range(1, 10)]
-        for keys in (*digits, *PLACES, ("A",), ("o",)):
-            await opened.press(*keys)
-            if found := torn(opened.text, size):
-                faults[" ".join(keys)] = found
-            await opened.press("escape", "escape", "escape")
-            opened.screen._zoomed = False
-            opened.screen.place()
-    assert faults == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_every_page_of_the_start_is_whole_at_every_size(size: tuple[int, int]) -> None:
-    faults: dict[str, list[str]] = {}
-    app = VibeServeApp(Library(), config=Config(ui=Ui(glyphs="unicode", hints=False)))
-    async with app.run_test(size=size) as pilot:
-        for keys in ((), ("d",), ("s",), ("n",), ("comma",), ("question_mark",), ("4", "m", "down", "c"), ("4", "X")):
-            await pilot.press(*keys)
-            await pilot.pause(0.1)
-            if found := torn(screen_text(app), size):
-                faults[" ".join(keys)] = found
-            await pilot.press("escape")
-    assert faults == {}
-
-
 # foreign text
 
 WIDGET_TEXT = {"Static": 0, "Label": 0, "notify": 0, "update": 0, "push_notification": 0}

@@ -52,7 +52,8 @@ class Terminal:
     def __init__(self, arguments: list[str], cwd: Path, width: int, height: int, variables: str = "") -> None:
         self.socket = f"tui-{uuid.uuid4().hex[:8]}"
         size = ["-x", str(width), "-y", str(height)]
-        command = f"env -u COLUMNS -u LINES PYTHONPATH={ROOT} {variables} {shlex.join(arguments)}; echo EXIT=$?; exec sleep 60"
+        words = f"env -u COLUMNS -u LINES PYTHONPATH={ROOT} LC_ALL=C.UTF-8 {variables} {shlex.join(arguments)}"
+        command = f"{words}; echo EXIT=$?; exec sleep 60"
         self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", *size, "-c", str(cwd), command)
 
     def _tmux(self, *arguments: str) -> str:
@@ -62,6 +63,11 @@ class Terminal:
 
     def screen(self) -> str:
         return self._tmux("capture-pane", "-p", "-S", "-10", "-t", "t")
+
+    def record(self, path: Path) -> None:
+        """Keep in a file what the pane's program writes from now on."""
+        path.touch()
+        self._tmux("pipe-pane", "-t", "t", f"cat >> {shlex.quote(str(path))}")
 
     def colours(self) -> set[str]:
         """The kinds of colour on the screen: 256 and true colours begin 38;5, 48;2 and so on."""
@@ -246,7 +252,7 @@ def test_a_storm_of_sizes_leaves_a_whole_screen(open_app: Open) -> None:
         ("NO_COLOR=1 TERM=xterm-256color", "◆ 8←6", None),
         ("TERM=xterm", "◆ 8←6", set()),
         ("TERM=xterm-256color COLORTERM=truecolor", "◆ 8←6", {"38;2", "48;2"}),
-        ("LANG=C LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0", "@ 8<6", None),
+        ("LC_ALL=C", "@ 8<6", None),
         ("TERM=linux", "◆ 8←6", set()),
     ],
     ids=["no-color", "16-colours", "truecolor", "lang-c", "linux-console"],
@@ -267,3 +273,52 @@ def test_every_terminal_shows_the_signs(
     terminal.press("q")
     assert terminal.exit_status() == 0
     assert "Traceback" not in terminal.screen()
+
+
+def colours_sent(written: bytes) -> set[str]:
+    """The kinds of colour in what was written: of the terminal's own 16, of 256, or any."""
+    kinds = set()
+    for parameters in re.findall(rb"\x1b\[([0-9;:]*)m", written):
+        numbers = iter(int(number or 0) for number in re.split(rb"[;:]", parameters))
+        for number in numbers:
+            if number in (38, 48):
+                kinds.add("256" if next(numbers, 5) == 5 else "any")
+                list(numbers)
+            elif number in (*range(30, 38), *range(40, 48), *range(90, 98), *range(100, 108)):
+                kinds.add("16")
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("variables", "kinds"),
+    [
+        ("NO_COLOR=1 TERM=xterm-256color COLORTERM=truecolor", set()),
+        ("TERM=xterm COLORTERM=", {"16"}),
+        ("TERM=xterm-256color COLORTERM=truecolor", {"any"}),
+    ],
+    ids=["no-color", "16-colours", "truecolor"],
+)
+def test_no_other_colour_is_written_than_the_terminal_takes(
+    open_app: Open, tmp_path: Path, variables: str, kinds: set[str]
+) -> None:
+    written = tmp_path / "written"
+    terminal = open_app(width=80, height=24, variables=variables)
+    terminal.record(written)
+    terminal.wait("continuous batching")
+    for key, words in (
+        ("?", "Everywhere"),
+        ("Escape", "Rounds"),
+        ("3", "def start"),
+        ("c", "compare"),
+        ("Escape", "Rounds"),
+    ):
+        terminal.press(key)
+        terminal.wait(words)
+    terminal.press("q")
+    assert terminal.exit_status() == 0
+    deadline = time.monotonic() + 10
+    while b"EXIT=0" not in written.read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert b"continuous batching" in written.read_bytes()
+    assert colours_sent(written.read_bytes()) == kinds

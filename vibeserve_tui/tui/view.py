@@ -108,9 +108,9 @@ class RunView:
         state = self.state
         if state.plan is None or state.is_over:
             return None
-        left = max(0.0, state.max_minutes * 60 - state.active_s)
+        left = state.max_minutes * 60 - state.active_s
         taken = [record.took_s for record in state.rounds.values() if record.number and record.took_s > 0]
-        if not taken:
+        if not taken or left <= 0:  # what the confirmation at the end takes is not known
             return None
         done = max(state.rounds, default=0)
         return min(left, statistics.fmean(taken) * max(0, state.max_rounds - done))

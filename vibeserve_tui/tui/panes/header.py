@@ -76,9 +76,11 @@ def _progress(view: RunView) -> list[Line]:
         ]
     if state.status is Status.PAUSED:
         sign = (f"{glyphs.WAITING} paused", Ink.WARN)
+        why = state.status_reason
+        reason = why.removeprefix("paused") if why.startswith("paused ") else f" · {why}"
         return [
-            line(sign, f" · {state.status_reason} · space resumes"),
-            line(sign, f" · {state.status_reason}"),
+            line(sign, f"{reason} · space resumes"),
+            line(sign, reason),
             line(sign, ", space resumes"),
         ]
     sign = (f"{glyphs.RUNNING} ", Ink.ACCENT)

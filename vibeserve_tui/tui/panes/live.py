@@ -105,10 +105,20 @@ class LivePane(Pane):
         return _sides({"A": headline.a, "B": headline.b}, headline.unit) if headline else ""
 
     def _title(self, view: RunView, live: LiveMeasurement, course: Course) -> str:
-        name = f"{course.title}, {course.unit} · {live.level}"
+        """The longest form that fits: the unit is never cut off."""
+        name = f"{course.title}, {course.unit}"
+        short = f"{course.title.partition(' per ')[0]}, {course.unit}"
         if live.finished is None:
-            return f"Live · {name}"
-        return f"last measured: r{live.round}, {fig.age(view.now - live.started_wall)} · {name}"
+            forms = [f"Live · {name} · {live.level}", f"Live · {short} · {live.level}"]
+        else:
+            when = fig.age(view.now - live.started_wall)
+            forms = [
+                f"last measured: r{live.round}, {when} · {name} · {live.level}",
+                f"r{live.round}, {when} · {name} · {live.level}",
+                f"r{live.round}, {when} · {short} · {live.level}",
+            ]
+        room = self.size.width - 6  # the corners, and the pane's digit
+        return next((form for form in forms if len(form) <= room), short)
 
 
 def _medians(windows: Sequence[Window], unit: str) -> str:
@@ -169,6 +179,8 @@ class FiguresPane(Pane):
         return Drawing(lines, f"Confirmed · {labels[1]} against {labels[0]}")
 
     def _notes(self, view: RunView, live: LiveMeasurement) -> list[Line]:
+        if live.finished is not None and live.purpose == "noise":
+            return self._wrapped(f"{live.finished.blocks} blocks: {in_words(live.finished.reason)}")
         if live.finished is not None:
             words = f"{live.finished.outcome} after {live.finished.blocks} blocks: {in_words(live.finished.reason)}"
             return self._wrapped(words)

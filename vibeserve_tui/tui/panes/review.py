@@ -8,7 +8,7 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.reasons import in_words
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
-from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread
+from vibeserve_tui.tui.ink import BLANK, Ink, Line, Span, cut, fit, line, spread, width_of
 from vibeserve_tui.tui.panes.memory import draw_markdown
 from vibeserve_tui.tui.view import RunView
 from vibeserve_tui.tui.widgets.figure_table import SIGNS, draw_figures
@@ -23,7 +23,7 @@ def title_of(view: RunView, number: int) -> str:
 
 
 def draw_review(view: RunView, number: int, width: int) -> list[Line]:
-    """The page from top to bottom; it is never wrapped into nonsense, only cut at the right edge."""
+    """The page from top to bottom; tables are cut at the right edge, sentences go on below."""
     measured = view.measured_of(number)
     lines: list[Line] = []
     if measured and measured.figures:
@@ -54,19 +54,18 @@ def _headline(view: RunView, number: int, measured: ev.Measured, width: int) -> 
     if figure.a is None or number == 0:
         return [line(name, (fig.level(figure.b, figure.unit), Ink.BOLD), ("   the baseline", Ink.MUTED))]
     pair = f"{fig.number(figure.a, places)} → {fig.number(figure.b, places)} {figure.unit}"
-    left = line(
-        name, (pair, Ink.BOLD), (f"   {fig.percent(change.delta)} %", change.ink), (f"   {_ci(change)}", Ink.MUTED)
-    )
+    left = line(name, (pair, Ink.BOLD), (f"   {fig.percent(change.delta)} %", change.ink))
+    interval = (f"   {_ci(change)}", Ink.MUTED)
     approval = view.state.approval
     would = ""
     if approval and approval.round == number:
         would = f": the gate would {'keep' if approval.default == 'approve' else 'turn it down'}"
-    word = change.reading.value or "no interval"
-    for text in (f"{SIGNS[change.reading]} {word}{would}", f"{SIGNS[change.reading]} {word}"):
-        tail = (Span(text, change.ink),)
-        if sum(len(s.text) for s in left) + len(text) + 2 <= width:
-            return [spread(left, tail, width)]
-    return [cut(left, width)]
+    word = f"{SIGNS[change.reading]} {change.reading.value or 'no interval'}"
+    for text in (f"{word}{would}", word):
+        if width_of((*left, Span(*interval))) + len(text) + 2 <= width:
+            return [spread((*left, Span(*interval)), (Span(text, change.ink),), width)]
+    # The interval below its figure: neither is ever cut.
+    return [cut(left, width), cut(line((word, change.ink), interval), width)]
 
 
 def _ci(change: fig.Change) -> str:
@@ -87,18 +86,17 @@ def _gate_lines(measured: ev.Measured, width: int) -> list[Line]:
 def _judge_lines(view: RunView, number: int, width: int) -> list[Line]:
     verdict = view.verdict_of(number)
     if verdict is None:
-        return _labelled("judge", line(("has not spoken", Ink.MUTED)), width)
+        return _labelled("judge", Span("has not spoken", Ink.MUTED), "", width)
     passed = sum(step.passed for step in verdict.steps)
     if verdict.passed:
         tests = sum(step.tests for step in verdict.steps)
         words = f"{passed} of {len(verdict.steps)} steps" + (f", {tests} tests" if tests else "")
         if verdict.accuracy_class:
             words += f", class {verdict.accuracy_class}"
-        return _labelled("judge", line((f"{glyphs.OK} PASS   ", Ink.GOOD), words), width)
+        return _labelled("judge", Span(f"{glyphs.OK} PASS   ", Ink.GOOD), words, width)
     word = "FAIL" if verdict.outcome == "fail" else "VOID"
-    return _labelled(
-        "judge", line((f"{glyphs.FAILED} {word}   ", Ink.BAD), verdict.reason or verdict.first_failure), width
-    )
+    sign = Span(f"{glyphs.FAILED} {word}   ", Ink.BAD)
+    return _labelled("judge", sign, verdict.reason or verdict.first_failure, width)
 
 
 def _decision_lines(view: RunView, number: int, width: int) -> list[Line]:
@@ -107,11 +105,8 @@ def _decision_lines(view: RunView, number: int, width: int) -> list[Line]:
         return _policy_line(view, number, width)
     by = "" if record.decided_by == "gate" else f" by {record.decided_by}"
     words = f"{record.outcome}{by}"
-    return _labelled(
-        "outcome",
-        line((f"{glyphs.OUTCOMES[record.outcome]} {words}", Ink.BOLD), f"   {in_words(record.reason)}"),
-        width,
-    )
+    sign = Span(f"{glyphs.OUTCOMES[record.outcome]} {words}   ", Ink.BOLD)
+    return _labelled("outcome", sign, in_words(record.reason), width)
 
 
 def _policy_line(view: RunView, number: int, width: int) -> list[Line]:
@@ -121,9 +116,8 @@ def _policy_line(view: RunView, number: int, width: int) -> list[Line]:
     if metric is None or measured is None or measured.outcome != "accepted" or total is None:
         return []
     change = fig.percent(fig.share_of(total, metric.direction))
-    return _labelled(
-        "gate", line(("keep", Ink.BOLD), f"   the new champion, {change} % ({fig.factor(total)}) since r0"), width
-    )
+    words = f"the new champion, {change} % ({fig.factor(total)}) since r0"
+    return _labelled("gate", Span("keep   ", Ink.BOLD), words, width)
 
 
 def _hypothesis_lines(view: RunView, number: int, width: int) -> list[Line]:
@@ -132,15 +126,19 @@ def _hypothesis_lines(view: RunView, number: int, width: int) -> list[Line]:
         return []
     claim = task.hypothesis
     record = view.state.rounds.get(number)
-    rows = textwrap.wrap(claim.claim, max(20, width - LABEL_CELLS)) or [""]
-    lines = [entry for at, row in enumerate(rows) for entry in _labelled("" if at else "claim", line(row), width)]
+    named = claim.claim.replace(claim.metric, fig.metric_label(claim.metric)) if claim.metric else claim.claim
+    lines = _labelled("claim", Span(""), named, width)
     expected = f"expected {fig.factor(claim.expected_low)} … {fig.factor(claim.expected_high)}"
     outcome = f", {record.hypothesis_outcome.replace('_', ' ')}" if record and record.hypothesis_outcome else ""
-    return [*lines, *_labelled("", line((expected + outcome, Ink.MUTED)), width)]
+    return [*lines, *_labelled("", Span(expected + outcome, Ink.MUTED), "", width)]
 
 
-def _labelled(label: str, text: Line, width: int) -> list[Line]:
-    return [cut((Span(fit(label, LABEL_CELLS), Ink.MUTED), *text), width)]
+def _labelled(label: str, head: Span, words: str, width: int) -> list[Line]:
+    """A head and a sentence behind its label; why a round was turned down must be read to its end."""
+    indent = " " * width_of((head,))
+    rows = textwrap.wrap(words, max(20, width - LABEL_CELLS), initial_indent=indent) or [indent]
+    first = (Span(fit(label, LABEL_CELLS), Ink.MUTED), head, Span(rows[0].removeprefix(indent)))
+    return [cut(first, width), *(line(" " * LABEL_CELLS, row) for row in rows[1:])]
 
 
 def draw_judge(view: RunView, number: int, width: int) -> list[Line]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -64,7 +65,8 @@ class RunScreen(Opening):
         self._active, self._tab, self._zoomed, self._follow = "rounds", "live", False, True
         self._layout_now = Layout()
         self._rows_placed = 0
-        self._over = False
+        self._footer_of = (False, False)
+        """What the footer's keys were chosen for: whether the run is over, and whether `space` brings it back."""
         self._dirty: set[str] = set()
         self._stale = True
         """Whether every pane has to be drawn, whatever changed in the run."""
@@ -124,7 +126,7 @@ class RunScreen(Opening):
         self.outbox.settle()
         self._announce()
         self.app.title = window_title(self.view)
-        if self._rows_wanted != self._rows_placed or self._over != self.view.state.is_over:
+        if self._rows_wanted != self._rows_placed or self._footer_of != self._footer_now:
             self.place()
         if self.is_on_top:
             self.repaint()
@@ -266,11 +268,19 @@ class RunScreen(Opening):
         self._stale = True
         self.repaint()
 
+    @property
+    def _footer_now(self) -> tuple[bool, bool]:
+        view = self.view
+        stopped = view.liveness is not Liveness.REPLAY and (view.is_paused or view.liveness is Liveness.CRASHED)
+        return view.state.is_over, stopped
+
     def _show_footer(self) -> None:
         """Only what means something: a run that is over, or a recording of one, cannot be steered."""
         replays = isinstance(self.client, ReplayClient)
         keys = shell_of(self).keys_of("run", *(["replay"] if replays else []), "app")
-        self._over = self.view.state.is_over
+        self._footer_of = self._footer_now
+        if self._footer_of[1]:
+            keys = [replace(key, label="resume", rank=1) if key.action == "pause" else key for key in keys]
         if not self.takes_commands:
             keys = [key for key in keys if key.action not in STEERING or (replays and key.action == "pause")]
         tail = (Span("^p", Ink.KEY),) if self.size.width < 160 else (Span("^p", Ink.KEY), Span(" palette", Ink.MUTED))
