@@ -20,9 +20,9 @@ from statistics import median
 
 from vibeserve_tui import __version__
 from vibeserve_tui import events as ev
-from vibeserve_tui.comparison import Fetcher, fetch
 from vibeserve_tui.agents.protocol import Role, Voice, load_voice
 from vibeserve_tui.backend import Backend, Device, usable_device
+from vibeserve_tui.comparison import Fetcher, fetch
 from vibeserve_tui.errors import TargetError
 from vibeserve_tui.evaluation.reference import ReferenceService, reference_command, spawn_boxed
 from vibeserve_tui.evaluation.testbed import Testbed
@@ -137,34 +137,34 @@ def _staffed(site: _Site) -> Workshop:
     experience = ExperienceStore.of_this_user() if site.order.use_experience else None
     briefing = _briefing(site, shape, _recalled(run, experience, circumstances))
     cast = _cast(site, briefing)
-    compares = site.order.compares
     judge = Judge(run, testbed, workload, reference, site.profile.judge, cast.reviewer())
     evaluator = Evaluator(
         run, testbed, workload, reference, briefing, site.backend, cast.reader(), gate_of(site.profile), judge.judge
     )
     planner, implementer = cast.planner_and_implementer()
+    compares = site.order.compares
     return Workshop(
         run=run,
         profile=site.profile,
         target=site.target,
         device=site.device,
         book=briefing.book,
-        seed=_first_tree(site),
         briefing=briefing,
         judge=judge,
         evaluator=evaluator,
         implementer=Fetcher(run, compares[1]) if compares else implementer,
         planner=planner,
+        seed=_first_tree(site),
+        experience=experience,
+        circumstances=circumstances,
+    )
+
+
 def _first_tree(site: _Site) -> Path:
     """The target's seed; in a comparison the first of its trees."""
     if not site.order.compares:
         return site.target.file(site.target.spec.seed)
     return fetch(site.order.compares[0], site.run.dir.checkouts / "first")
-
-
-        experience=experience,
-        circumstances=circumstances,
-    )
 
 
 def _circumstances(site: _Site, shape: ModelShape) -> Circumstances:
