@@ -21,6 +21,7 @@ from vibeserve_tui.evaluation.load_client import COMMAND, IMPORT_ROOT, report_of
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
 from vibeserve_tui.evaluation.side import ServerDied
+from vibeserve_tui.execution import weights
 from vibeserve_tui.execution.box import BoxResult, BoxSpec, Limits, Listener, ProcessInfo, Usage
 from vibeserve_tui.execution.build_folder import BuildFolder
 from vibeserve_tui.execution.candidate import SERVER, Candidate, CandidateError, Served, Timeouts, build, serve
@@ -157,7 +158,7 @@ class Testbed:
         elsewhere = self._up > 0
         # No number: a server sees both names, and could tell from it whether it is checked or timed.
         name = f"{commit[:12]}-{secrets.token_hex(4)}"
-        checkout = self.directory.checkouts / name
+        checkout, model = self.directory.checkouts / name, self.directory.checkouts / f"{name}.model"
         log = self.directory.path / "logs" / f"{name}.log"
         log.parent.mkdir(mode=0o700, exist_ok=True)
         builds = BuildFolder(self.directory.path / "builds" / commit)
@@ -166,7 +167,8 @@ class Testbed:
         self._up += 1
         try:
             await asyncio.to_thread(self.store.checkout, commit, checkout)
-            candidate = self._candidate(commit, checkout, model_dir or self.target.model_dir, builds, log)
+            shown = await asyncio.to_thread(self._weights, model_dir or self.target.model_dir, model)
+            candidate = self._candidate(commit, checkout, shown, builds, log)
             await self._build_once(candidate)
             async with serve(self.launcher, replace(candidate, start_elsewhere=elsewhere)) as served:
                 closed_here = await asyncio.to_thread(_close, builds)
@@ -176,9 +178,17 @@ class Testbed:
             raise ServerDied(f"{error.what}: {_last_line(error.log_tail)}") from error
         finally:
             self._up -= 1
-            await asyncio.to_thread(shutil.rmtree, checkout, ignore_errors=True)
+            for folder in (checkout, model):
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             if closed_here:
                 await asyncio.to_thread(builds.forget)
+
+    def _weights(self, model_dir: Path, folder: Path) -> Path:
+        """Where the server finds them; a target that is never served others has only its own to show."""
+        if self.target.spec.accuracy.weight_swap == "off":
+            return model_dir
+        weights.lay_out(model_dir, folder, self.directory.path / "weights")
+        return folder
 
     def _candidate(self, commit: str, checkout: Path, model_dir: Path, builds: BuildFolder, log: Path) -> Candidate:
         serving, limits = self.target.spec.serve, self.target.spec.limits

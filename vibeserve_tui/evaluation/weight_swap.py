@@ -86,6 +86,8 @@ def write_noisy(model_dir: Path, out_dir: Path, *, seed: int, noise: float, exac
             _write_noisy_file(path, out_dir / path.name, seed=seed, noise=noise, exact_in=exact_in)
         elif path.is_file():
             shutil.copyfile(path, out_dir / path.name)
+        if path.is_file():  # nothing but their content shall tell them from the target's own
+            shutil.copystat(path, out_dir / path.name)
 
 
 def _write_noisy_file(source: Path, target: Path, *, seed: int, noise: float, exact_in: str) -> None:

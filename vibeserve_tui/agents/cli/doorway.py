@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager
 from urllib.parse import unquote, urlsplit
 
 HTTPS = 443
-HEAD_S = 10.0
+HEAD_S = 60.0
+"""Until a connection has said what it wants; programs open some before they need them."""
 CONNECT_S = 10.0
 _PIECE = 1 << 16
 _END = b"\r\n\r\n"
@@ -109,7 +110,7 @@ async def _pass_on(box: Streams, other: Streams, first: bytes = b"") -> None:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         while piece := await reader.read(_PIECE):
             writer.write(piece)
             await writer.drain()
