@@ -1,4 +1,4 @@
-"""Metrics keep their direction, unit and origin."""
+"""Metrics keep their direction and unit."""
 
 import math
 import subprocess
@@ -10,19 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.metrics import (
     Basis,
     Direction,
-    Metric,
     MetricSpec,
-    Provenance,
     Role,
     Stat,
     better,
-    difference,
     log_ratio,
-    require_comparable,
 )
 
 ROW = {"name": "output_throughput", "level": "c16", "unit": "tok/s", "direction": "max"}
@@ -30,12 +25,6 @@ ROW = {"name": "output_throughput", "level": "c16", "unit": "tok/s", "direction"
 
 def spec(**fields: object) -> MetricSpec:
     return MetricSpec.model_validate({**ROW, **fields})
-
-
-def provenance(device: str = "cpu-1", workload: str = "w1") -> Provenance:
-    return Provenance(
-        commit="abc", workload_sha256=workload, device_fingerprint=device, engine_version="1", taken_at=0.0
-    )
 
 
 @pytest.mark.parametrize(
@@ -146,30 +135,6 @@ def test_lower_is_better_is_higher_is_better_of_the_reciprocal(a: float, b: floa
 def test_the_log_ratio_is_positive_when_the_candidate_is_better() -> None:
     assert log_ratio(Direction.MAX, 100, 200) == pytest.approx(math.log(2))
     assert log_ratio(Direction.MIN, 100, 50) == pytest.approx(math.log(2))
-
-
-def test_figures_of_two_devices_or_workloads_are_never_compared() -> None:
-    require_comparable(provenance(), provenance())
-    with pytest.raises(MeasurementError, match="two devices: cpu-1 and cpu-2"):
-        require_comparable(provenance(), provenance(device="cpu-2"))
-    with pytest.raises(MeasurementError, match="two workloads"):
-        require_comparable(provenance(), provenance(workload="w2"))
-
-
-def test_the_difference_of_two_metrics_checks_where_they_come_from() -> None:
-    old = Metric(spec=spec(), value=100, provenance=provenance())
-    new = Metric(spec=spec(), value=200, provenance=provenance())
-    assert difference(old, new) == pytest.approx(math.log(2))
-    with pytest.raises(MeasurementError, match="two devices"):
-        difference(old, new.model_copy(update={"provenance": provenance(device="cpu-2")}))
-    with pytest.raises(MeasurementError, match="two different metrics"):
-        difference(old, new.model_copy(update={"spec": spec(level="c1")}))
-
-
-def test_a_missing_value_stays_missing_through_json() -> None:
-    metric = Metric(spec=spec(), value=None, provenance=provenance())
-    assert '"value":null' in metric.model_dump_json()
-    assert difference(metric, metric) is None
 
 
 def test_importing_metrics_does_not_import_numpy() -> None:

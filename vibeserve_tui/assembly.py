@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import json
-import platform
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +24,7 @@ from vibeserve_tui.comparison import Fetcher, fetch
 from vibeserve_tui.errors import TargetError
 from vibeserve_tui.evaluation.reference import ReferenceService, reference_command, spawn_boxed
 from vibeserve_tui.evaluation.testbed import Testbed
+from vibeserve_tui.evaluation.versions import versions
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.inputs.model_folder import ModelShape, read_model_shape
@@ -52,10 +51,6 @@ from vibeserve_tui.workshop import Workshop, gate_of
 
 CREW = (Role.IMPLEMENTER, Role.JUDGE, Role.EVALUATOR)
 """Who plays a part in every run, beside the role that its policy asks."""
-RECORDED_VERSIONS = (
-    "torch", "transformers", "numpy", "tokenizers", "safetensors", "jinja2", "fastapi", "starlette", "uvicorn",
-)  # fmt: skip
-"""What shipped seeds and recipes import: an export pins what the run used, not what is installed later."""
 
 
 @asynccontextmanager
@@ -247,16 +242,8 @@ def _started(run: Run, order: ev.RunPlan, device: Device, launcher: Launcher) ->
         ),
         sandbox=launcher.report.tier.value,
         engine_version=__version__,
-        versions=_versions(),
+        versions=versions(),
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in RECORDED_VERSIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 async def _start_reference(run: Run, target: LoadedTarget, launcher: Launcher) -> ReferenceService:

@@ -1,7 +1,7 @@
-"""What was measured: metrics with their direction, unit and origin, and the gate's answer.
+"""What is measured: metrics with their direction and unit, and the gate's answer.
 
-Values only: nothing here measures, decides or formats. A direction is never assumed, a figure that was not
-reported is None and never 0, and figures of two devices or two workloads refuse to be compared.
+Values only: nothing here measures, decides or formats. A direction is never assumed, and a figure that was not reported
+is None and never 0. Where figures come from stands in the evidence that they were computed from.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import math
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
-
-from vibeserve_tui.errors import MeasurementError
 
 DEFAULT_TOLERANCE = 0.05
 """A guard's tolerated worsening, as a log ratio, when its row names neither a tolerance nor a limit."""
@@ -141,38 +139,6 @@ class MetricSpec(Value):
         return self.model_copy(update={"role": Role.GUARD})
 
 
-class Provenance(Value):
-    """Where a figure comes from; without it a figure is hearsay."""
-
-    commit: str
-    tree: str = ""
-    workload_sha256: str
-    workload_seed: int | None = None
-    """None until it may be told: a private seed stays private until the verdict."""
-    config_sha256: str = ""
-    device_fingerprint: str
-    engine_version: str
-    window_ids: tuple[str, ...] = ()
-    taken_at: float
-    """Seconds since the epoch."""
-    conditions: dict[str, str] = {}
-    """What the fingerprint leaves out: power source, mode, load."""
-
-
-class Metric(Value):
-    """One measured figure."""
-
-    spec: MetricSpec
-    value: float | None
-    n: int = 0
-    """Windows or requests behind the value."""
-    ci_low: float | None = None
-    ci_high: float | None = None
-    samples: str | None = None
-    """Reference to its per-request samples."""
-    provenance: Provenance
-
-
 class Outcome(StrEnum):
     """The gate's answer."""
 
@@ -285,25 +251,3 @@ def better(spec: MetricSpec, old: float | None, new: float | None) -> bool | Non
     if old is None or new is None or math.isnan(old) or math.isnan(new):
         return None
     return new > old if spec.direction is Direction.MAX else new < old
-
-
-def require_comparable(old: Provenance, new: Provenance) -> None:
-    """Raise MeasurementError unless both figures come from one device and one workload."""
-    if old.device_fingerprint != new.device_fingerprint:
-        raise MeasurementError(
-            f"figures of two devices: {old.device_fingerprint} and {new.device_fingerprint}",
-            fix="measure both commits again on one device",
-        )
-    if old.workload_sha256 != new.workload_sha256:
-        raise MeasurementError(
-            f"figures of two workloads: {old.workload_sha256[:12]} and {new.workload_sha256[:12]}",
-            fix="a changed workload starts a new baseline",
-        )
-
-
-def difference(old: Metric, new: Metric) -> float | None:
-    """The signed log ratio of two measured figures; raises MeasurementError if they may not be compared."""
-    if (old.spec.key, old.spec.unit, old.spec.direction) != (new.spec.key, new.spec.unit, new.spec.direction):
-        raise MeasurementError(f"two different metrics: {old.spec.key} and {new.spec.key}")
-    require_comparable(old.provenance, new.provenance)
-    return log_ratio(new.spec.direction, old.value, new.value)

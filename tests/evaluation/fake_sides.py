@@ -29,6 +29,7 @@ class FakeSide:
     label: str
     speed: float = 100.0
     commit: str = "c0ffee"
+    tree: str = "7ee"
     start_noise: float = 0.02
     window_noise: float = 0.01
     start_s: float = 0.001

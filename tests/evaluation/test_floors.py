@@ -4,18 +4,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from tests.evaluation.toy_target import toy_target
 from vibeserve_tui.backend import Backend, Ceiling, Ceilings, load_backend
-from vibeserve_tui.evaluation.floors import DRAWN, DeviceFloors, floors_of, model_shape
-from vibeserve_tui.evaluation.roofline import HARD_BOUND_SLACK
+from vibeserve_tui.evaluation.floors import DRAWN, HARD_BOUND_SLACK, DeviceFloors, floors_of, model_shape
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.inputs.target import LoadedTarget
 from vibeserve_tui.metrics import Direction
 
 C16 = "output_throughput@c16"
+TTFT = "median_ttft_ms@c1"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,6 @@ def test_the_bound_is_the_arithmetic_of_a_token_over_the_peak(target: LoadedTarg
     work = 2 * shape.body * (prompt + answer - 1) / answer + 2 * shape.head
     assert floors.bounds[C16] == pytest.approx(HARD_BOUND_SLACK * 2e11 / work, rel=0.1)
     assert floors.bounds[C16] > HARD_BOUND_SLACK * 2e11 / work, "what prompts have in common is no work"
-    assert "200 GFLOP/s measured" in floors.source
 
 
 def test_the_distance_says_how_much_is_left_in_either_direction(target: LoadedTarget, workload: Workload) -> None:
@@ -57,7 +57,31 @@ def test_the_distance_says_how_much_is_left_in_either_direction(target: LoadedTa
     reachable = floors.bounds[C16] / HARD_BOUND_SLACK
     assert floors.distance(C16, Direction.MAX, reachable / 4) == pytest.approx(4)
     assert floors.distance(C16, Direction.MAX, None) is None
-    assert floors.distance("median_ttft_ms@c1", Direction.MIN, 3.0) is None
+    least_ms = floors.best[TTFT]
+    assert floors.distance(TTFT, Direction.MIN, 3 * least_ms) == pytest.approx(3)
+    assert floors.distance("p90_ttft_ms@c16", Direction.MIN, least_ms) is None, "of a tail nobody knows the prompts"
+
+
+def test_a_first_token_takes_at_least_the_arithmetic_of_its_prompt(target: LoadedTarget, workload: Workload) -> None:
+    shape = model_shape(target)
+    assert shape is not None
+    middle = median(len(request.prompt_ids) for request in workload.draw(DRAWN, DRAWN))
+    least_ms = floors_of(target, workload, compute(float32=2e11)).best[TTFT]
+    assert least_ms == pytest.approx(1000 * (2 * shape.body * middle + 2 * shape.head) / 2e11, rel=0.15)
+    assert floors_of(target, workload, Ceilings()).best == {}
+
+
+def test_memory_limits_plain_decoding_but_bounds_nobody(target: LoadedTarget, workload: Workload) -> None:
+    slow = Ceiling(value=1e9, unit="B/s", provenance="datasheet")
+    floors = floors_of(target, workload, compute(float32=2e11).model_copy(update={"bandwidth": slow}))
+    shape = model_shape(target)
+    assert shape is not None
+    alone = 1e9 / (2 * shape.read_per_step)  # two bytes a weight: these are exact in bfloat16
+    assert floors.best["output_throughput@c1"] == pytest.approx(alone)
+    assert floors.best[C16] == pytest.approx(16 * alone)
+    assert floors.bounds == floors_of(target, workload, compute(float32=2e11)).bounds, "speculation reads them once"
+    coarse = floors_of(of_class(target, "quantised"), workload, Ceilings(bandwidth=slow))
+    assert coarse.best["output_throughput@c1"] == pytest.approx(4 * alone)
 
 
 @pytest.mark.parametrize(

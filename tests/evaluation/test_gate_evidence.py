@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.fake_sides import FakeSide, Machine
 from vibeserve_tui.errors import MeasurementError
-from vibeserve_tui.evaluation.evidence import Evidence, comparison_of, explain, recompute
+from vibeserve_tui.evaluation.evidence import Evidence, comparison_of, explain, noise_of, recompute
 from vibeserve_tui.evaluation.gate_config import GateConfig
 from vibeserve_tui.evaluation.measure import MeasurePlan, measure
 from vibeserve_tui.metrics import Comparison, MetricSpec, Outcome
@@ -97,6 +97,24 @@ async def test_the_explanation_tells_how_far_the_floor_is() -> None:
     assert any("×3.0" in line or "×2.9" in line for line in told if line.startswith("floor"))
     beyond = await evidence_of(candidate(500), plan)
     assert (beyond.decision.outcome, beyond.decision.reason) == (Outcome.VOID, "roofline")
+
+
+async def test_every_figure_says_where_it_comes_from() -> None:
+    plan = replace(PLAN, target_digest="feed" * 16, versions={"python": "3.11.9", "torch": "2.8.0"})
+    evidence = await evidence_of(candidate(130), plan)
+    assert (evidence.champion.tree, evidence.candidate.commit) == ("7ee", "b" * 40)
+    told = "\n".join(explain(evidence))
+    assert "trees 7ee, 7ee, target feedfeedfeed, python 3.11.9, torch 2.8.0" in told
+    older = evidence.model_copy(update={"versions": {}, "target_digest": ""})
+    assert "target not recorded, not recorded" in "\n".join(explain(older))
+
+
+@pytest.mark.parametrize("other", [{"device_fingerprint": "cpu-2"}, {"workload_sha256": "beef" * 16}])
+async def test_noise_of_two_devices_or_workloads_is_never_pooled(other: dict[str, str]) -> None:
+    here = await evidence_of(candidate(130))
+    assert noise_of([here, here]).wall is not None
+    with pytest.raises(MeasurementError, match="two devices or two workloads"):
+        noise_of([here, here.model_copy(update=other)])
 
 
 async def test_the_explanation_names_crashes() -> None:

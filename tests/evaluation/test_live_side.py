@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.evaluation.load_windows import report
+from tests.evaluation.load_windows import IDLE_CLIENT, report
 from tests.evaluation.toy_server import ToyServer
 from tests.evaluation.toy_target import toy_target
+from vibeserve_tui.evaluation import live_side
 from vibeserve_tui.evaluation.blocks import Window
-from vibeserve_tui.evaluation.live_side import PROBES, LiveRun, LiveSide, WindowPlan, WrongAnswers
+from vibeserve_tui.evaluation.live_side import FLOOD, PROBES, LiveRun, LiveSide, WindowPlan, WrongAnswers
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan
 from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
 from vibeserve_tui.evaluation.load_report import Usage as Tokens
@@ -35,10 +36,12 @@ class Timed:
     toy: ToyServer
     spoil: Callable[[CallReport], None] = lambda report: None
     spoils_probes: bool = False
+    bytes_read: int = 1000
     served: object = field(default_factory=lambda: SimpleNamespace(host="127.0.0.1", port=1, resume=nothing))
 
     async def run(self, plan: LoadPlan) -> LoadReport:
-        return report(*await self._answers(plan.calls, self.spoil), of=plan)
+        client = replace(IDLE_CLIENT, bytes_read=self.bytes_read)
+        return report(*await self._answers(plan.calls, self.spoil), of=plan, client=client)
 
     async def send(self, calls: Sequence[Call], *, concurrency: int) -> list[CallReport]:
         return await self._answers(calls, self.spoil if self.spoils_probes else lambda report: None)
@@ -122,6 +125,33 @@ async def test_an_answer_that_is_short_or_wrong_ends_the_measurement(
 
     run, _ = bench.run(bench.server(spoil=changed))
     with pytest.raises(WrongAnswers, match="J9 answers of the timed run"):
+        await run.window("c1", 5, 0)
+
+
+async def test_an_answer_that_runs_on_is_noticed_whether_or_not_its_tokens_are_compared(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tokens would count as throughput."""
+    monkeypatch.setattr(live_side, "LEAST_VERIFIED", 0)
+    decode = Workload.load(bench.target).corpus.tokenizer.decode
+
+    def runs_on(answer: CallReport) -> None:
+        if answer.id == "r9":
+            more = 200
+            answer.chunk_ids = [*answer.chunk_ids, *([9] for _ in range(more))]
+            answer.chunk_t = [*answer.chunk_t, *(answer.chunk_t[-1] for _ in range(more))]
+            answer.chunk_text = [decode(answer.token_ids), *[""] * (len(answer.chunk_ids) - 1)]
+            answer.usage = Tokens(answer.usage.prompt_tokens if answer.usage else 0, len(answer.chunk_ids))
+
+    run, side = bench.run(bench.server(spoil=runs_on))
+    with pytest.raises(WrongAnswers, match=r"r9: \d+ tokens where \d+ were asked for"):
+        await run.window("c1", 5, 0)
+    assert side.verified == 0
+
+
+async def test_who_floods_the_client_to_make_it_late_is_no_window_s_victim(bench: Bench) -> None:
+    run, _ = bench.run(bench.server(bytes_read=100 * FLOOD * 16))
+    with pytest.raises(WrongAnswers, match="bytes for"):
         await run.window("c1", 5, 0)
 
 

@@ -62,12 +62,12 @@ def test_a_local_model_is_taken_from_the_given_folder_and_missed_without_one(tmp
 
 
 def test_overrides_of_a_backend_are_merged_into_the_declaration(tmp_path: Path) -> None:
-    overrides = '\n[backend.cuda]\naccuracy.class = "numeric"\nserve.timeout_s.ready = 300\nrivals = ["vllm"]\n'
+    overrides = '\n[backend.cuda]\naccuracy.class = "numeric"\nserve.timeout_s.ready = 300\nconstraints = ["one GPU"]\n'
     target = load_target(write_target(tmp_path, lambda text: text + overrides))
     cuda, cpu = target.for_backend("cuda").spec, target.for_backend("cpu").spec
     assert (cuda.accuracy.tolerance_class, cpu.accuracy.tolerance_class) == ("numeric", "exact")
     assert (cuda.serve.timeout_s.ready, cuda.serve.timeout_s.build) == (300, 180)
-    assert (cuda.rivals, cpu.rivals) == (("vllm",), ("transformers", "llama.cpp"))
+    assert (cuda.constraints, len(cpu.constraints)) == (("one GPU",), 2)
     with pytest.raises(TargetError, match="not made for backend 'rocm'"):
         target.for_backend("rocm")
 

@@ -7,7 +7,7 @@ decision, byte for byte.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -19,10 +19,14 @@ from vibeserve_tui.evaluation.gate import Closed, Decision, decide
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise, Spread, Terms
 from vibeserve_tui.metrics import Comparison, Direction, Figure, GuardResult, MetricSpec, Value
 
+UNKNOWN = "not recorded"
+
 
 class SideRecord(Value):
     label: str
     commit: str
+    tree: str = ""
+    """Of the commit's files; "" in records of versions that did not write it, as for the two digests below."""
 
 
 class Evidence(Value):
@@ -30,8 +34,12 @@ class Evidence(Value):
 
     schema_version: Literal[1] = 1
     engine_version: str
+    versions: Mapping[str, str] = {}
+    """Of Python and of the packages that servers import."""
     champion: SideRecord
     candidate: SideRecord
+    target_digest: str = ""
+    """Of every file of the target, its model included."""
     workload_sha256: str
     device_fingerprint: str
     seed: int
@@ -89,8 +97,21 @@ def comparison_of(evidence: Evidence) -> Comparison:
     )
 
 
-def noise_of(evidence: Iterable[Evidence]) -> Noise:
-    """Block noise pooled over A/A runs and comparisons of one machine, each about its own mean."""
+def is_comparable(one: Evidence, other: Evidence) -> bool:
+    """Figures of two devices, or under two workloads, say nothing about one another."""
+    return (one.device_fingerprint, one.workload_sha256) == (other.device_fingerprint, other.workload_sha256)
+
+
+def noise_of(evidence: Sequence[Evidence]) -> Noise:
+    """Block noise pooled over A/A runs and comparisons, each about its own mean.
+
+    Raises MeasurementError where they are not all of one device and one workload.
+    """
+    if not all(is_comparable(evidence[0], one) for one in evidence[1:]):
+        raise MeasurementError(
+            "figures of two devices or two workloads",
+            fix="measure both commits again on one device, under one workload",
+        )
     runs = [[block for block in record.readings() if block.usable] for record in evidence]
     return Noise(
         wall=Spread.of(*([block.d for block in run if block.d is not None] for run in runs)),
@@ -127,6 +148,9 @@ def _header(evidence: Evidence) -> Iterator[str]:
         f"workload {evidence.workload_sha256[:12]}, device {evidence.device_fingerprint[:12]}, seed {evidence.seed},"
         f" gate {evidence.config.name}, engine {evidence.engine_version}, {evidence.took_s:.0f} s"
     )
+    files = ", ".join(side.tree[:10] or UNKNOWN for side in (evidence.champion, evidence.candidate))
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(evidence.versions.items()))
+    yield f"trees {files}, target {evidence.target_digest[:12] or UNKNOWN}, {versions or UNKNOWN}"
     noise = f"identical servers vary by {100 * wall.sd:.1f} % per block" if wall else "noise not measured"
     yield f"{noise}; smallest gain that counts {_times(evidence.decision.delta)}"
     if not evidence.terms.wall_trusted:

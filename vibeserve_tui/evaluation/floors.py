@@ -3,31 +3,41 @@
 A bound is drawn wide on purpose: no honest server may cross it. It counts only arithmetic, since speculation makes more
 than one token of a pass over the weights; it leaves out whatever of a prompt another one began with, since a cache may
 hold that; it takes the fastest arithmetic that the accuracy class allows. Where that was not measured there is none.
+
+The distance that people are shown is to the floor of plain decoding, where every step reads all weights too; to a first
+token it is the arithmetic of the prompt.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, median
 
 from vibeserve_tui.backend import Backend, Ceilings, Device
-from vibeserve_tui.evaluation.roofline import HARD_BOUND_SLACK, Load, ModelShape, Roof, Storage, throughput_bound
+from vibeserve_tui.evaluation.roofline import Load, ModelShape, Roof, best_throughput, least_ttft_s
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload
 from vibeserve_tui.inputs.model_folder import read_model_shape
 from vibeserve_tui.inputs.target import LoadedTarget, Target
 from vibeserve_tui.inputs.workload_spec import ClosedLevel
 from vibeserve_tui.metrics import Direction
 
+HARD_BOUND_SLACK = 1.05
+"""A measured ceiling is a median; a figure this far beyond it is still believed."""
 DRAWN = 512
 """Requests from which the mean work is taken."""
 ARITHMETIC = {"exact": ("float32",), "numeric": ("float32", "bfloat16"), "quantised": ()}
 """Types that a class lets an engine compute in, all of which must have been measured; int8 has no ceiling here."""
+FIRST_TOKENS: Mapping[str, Callable[[Sequence[int]], float]] = {"mean_ttft_ms": fmean, "median_ttft_ms": median}
+"""And how long the prompt is that they speak of."""
 PARAMETERS_AGREE = 0.02
 """Norms and biases are left out of a shape."""
 BITS = {"float32": 32, "bfloat16": 16, "float16": 16, "": 32}
+LEAST_BITS = {"exact": 32, "numeric": 8, "quantised": 4}
+"""Of a weight that a class lets an engine store, where the model itself has no fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +46,15 @@ class Floors:
 
     bounds: dict[str, float]
     """Hard: a measurement beyond one is wrong."""
-    source: str
-    """How the ceilings were found, in words."""
+    best: dict[str, float]
+    """What plain decoding could come to."""
 
     def distance(self, key: str, direction: Direction, value: float | None) -> float | None:
         """How many times further there is to go: 3.1 = three times as fast would still be possible."""
-        bound = self.bounds.get(key)
-        if bound is None or not value:
+        best = self.best.get(key)
+        if best is None or not value:
             return None
-        return bound / HARD_BOUND_SLACK / value if direction is Direction.MAX else value * HARD_BOUND_SLACK / bound
+        return best / value if direction is Direction.MAX else value / best
 
 
 class DeviceFloors:
@@ -95,24 +105,33 @@ def _higher(old: Ceilings, new: Ceilings) -> Ceilings:
 
 
 def floors_of(target: LoadedTarget, workload: Workload, ceilings: Ceilings) -> Floors:
-    """Of the throughputs under closed loops; other metrics have no bound that no cleverness could cross."""
-    spec = target.spec
-    roof, shape = _roof(spec, ceilings), model_shape(target)
-    if roof.compute is None or shape is None:
-        return Floors({}, "")
+    """Of throughputs and first tokens under closed loops; nothing else has a floor that no cleverness could cross."""
+    spec, shape = target.spec, model_shape(target)
+    if shape is None:
+        return Floors({}, {})
     requests = workload.draw(DRAWN, DRAWN)
-    load = Load(
-        prompt_tokens=_uncached(requests),
-        output_tokens=sum(request.max_tokens for request in requests) / len(requests),
-        concurrency=1,
-        tokens_per_pass=None,
+    prompts = _uncached(requests)
+    load = Load(fmean(prompts), fmean(request.max_tokens for request in requests))
+    compute = _compute(spec, ceilings)
+    weights = shape.read_per_step * min(BITS[spec.model.exact_in], LEAST_BITS[spec.accuracy.tolerance_class]) / 8
+    reading = Roof(compute, ceilings.bandwidth.value if ceilings.bandwidth else None)
+    clients = {level.id: level.concurrency for level in spec.levels if isinstance(level, ClosedLevel)}
+    bounds: dict[str, float | None] = {}
+    best: dict[str, float | None] = {}
+    for metric in spec.metric_specs:
+        at_once = clients.get(metric.level or "")
+        if at_once is None:
+            continue
+        if metric.name == "output_throughput":
+            bounds[metric.key] = best_throughput(shape, Roof(compute), load)
+            best[metric.key] = best_throughput(shape, reading, load, bytes_per_token=weights / at_once)
+        elif metric.name in FIRST_TOKENS:
+            least_s = least_ttft_s(shape, Roof(compute), FIRST_TOKENS[metric.name](prompts))
+            best[metric.key] = least_s and 1000 * least_s
+    return Floors(
+        {key: HARD_BOUND_SLACK * value for key, value in bounds.items() if value},
+        {key: value for key, value in best.items() if value},
     )
-    bound = throughput_bound(shape, Storage.plain(BITS[spec.model.exact_in]), roof, load)
-    closed = {level.id for level in spec.levels if isinstance(level, ClosedLevel)}
-    keys = [metric.spec.key for metric in spec.metrics if metric.name == "output_throughput" and metric.level in closed]
-    measured = [ceilings.compute[dtype] for dtype in ARITHMETIC[spec.accuracy.tolerance_class]]
-    source = ", ".join(f"{one.value / 1e9:.0f} GFLOP/s {one.provenance} ({one.conditions})" for one in measured)
-    return Floors({} if bound is None else dict.fromkeys(keys, bound), source)
 
 
 def model_shape(target: LoadedTarget) -> ModelShape | None:
@@ -131,23 +150,19 @@ def model_shape(target: LoadedTarget) -> ModelShape | None:
     return shape if abs(shape.parameters / read.parameters - 1) <= PARAMETERS_AGREE else None
 
 
-def _roof(spec: Target, ceilings: Ceilings) -> Roof:
+def _compute(spec: Target, ceilings: Ceilings) -> float | None:
     """Only what was measured bounds: a datasheet may be of another bin, and an unknown type may be faster."""
-    allowed = ARITHMETIC[spec.accuracy.tolerance_class]
-    measured = [
-        ceilings.compute[dtype].value
-        for dtype in allowed
-        if dtype in ceilings.compute and ceilings.compute[dtype].provenance == "measured"
-    ]
-    return Roof(bandwidth=None, compute=max(measured) if measured and len(measured) == len(allowed) else None)
+    allowed = [ceilings.compute.get(dtype) for dtype in ARITHMETIC[spec.accuracy.tolerance_class]]
+    measured = [one.value for one in allowed if one is not None and one.provenance == "measured"]
+    return max(measured) if measured and len(measured) == len(allowed) else None
 
 
-def _uncached(requests: Sequence[PlannedRequest]) -> float:
-    """Mean tokens of a prompt that none of the others begins with."""
+def _uncached(requests: Sequence[PlannedRequest]) -> list[int]:
+    """Tokens of each prompt that none of the others begins with."""
     prompts = sorted({request.prompt_ids for request in requests})
     shared = [_common(one, other) for one, other in pairwise(prompts)]
     beside = [max(before, after) for before, after in zip([0, *shared], [*shared, 0], strict=True)]
-    return sum(len(prompt) - known for prompt, known in zip(prompts, beside, strict=True)) / len(prompts)
+    return [len(prompt) - known for prompt, known in zip(prompts, beside, strict=True)]
 
 
 def _common(one: Iterable[int], other: Iterable[int]) -> int:

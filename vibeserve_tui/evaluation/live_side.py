@@ -38,6 +38,9 @@ AGREEMENT = 0.10
 LEAST_VERIFIED = 17
 """Answers checked per window: over an evaluation's six windows or more that is at least a hundred."""
 
+FLOOD = 4096
+"""Bytes of a reply for each of its tokens, of which an honest chunk takes some hundred: who sends more keeps the load
+generator from being on time, and could so void whatever window goes badly."""
 PROBES = 2
 """Questions before a window, one after the other: about four per process and block, which only the engine counts."""
 
@@ -80,6 +83,10 @@ class LiveSide:
     compared: Compared = field(default_factory=Compared)
     counters: dict[str, int] = field(default_factory=dict)
     """What the server said about itself after its first window."""
+
+    @property
+    def tree(self) -> str:
+        return self.testbed.store.tree_of(self.commit)
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[LiveRun]:
@@ -166,27 +173,35 @@ class LiveRun:
         return self.side.workload.slice(seed, index, count * self.side.windows.get(level.id, WindowPlan()).passes)
 
     async def _verify(self, requests: Sequence[PlannedRequest], report: LoadReport) -> None:
+        """All answers in order, and the tokens of some compared: of which ones, no server can know."""
         reference = self.side.reference
         if reference is None:
             return
         share = self.side.testbed.target.spec.accuracy.timed_share
-        count = min(len(requests), max(LEAST_VERIFIED, math.ceil(share * len(requests))))
-        chosen = self._random.sample(range(len(requests)), count)
-        await self._compare([(requests[i], report.calls[i]) for i in chosen if report.calls[i].ok])
+        answers = [(request, call) for request, call in zip(requests, report.calls, strict=True) if call.ok]
+        count = min(len(answers), max(LEAST_VERIFIED, math.ceil(share * len(requests))))
+        self._require_order(reference, answers)
+        tokens = sum(len(call.token_ids) for call in report.calls)
+        if report.client.bytes_read > FLOOD * (tokens + len(report.calls)):
+            raise WrongAnswers(f"J9 answers of the timed run: {report.client.bytes_read} bytes for {tokens} tokens")
+        await self._require_right(reference, self._random.sample(answers, count))
 
-    async def _compare(self, answers: Sequence[tuple[PlannedRequest, CallReport]]) -> None:
-        """Raises WrongAnswers for one that is not in order, and for tokens that are further off than the class allows."""
-        side, reference = self.side, self.side.reference
-        if reference is None or not answers:
-            return
-        rules = answer_rules(side.testbed.target, side.workload, reference)
-        limits = side.testbed.target.spec.accuracy.gap_limits
-        faults = (fault_of(request, call, rules) for request, call in answers)
-        fault = next(filter(None, faults), "")
-        if not fault:
-            statistics = await side.compared.gaps(reference, [Told.of(request, call) for request, call in answers])
-            fault = statistics.beyond(limits) or side.compared.all.beyond(limits)
+    def _require_order(self, reference: ReferenceService, answers: Sequence[tuple[PlannedRequest, CallReport]]) -> None:
+        """Raises WrongAnswers for one whose length, usage, chunks or text are not as asked for: each of them counts."""
+        rules = answer_rules(self.side.testbed.target, self.side.workload, reference)
+        fault = next(filter(None, (fault_of(request, call, rules) for request, call in answers)), "")
         if fault:
+            raise WrongAnswers(f"J9 answers of the timed run: {fault}")
+
+    async def _require_right(
+        self, reference: ReferenceService, answers: Sequence[tuple[PlannedRequest, CallReport]]
+    ) -> None:
+        """Raises WrongAnswers for tokens that are further off than the class allows."""
+        side, limits = self.side, self.side.testbed.target.spec.accuracy.gap_limits
+        if not answers:
+            return
+        statistics = await side.compared.gaps(reference, [Told.of(request, call) for request, call in answers])
+        if fault := statistics.beyond(limits) or side.compared.all.beyond(limits):
             raise WrongAnswers(f"J9 answers of the timed run: {fault}")
         side.verified += len(answers)
 
@@ -220,8 +235,11 @@ class LiveRun:
     async def resume(self) -> None:
         await self.server.served.resume()
         probes = self.side.workload.draw(self._random.getrandbits(48), PROBES)
-        answers = await self.server.send(calls_of(probes, self._path), concurrency=1)
-        await self._compare([(probe, answer) for probe, answer in zip(probes, answers, strict=True) if answer.ok])
+        reports = await self.server.send(calls_of(probes, self._path), concurrency=1)
+        answers = [(probe, report) for probe, report in zip(probes, reports, strict=True) if report.ok]
+        if self.side.reference is not None:
+            self._require_order(self.side.reference, answers)
+            await self._require_right(self.side.reference, answers)
 
 
 def mean_output_tokens(workload: Workload) -> float:

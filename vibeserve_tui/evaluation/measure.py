@@ -52,6 +52,9 @@ class MeasurePlan:
     config: GateConfig
     workload_sha256: str
     device_fingerprint: str
+    target_digest: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of what servers import here."""
     noise: Noise = field(default_factory=Noise)
     bounds: Mapping[str, float] = field(default_factory=dict)
     """Physical bounds of headlines by metric key."""
@@ -185,6 +188,8 @@ class _Evaluation:
             closed = self._closing()
         evidence = Evidence(
             engine_version=__version__,
+            versions=self._plan.versions,
+            target_digest=self._plan.target_digest,
             champion=_recorded(self._bench.sides[Arm.A]),
             candidate=_recorded(self._bench.sides[Arm.B]),
             workload_sha256=self._plan.workload_sha256,
@@ -246,4 +251,4 @@ def _levels(specs: Iterable[MetricSpec]) -> tuple[str | None, ...]:
 
 
 def _recorded(side: Side) -> SideRecord:
-    return SideRecord(label=side.label, commit=side.commit)
+    return SideRecord(label=side.label, commit=side.commit, tree=side.tree)

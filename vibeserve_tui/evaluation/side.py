@@ -44,6 +44,11 @@ class Side(Protocol):
     @property
     def commit(self) -> str: ...
 
+    @property
+    def tree(self) -> str:
+        """Of the commit's files: equal for equal servers, whatever their history."""
+        ...
+
     def serve(self) -> AbstractAsyncContextManager[Running]:
         """Start it fresh; leaving the context kills it and waits for its leftovers."""
         ...

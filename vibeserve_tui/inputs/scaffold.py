@@ -174,7 +174,7 @@ def _declaration(name: str, model_dir: Path, shape: ModelShape, traffic: Traffic
     """What the example declares, for another model. Its class is numeric: few engines compute in fp32."""
     example = load_target(shipped_targets()[EXAMPLE]).spec
     table = example.model_dump(mode="json", by_alias=True, exclude_none=True)
-    table |= {"name": name, "scenario": "", "rivals": ["transformers"], **_levels(traffic)}
+    table |= {"name": name, **_levels(traffic)}
     table["limits"]["memory_mib"] = max(4096, 4 * shape.weight_bytes >> 20)
     table["accuracy"] = {"class": "numeric"}
     table["workload"] |= {"kind": "chat" if chat else "text", **_lengths(traffic, shape)}

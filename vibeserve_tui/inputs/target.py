@@ -62,8 +62,6 @@ class Target(Section):
     """The folder's name."""
     title: Annotated[str, Field(min_length=1, max_length=120)]
     """One line for people."""
-    scenario: str = ""
-    """Groups a tiny twin with its full-size target."""
     modality: Modality
     """What is generated."""
     backends: Annotated[tuple[Word, ...], Field(min_length=1)]
@@ -74,8 +72,6 @@ class Target(Section):
     """Folder of the simplest correct server: round 0, whose judged and measured result is the baseline."""
     reference: Annotated[str, AfterValidator(_entry_point)] = "reference/reference.py:Reference"
     """The truth: a class made with (model_dir, device, dtype)."""
-    rivals: tuple[Literal["transformers", "llama.cpp", "mlx-lm", "vllm"], ...] = ()
-    """Generic engines measured on the same workload, each at its best setting."""
     constraints: tuple[str, ...] = ()
     """Told to every role; no agent may change them."""
     forbids: tuple[Word, ...] = ()
@@ -110,6 +106,11 @@ class Target(Section):
     def metric_specs(self) -> tuple[MetricSpec, ...]:
         """All rows of metrics and guards as the gate takes them: relative bounds become log ratios."""
         return (*(metric.spec for metric in self.metrics), *(guard.spec for guard in self.guards))
+
+    @property
+    def full_batch(self) -> int:
+        """The highest concurrency that any level asks for."""
+        return max(getattr(level, "concurrency", None) or 1 for level in self.levels)
 
     def level(self, level_id: str) -> Level:
         """The declared level; KeyError for an unknown one."""

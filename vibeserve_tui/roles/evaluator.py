@@ -17,7 +17,7 @@ from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation import block_run, measure
 from vibeserve_tui.evaluation.blocks import Arm
 from vibeserve_tui.evaluation.evidence import Evidence, noise_of
-from vibeserve_tui.evaluation.floors import DeviceFloors, Floors
+from vibeserve_tui.evaluation.floors import DeviceFloors
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise
 from vibeserve_tui.evaluation.live_side import LiveSide, WindowPlan, WrongAnswers, mean_output_tokens
 from vibeserve_tui.evaluation.measure import MeasurePlan
@@ -25,13 +25,14 @@ from vibeserve_tui.evaluation.profile_run import profiled
 from vibeserve_tui.evaluation.reference import ReferenceService
 from vibeserve_tui.evaluation.sentinels import Sentinels, watching
 from vibeserve_tui.evaluation.testbed import Testbed
+from vibeserve_tui.evaluation.versions import versions
 from vibeserve_tui.evaluation.workload import Workload
-from vibeserve_tui.metrics import Basis, Comparison, Figure
-from vibeserve_tui.metrics import Role as MetricRole
+from vibeserve_tui.metrics import Basis, Comparison
 from vibeserve_tui.recipes.ablation import still_good
 from vibeserve_tui.recipes.expressions import Scope
 from vibeserve_tui.recipes.recipe_spec import Layer
 from vibeserve_tui.roles.briefing import Briefing
+from vibeserve_tui.roles.measured import as_fact, in_words
 from vibeserve_tui.roles.reading import ProfileReader
 from vibeserve_tui.round import Work
 from vibeserve_tui.state.run import Run
@@ -203,14 +204,14 @@ class Evaluator:
         """The gate the other way round: does the recipe, which has won before, still win over its absence?"""
         without = self._side(f"r{number}", simpler, prove=True)
         done = await self._compare(without, self._side(label, champion), self._told(number, swap=True))
-        measured = self._measured(done.evidence, done.comparison, swap=True)
+        measured, ratio = self._measured(done.evidence, done.comparison, swap=True), in_words(done.comparison)
         match done.comparison.outcome:
             case "accepted":
-                update = {"outcome": "rejected", "reason": f"the recipe still pays: {_ratio(done.comparison)} with it"}
+                update = {"outcome": "rejected", "reason": f"the recipe still pays: {ratio} with it"}
             case "rejected" | "indecisive" if _still_good(measured.headline):
-                update = {"outcome": "accepted", "reason": f"not measurably faster with it: {_ratio(done.comparison)}"}
+                update = {"outcome": "accepted", "reason": f"not measurably faster with it: {ratio}"}
             case "rejected" | "indecisive":
-                update = {"outcome": "rejected", "reason": f"slower without it: {_ratio(done.comparison)} with it"}
+                update = {"outcome": "rejected", "reason": f"slower without it: {ratio} with it"}
             case _:
                 update = {}
         return measured.model_copy(update=update)
@@ -266,6 +267,8 @@ class Evaluator:
             config=self._gate_here(),
             workload_sha256=self._workload.sha256,
             device_fingerprint=self._device.fingerprint,
+            target_digest=self._testbed.target.digest,
+            versions=versions(),
             noise=self._noise(),
             bounds=self._floors.now.bounds,
             mechanism_declared=self._task.hypothesis is not None,
@@ -286,10 +289,11 @@ class Evaluator:
         return self._task.kind == "ablation" or (recipe is not None and recipe.spec.layer is Layer.LAUNCH)
 
     def _noise(self) -> Noise:
-        """Pooled over every evaluation of this run so far."""
+        """Pooled over every evaluation of this run so far that took place here: a run may be resumed elsewhere."""
         state = self._run.state
         blobs = [r.measured.evidence for r in state.rounds.values() if r.measured and r.measured.evidence]
-        return noise_of(Evidence.model_validate_json(self._run.dir.get_blob(blob)) for blob in blobs)
+        found = [Evidence.model_validate_json(self._run.dir.get_blob(blob)) for blob in blobs]
+        return noise_of([one for one in found if one.device_fingerprint == self._device.fingerprint])
 
     def _inactive(self, side: LiveSide) -> str:
         """The activation check of the task, if the candidate's counters say that the change never ran."""
@@ -345,15 +349,7 @@ class Evaluator:
     def _measured(self, evidence: Evidence, comparison: Comparison, *, swap: bool = False) -> ev.Measured:
         """The gate's answer as a journal fact; its evidence goes into a blob."""
         blob = self._run.dir.put_blob(evidence.model_dump_json().encode())
-        return ev.Measured(
-            outcome=comparison.outcome.value,
-            reason=comparison.reason,
-            blocks=comparison.used,
-            figures=tuple(_figure(figure, self._floors.now, swap=swap) for figure in comparison.figures),
-            evidence=blob,
-            provisional=comparison.provisional,
-            took_s=round(comparison.took_s, 1),
-        )
+        return as_fact(comparison, blob, self._floors.now, swap=swap)
 
     def _throughput_of(self, number: int) -> float | None:
         """What the round gave unprofiled, at its most crowded level."""
@@ -362,36 +358,5 @@ class Evaluator:
         return next((f.b for f in shown if f.metric == "output_throughput" and f.headline), None)
 
 
-def _figure(figure: Figure, floors: Floors, *, swap: bool) -> ev.Figure:
-    a, b = (figure.b, figure.a) if swap else (figure.a, figure.b)
-    low, high = (figure.ci_high, figure.ci_low) if swap else (figure.ci_low, figure.ci_high)
-    turn = _inverse if swap else (lambda ratio: ratio)
-    return ev.Figure(
-        metric=figure.spec.name,
-        level=figure.spec.level or "",
-        unit=figure.spec.unit,
-        direction=figure.spec.direction.value,
-        a=a,
-        b=b,
-        ratio=turn(figure.ratio),
-        ci_low=turn(low),
-        ci_high=turn(high),
-        headline=figure.spec.role is MetricRole.HEADLINE,
-        guard=figure.spec.role is MetricRole.GUARD,
-        headroom=floors.distance(figure.spec.key, figure.spec.direction, b),
-    )
-
-
 def _still_good(simpler: ev.Figure | None) -> bool:
     return bool(simpler and simpler.ratio and simpler.ci_high and still_good(simpler.ratio, simpler.ci_high))
-
-
-def _inverse(ratio: float | None) -> float | None:
-    return 1 / ratio if ratio else None
-
-
-def _ratio(comparison: Comparison) -> str:
-    if comparison.ratio is None:
-        return "not measured"
-    interval = "" if comparison.ci_low is None else f" [{comparison.ci_low:.2f}, {comparison.ci_high:.2f}]"
-    return f"×{comparison.ratio:.2f}{interval}"

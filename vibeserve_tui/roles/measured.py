@@ -1,0 +1,55 @@
+"""The gate's answer as a fact of the journal: its figures in their own units, each with how far the floor still is.
+
+Where the sides of a comparison were exchanged, as for an ablation, they are put back here.
+"""
+
+from __future__ import annotations
+
+from vibeserve_tui import events as ev
+from vibeserve_tui.evaluation.floors import Floors
+from vibeserve_tui.metrics import Comparison, Figure, Role
+
+
+def as_fact(comparison: Comparison, evidence: str, floors: Floors, *, swap: bool = False) -> ev.Measured:
+    """`evidence` names the blob from which it can be computed again; `swap` when A and B were exchanged."""
+    return ev.Measured(
+        outcome=comparison.outcome.value,
+        reason=comparison.reason,
+        blocks=comparison.used,
+        figures=tuple(_figure(figure, floors, swap=swap) for figure in comparison.figures),
+        evidence=evidence,
+        provisional=comparison.provisional,
+        took_s=round(comparison.took_s, 1),
+    )
+
+
+def in_words(comparison: Comparison) -> str:
+    """×1.23 [1.17, 1.29]"""
+    if comparison.ratio is None:
+        return "not measured"
+    interval = "" if comparison.ci_low is None else f" [{comparison.ci_low:.2f}, {comparison.ci_high:.2f}]"
+    return f"×{comparison.ratio:.2f}{interval}"
+
+
+def _figure(figure: Figure, floors: Floors, *, swap: bool) -> ev.Figure:
+    a, b = (figure.b, figure.a) if swap else (figure.a, figure.b)
+    low, high = (figure.ci_high, figure.ci_low) if swap else (figure.ci_low, figure.ci_high)
+    turn = _inverse if swap else (lambda ratio: ratio)
+    return ev.Figure(
+        metric=figure.spec.name,
+        level=figure.spec.level or "",
+        unit=figure.spec.unit,
+        direction=figure.spec.direction.value,
+        a=a,
+        b=b,
+        ratio=turn(figure.ratio),
+        ci_low=turn(low),
+        ci_high=turn(high),
+        headline=figure.spec.role is Role.HEADLINE,
+        guard=figure.spec.role is Role.GUARD,
+        headroom=floors.distance(figure.spec.key, figure.spec.direction, b),
+    )
+
+
+def _inverse(ratio: float | None) -> float | None:
+    return 1 / ratio if ratio else None
