@@ -57,6 +57,21 @@ async def test_a_client_box_talks_to_the_server_box(pod: Pod, tmp_path: Path):
     assert (await get(pod, "/env"))[0] == 200
 
 
+async def test_a_listener_that_was_handed_out_is_reached_from_its_pod_alone(launcher: Launcher, pod: Pod):
+    call = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=10).sendall(b'hello')"
+    other = await launcher.open_pod()
+    with await pod.listen() as listener:
+        box = BoxSpec(python(call, listener.getsockname()[1]), Path("/usr"))
+        calling = asyncio.create_task(pod.run("client", box, timeout_s=30))
+        listener.settimeout(30)
+        client, _ = await asyncio.to_thread(listener.accept)
+        with client:
+            assert client.recv(5) == b"hello"
+        assert (await calling).returncode == 0
+        assert (await other.run("client", box, timeout_s=30)).returncode != 0
+    await other.close()
+
+
 async def test_two_pods_use_the_same_port_at_once(launcher: Launcher, tmp_path: Path):
     pods = [await launcher.open_pod() for _ in range(2)]
     if launcher.report.tier is not Tier.LANDLOCK:
