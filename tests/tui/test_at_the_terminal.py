@@ -156,7 +156,7 @@ def test_two_rounds_are_measured_once_more_by_the_engine_and_the_screen_shows_it
     terminal.press("b")
     terminal.wait("Bench both again")
     terminal.press("y")
-    terminal.wait("both are measured again between two rounds", 30)
+    terminal.wait("both are measured again before the next round", 30)
     desk.run.post(cmd.RevertTo(by="a script", comment="no"))  # round 2 no longer waits: the engine turns to the pair
     terminal.wait("measured again, interleaved", 60)
     again = open_state(desk.run).again[0, 1]

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 SIZES = ((60, 16), (200, 60), (120, 40))
 LEFT, RIGHT = "│╭╰", "│╮╯"
 WAY_OUT = re.compile(r"(?:^|  | )(?:esc|q|n) (?:esc )?\w+")
-FIGURE_CUT = re.compile(r"[+−~×$]\d[\d.,]*…|\d (?:tok|m|Mi)…")
+FIGURE_CUT = re.compile(r"(?:[+−~×$]\d[\d.,]*|\d (?:tok|m|Mi))…(?=[ │▐]|$)")
 STATES = {
     "empty": "◐ starting", "running": "measuring", "waiting": "‖ round 9 waits for you", "paused": "‖ paused", "finished": "✓ finished",
     "failed": "✗ failed", "engine_lost": "crashed", "engine_silent": "! engine not responding",

@@ -178,7 +178,11 @@ async def test_two_rounds_are_measured_again_when_that_is_confirmed() -> None:
         ]
         feed(opened, ev.MeasurementAsked(a=2, b=8))
         await opened.settle()
-        await opened.until("both are measured again between two rounds")
+        await opened.until("both are measured again before the next round")
+        started = ev.MeasurementStarted(round=8, label_a="r2", label_b="r8", level="c16", purpose="again")
+        feed(opened, started, ev.BlockFinished(round=8, block=1, d=0.7))
+        await opened.settle()
+        await opened.until("measured again now, interleaved: 1 block done")
         measured = ev.Measured(
             outcome="accepted", reason="", blocks=3, figures=journals.figures(210.0, 420.0, 2.0, 0.1)
         )

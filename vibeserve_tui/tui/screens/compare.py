@@ -96,6 +96,7 @@ def _name(view: RunView, side: str, number: int) -> Line:
 
 
 STEERING = frozenset({"revert", "pin", "bench"})
+PARTS = ("names", "figures", "figures-box", "lower", "shares", "diff", "footer")
 
 
 class CompareScreen(Steering):
@@ -123,29 +124,37 @@ class CompareScreen(Steering):
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
-        if not stands(self, ("names", "figures", "figures-box", "lower", "shares", "diff", "footer")):
+        if not stands(self, PARTS):
             return
-        view, names = self.view, self.query_one("#names", LineView)
-        names.set_lines(draw_names(view, self._a, self._b, names.text_width))
+        names = self.query_one("#names", LineView)
+        names.set_lines(draw_names(self.view, self._a, self._b, names.text_width))
+        self._draw_figures()
+        self._draw_diff()
+        keys = shell_of(self).keys_of("compare")
+        self.query_one(Footer).show(
+            keys if self.takes_commands else [key for key in keys if key.action not in STEERING]
+        )
+
+    def _draw_figures(self) -> None:
+        """What a measurement may change while this is looked at."""
+        view, table = self.view, self.query_one("#figures", LineView)
         figures, together = compared_figures(view, self._a, self._b)
-        table = self.query_one("#figures", LineView)
         lines = draw_figures(figures, (f"r{self._a}", f"r{self._b}"), table.text_width)
         table.set_lines(lines or [line(("B has no figures: it ended before it was measured.", Ink.MUTED))])
         table.styles.height = max(1, len(lines))
         box = self.query_one("#figures-box")
         box.border_title = content("Metrics", self)
         box.border_subtitle = content(self._how_measured(together=together), self)
-        self._draw_diff()
         self.query_one(TimesAndDiff).show(view.state.times_between(self._a, self._b))
-        keys = shell_of(self).keys_of("compare")
-        self.query_one(Footer).show(
-            keys if self.takes_commands else [key for key in keys if key.action not in STEERING]
-        )
 
     def _how_measured(self, *, together: bool) -> str:
         pair = {(self._a, self._b), (self._b, self._a)}
+        live = self.view.state.live
         if pair & set(self.view.state.again_wished):
-            return "both are measured again between two rounds"
+            if live and live.purpose == "again" and live.finished is None:
+                done = len(live.blocks)
+                return f"measured again now, interleaved: {done} block{'' if done == 1 else 's'} done"
+            return "asked for: both are measured again before the next round"
         if pair & set(self.view.state.again):
             return "measured again, interleaved"
         if together:
@@ -154,8 +163,9 @@ class CompareScreen(Steering):
         return f"{why}: b benches both again, interleaved" if self.takes_commands else why
 
     def show_run(self) -> None:
-        """Draw what the run has brought since."""
-        self._draw()
+        """Draw what the run has brought since; the code is what it was."""
+        if stands(self, PARTS):
+            self._draw_figures()
 
     def _draw_diff(self) -> None:
         try:

@@ -68,6 +68,8 @@ class RunScreen(Opening):
         self._footer_of = (False, False)
         """What the footer's keys were chosen for: whether the run is over, and whether `space` brings it back."""
         self._dirty: set[str] = set()
+        self._pair_stale = False
+        """Whether the run brought something for a comparison of two rounds that covers this screen."""
         self._stale = True
         """Whether every pane has to be drawn, whatever changed in the run."""
         self._ticks = 0
@@ -118,7 +120,9 @@ class RunScreen(Opening):
         if self.view.fault:
             self.repaint()
             return
-        self._dirty |= self.client.state.take_dirty()
+        fresh = self.client.state.take_dirty()
+        self._dirty |= fresh
+        self._pair_stale |= bool(fresh & {"compare", "live"})
         self._ticks += 1
         if self.view.is_measuring and self._ticks % 2:
             return
@@ -134,9 +138,9 @@ class RunScreen(Opening):
             if due := shell.hints.due(time.monotonic() - self._opened):
                 shell.hint(due)
         elif isinstance(self.app.screen, ReviewScreen) or (
-            isinstance(self.app.screen, CompareScreen) and "compare" in self._dirty
+            isinstance(self.app.screen, CompareScreen) and self._pair_stale
         ):
-            self._dirty.discard("compare")
+            self._pair_stale = False
             self.app.screen.show_run()
 
     def _catch_up(self, limit_s: float) -> None:
@@ -198,7 +202,8 @@ class RunScreen(Opening):
         if self.is_on_top and not isinstance(self.focused, Input) and self.view.liveness is not Liveness.REPLAY:
             self.action_review()
         else:
-            self.tell(f"round {approval.round} waits for you: a opens it", bad=False)
+            how = "a opens it" if self.is_on_top else "esc leads back, a opens it"
+            self.tell(f"round {approval.round} waits for you: {how}", bad=False)
 
     def _load_diff(self) -> None:
         """Ask for the selected round's change once per round and commit."""
