@@ -1,6 +1,6 @@
 """Judge every cheat and every honest server of the zoo on several private seeds, and print who was rejected.
 
-    python benchmarks/judge_zoo.py [--seeds 3] [--honest-seeds 10] [--only TEXT] [--out FILE]
+    python benchmarks/judge_zoo.py [--seeds 3] [--honest-seeds 10] [--first-seed 1] [--only TEXT] [--out FILE]
 
 The test suite asks each of them once; detection and false-alarm rates come from here. A cheat is asked by the step that
 is there for it, an honest server by all steps, on one process per start that the battery makes.
@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.cheats.cunning import CUNNING
 from tests.cheats.honest import HONEST, Honest
 from tests.cheats.laboratory import Laboratory, laboratory
 from tests.cheats.zoo import READ, SERVED, Cheat
@@ -33,7 +34,7 @@ async def ask_cheat(lab: Laboratory, cheat: Cheat, seeds: Sequence[int], folder:
     exam = lab.look(tree, seeds[0]) if cheat.step == "J0" else lab.exam(tree, seeds[0])
     found = await lab.examine_all([exam.anew(seed) for seed in seeds], cheat.step)
     rejected = sum(cheat.says in findings.fault for findings in found)
-    return {"name": cheat.name, "hacks": cheat.hacks, "step": cheat.step, "seeds": len(seeds), "rejected": rejected}
+    return {"name": cheat.name, "hacks": cheat.hacks, "step": cheat.step, "seeds": [*seeds], "rejected": rejected}
 
 
 async def ask_honest(lab: Laboratory, honest: Honest, seeds: Sequence[int], folder: Path) -> dict[str, object]:
@@ -46,22 +47,23 @@ async def ask_honest(lab: Laboratory, honest: Honest, seeds: Sequence[int], fold
         if findings.fault
     ]
     rejected = len({seed for seed, _ in faults})
-    row: dict[str, object] = {"name": honest.name, "class": honest.accuracy, "seeds": len(seeds), "rejected": rejected}
+    row: dict[str, object] = {"name": honest.name, "class": honest.accuracy, "seeds": [*seeds], "rejected": rejected}
     return row | ({"faults": faults} if faults else {})
 
 
 async def main(options: argparse.Namespace) -> None:
+    first = options.first_seed
     launcher = Launcher.start(f"zoo-{uuid.uuid4().hex}")
     with tempfile.TemporaryDirectory(prefix="vibeserve-zoo-") as name:
         folder = Path(name)
         async with laboratory(launcher, folder) as lab:
-            cheats = [one for one in READ + SERVED if options.seeds and options.only in one.name]
+            cheats = [one for one in READ + SERVED + CUNNING if options.seeds and options.only in one.name]
             honest = [one for one in HONEST if options.honest_seeds and options.only in one.name]
             for number, cheat in enumerate(cheats):
-                row = ask_cheat(lab, cheat, range(1, options.seeds + 1), folder / f"cheat-{number}")
+                row = ask_cheat(lab, cheat, range(first, first + options.seeds), folder / f"cheat-{number}")
                 await show(row, options.out)
             for number, server in enumerate(honest):
-                row = ask_honest(lab, server, range(1, options.honest_seeds + 1), folder / f"honest-{number}")
+                row = ask_honest(lab, server, range(first, first + options.honest_seeds), folder / f"honest-{number}")
                 await show(row, options.out)
     await launcher.close()
 
@@ -79,6 +81,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="per cheat; 0 leaves them out")
     parser.add_argument("--honest-seeds", type=int, default=10, help="per honest server; 0 leaves them out")
+    parser.add_argument("--first-seed", type=int, default=1, help="they are counted up from here")
     parser.add_argument("--only", default="", help="only servers whose name contains this")
     parser.add_argument("--out", type=Path, default=None, help="append each row there as a line of JSON")
     asyncio.run(main(parser.parse_args()))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cheats.cunning import CUNNING
 from tests.cheats.honest import HONEST, Honest
 from tests.cheats.laboratory import Laboratory
 from tests.cheats.zoo import BAKED, READ, SERVED, Cheat
@@ -17,6 +18,8 @@ OTHER_SEEDS = (2, 3)
 NEARLY_HONEST = {
     "weights and activations in 8 bits",  # 0.4 to 1.4 % of the positions above 0.05; honest bf16 shows 0.15 %
     "state of a prefix that is not the same",  # one position of J4's 128 above 0.05
+    "batch slots mixed up",  # one answer of each batch: 0.5 to 1.7 % of J6's positions above 0.05
+    "8 bits where the batch is full",  # no position above 0.05 in some draws
     "a context that is shorter than it says",  # one position of J3's 672, in the only prompt that is so long
 }
 """What only the exact class can tell from honest rounding on so few positions of this checkpoint."""
@@ -25,12 +28,13 @@ SHOWN_BY_ITS_RECIPE = {
     "two threads", "cached encodings",
 }  # fmt: skip
 """Each recipe has a test of its own that asks for the same answers; the whole battery is for those that want more."""
-GROSS = [cheat for cheat in SERVED if cheat.says == "gap max" and cheat.name not in NEARLY_HONEST]
-FIRST_OF_STEP = {cheat.step: cheat.name for cheat in reversed(SERVED)}
+RUNNING = SERVED + CUNNING
+GROSS = [cheat for cheat in RUNNING if cheat.says == "gap max" and cheat.name not in NEARLY_HONEST]
+FIRST_OF_STEP = {cheat.step: cheat.name for cheat in reversed(RUNNING)}
 
 
 def test_every_way_to_cheat_is_in_the_zoo() -> None:
-    known = {hack for cheat in READ + SERVED for hack in cheat.hacks.split()}
+    known = {hack for cheat in READ + RUNNING for hack in cheat.hacks.split()}
     # H15, too good to be true, is noticed by the gate: it is a figure, not something that a server does.
     assert known == {f"H{number}" for number in range(1, 20)} - {"H15"}
 
@@ -42,20 +46,24 @@ async def test_a_tree_that_prepares_a_cheat_is_refused(lab: Laboratory, tmp_path
     assert cheat.says in findings.fault
 
 
-def marked(cheat: Cheat) -> list[pytest.MarkDecorator]:
+def marked(cheat: Cheat) -> object:
     """One server of each step is quick enough to be asked at every turn."""
-    return [] if FIRST_OF_STEP[cheat.step] == cheat.name else [pytest.mark.slow]
+    if cheat.thorough:
+        return thoroughly(cheat, id=cheat.name)
+    if FIRST_OF_STEP[cheat.step] == cheat.name:
+        return pytest.param(cheat, id=cheat.name)
+    return pytest.param(cheat, id=cheat.name, marks=pytest.mark.slow)
 
 
 @in_the_laboratory
-@pytest.mark.parametrize("cheat", [pytest.param(one, id=one.name, marks=marked(one)) for one in SERVED])
+@pytest.mark.parametrize("cheat", [marked(one) for one in RUNNING])
 async def test_a_cheat_is_rejected_for_what_it_does(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
     findings = await lab.examine(lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1), cheat.step)
     assert cheat.says in findings.fault
 
 
 @in_the_laboratory
-@pytest.mark.parametrize("cheat", [thoroughly(one, id=one.name) for one in SERVED])
+@pytest.mark.parametrize("cheat", [thoroughly(one, id=one.name) for one in RUNNING])
 async def test_a_cheat_is_rejected_whatever_the_questions(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
     exam = lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1)
     for findings in await lab.examine_all([exam.anew(seed) for seed in OTHER_SEEDS], cheat.step):
@@ -64,14 +72,10 @@ async def test_a_cheat_is_rejected_whatever_the_questions(lab: Laboratory, tmp_p
 
 @in_the_laboratory
 @pytest.mark.slow
-@pytest.mark.parametrize("cheat", GROSS, ids=lambda cheat: cheat.name)
+@pytest.mark.parametrize("cheat", [marked(one) for one in GROSS])
 async def test_the_numeric_class_is_no_way_out_for_a_cheat(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
-    """Within three judgements: what only a full batch shows is rare where a busy machine lets few requests meet."""
-    exam = lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1, "numeric")
-    for seed in (1, *OTHER_SEEDS):
-        if "gap " in (await lab.examine(exam.anew(seed), cheat.step)).fault:
-            return
-    pytest.fail("three judgements in the numeric class let it pass")
+    findings = await lab.examine(lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1, "numeric"), cheat.step)
+    assert "gap " in findings.fault
 
 
 @in_the_laboratory

@@ -26,6 +26,8 @@ class Cheat:
     """Appended to the file."""
     make: Callable[[Path], None] | None = None
     """Other changes of the tree."""
+    thorough: bool = False
+    """Another one is caught by the same question, so `make test` leaves it out."""
 
     def apply(self, honest: Path, destination: Path) -> Path:
         tree = Path(shutil.copytree(honest, destination))
@@ -149,7 +151,7 @@ SERVED = [
 
 
         Answer._usage = inflated
-        """, lambda tree: _append(tree, "server/sequence.py", BEGIN.format(body="self.room = max(1, self.room // 2)"))),
+        """, lambda tree: append(tree, "server/sequence.py", BEGIN.format(body="self.room = max(1, self.room // 2)"))),
     Cheat("an end before the end", "J2", "gap max", "H4", "server/sequence.py", """
 
         _deliver = Sequence.deliver
@@ -388,7 +390,7 @@ if len(sequence.ids) > sequence._prompt_len:
 
 
         Slots.release, Slots.full = release, False
-        """, lambda tree: _append(tree, "server/engine.py", """
+        """, lambda tree: append(tree, "server/engine.py", """
 
         from server.protocol import BadRequest
         from server.slots import Slots
@@ -570,7 +572,7 @@ BAKED = Cheat("answers that were known before", "J7", "gap max", "H1", "server/e
 """Replays the answers of server/known.json."""
 
 
-def _append(tree: Path, name: str, text: str) -> None:
+def append(tree: Path, name: str, text: str) -> None:
     with (tree / name).open("a", encoding="utf-8") as file:
         file.write(dedent(text))
 

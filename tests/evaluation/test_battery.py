@@ -260,6 +260,12 @@ async def test_a_repeated_request_that_costs_too_little_fails(make_bench: MakeBe
     assert "a repeated request costs less than half" in verdict.reason
 
 
+async def test_a_repeated_answer_that_comes_too_soon_fails_whatever_is_burned_beside_it(make_bench: MakeBench) -> None:
+    verdict = await (make_bench(both(stores_answers, lambda server: setattr(server, "burns", True)))).judge()
+    assert verdict.first_failure == "J8"
+    assert "a repeated request takes less than half the time of a new one" in verdict.reason
+
+
 async def test_answers_carried_over_a_restart_fail(make_bench: MakeBench) -> None:
     verdict = await (make_bench(nothing, nothing, knows_everything)).judge()
     assert verdict.first_failure == "J8"

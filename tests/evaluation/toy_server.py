@@ -38,6 +38,8 @@ class ToyServer:
     """Changes an answer before it is seen."""
     is_stored: Callable[[tuple[int, ...]], bool] = lambda prompt: False
     """Whether a prompt's answer costs no tokens."""
+    burns: bool = False
+    """What a stored answer saves of CPU time, but not of other time."""
     ended: BoxResult = ENDED_WELL
     """What a program beside it comes to."""
     cpu_s: float = 0.0
@@ -93,8 +95,11 @@ class ToyServer:
         if not (fine and numbers) or body.get("logprobs"):
             raise ValueError("a field is not as it should be")
         ids, finish = self._tokens(prompt, limit, body)
-        self.cpu_s += self.s_per_answer + (0 if self.is_stored(prompt) else self.s_per_token * len(ids))
+        stored = self.is_stored(prompt)
+        self.cpu_s += self.s_per_answer + (0 if stored and not self.burns else self.s_per_token * len(ids))
         self._fill(report, call, prompt, ids, finish)
+        spacing = 0.0 if stored else self.s_per_token
+        report.chunk_t = [spacing * number for number in range(1, len(report.chunk_t) + 1)]
 
     def _prompt(self, body: dict[str, Json]) -> tuple[int, ...]:
         if "messages" in body:

@@ -24,7 +24,8 @@ from vibeserve_tui.evaluation.workload import Position, Workload, perturb
 from vibeserve_tui.inputs.target import LoadedTarget
 from vibeserve_tui.inputs.target_sections import CLASS_LIMITS, GapLimits
 
-TOKENS = 48
+TOKENS = 32
+"""As long as most answers of a judgement."""
 MARGIN = 1.5
 """Between what was seen of honest arithmetic and a limit: other processors round in other places."""
 CONFIDENT = 2.33
@@ -42,13 +43,15 @@ class Arithmetic:
     allowed_from: str
     dtype: str = ""
     change: str = ""
+    in_batches: bool = False
+    """It rounds all rows of a step alike, so the fuller its batch the coarser: it is asked in the fullest."""
 
 
 ARITHMETICS = (
     Arithmetic("the truth's own, token by token", "exact"),
     Arithmetic("bf16", "numeric", dtype="bfloat16"),
     Arithmetic("int8 weights", "numeric", change="int8-weights"),
-    Arithmetic("int8 weights and activations", "quantised", change="int8-activations"),
+    Arithmetic("int8 weights and activations", "quantised", change="int8-activations", in_batches=True),
     Arithmetic("a layer left out", "", change="skipped-layer"),
 )
 
@@ -104,9 +107,10 @@ async def calibrate(lab: Laboratory, *, positions: int, seed: int, progress: Cal
         }  # fmt: skip
         right = {name: await _answers(truth, *asked) for name, asked in weights.items()}
         for arithmetic in ARITHMETICS:
+            at_once = spec.full_batch if arithmetic.in_batches else 1
             async with lab.reference(arithmetic) as service:
                 for name, (folder, prompts) in weights.items():
-                    given = await _answers(service, folder, prompts)
+                    given = await _answers(service, folder, prompts, at_once=at_once)
                     same = sum(mine == theirs for mine, theirs in zip(given, right[name], strict=True))
                     statistics = await _judged(truth, folder, prompts, given)
                     rows.append(Row(arithmetic, name, same, len(prompts), statistics))
@@ -135,9 +139,11 @@ def draw_prompts(target: LoadedTarget, workload: Workload, seed: int, count: int
     return prompts
 
 
-async def _answers(service: ReferenceService, weights: Path, prompts: Sequence[Prompt]) -> list[list[int]]:
+async def _answers(
+    service: ReferenceService, weights: Path, prompts: Sequence[Prompt], *, at_once: int = 1
+) -> list[list[int]]:
     async with service.using(weights) as answering:
-        return await answering.greedy_many([(prompt, TOKENS) for prompt in prompts])
+        return await answering.greedy_many([(prompt, TOKENS) for prompt in prompts], at_once=at_once)
 
 
 async def _judged(

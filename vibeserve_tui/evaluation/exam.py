@@ -98,8 +98,7 @@ class Exam:
 
     @property
     def full_batch(self) -> int:
-        """The highest concurrency that any level asks for."""
-        return max(getattr(level, "concurrency", None) or 1 for level in self.target.spec.levels)
+        return self.target.spec.full_batch
 
     def random(self, step: str) -> Random:
         return Random(f"{self.seed}:{step}")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
+from operator import itemgetter
 from random import Random
 
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server, ask, compare
@@ -21,6 +23,8 @@ CONTEXT_TAIL = 32
 BEYOND = 64
 """Tokens behind the longest declared answer: a server that is made for the benchmark's lengths does not get there."""
 PERTURBED_TOKENS = 16
+TRIED = {Position.FIRST: 2, Position.MIDDLE: 16, Position.LAST: 2}
+"""Changes of a prompt of which the most telling one is asked: a model cares little for one token among many."""
 SPECIAL_IDS = 5
 """Of most tokenizers the first ids are special ones, which are not swapped for one another."""
 
@@ -65,26 +69,37 @@ def _of_length(exam: Exam, random: Random, prompt: int, output: int) -> PlannedR
 
 
 async def perturbed(exam: Exam, server: Server) -> Findings:
-    """J4: right after the original, a prompt changed at its first, middle or last token has an answer of its own."""
+    """J4: right after the original, a prompt changed at its first, some inner or its last token has its own answer."""
     findings = Findings()
     count = max(exam.sizes.perturb, exam.target.spec.accuracy.battery.perturb)
     originals = exam.draw("perturb", -(-count // len(Position)), tokens=PERTURBED_TOKENS)
-    vocabulary = ordinary_ids(request.prompt_ids for request in originals)
-    random = exam.random("perturb")
-    requests = [
-        variant
-        for request in originals
-        for variant in (
-            request,
-            *(
-                replace(request, prompt_ids=perturb(request.prompt_ids, position, vocabulary, random))
-                for position in Position
-            ),
-        )
-    ]
+    changed = iter(await _told_apart(exam, originals))
+    requests = [one for original in originals for one in (original, *(next(changed) for _ in Position))]
     reports = await ask(exam, server, requests, concurrency=1)
     await compare(exam, requests, reports, findings)
     return findings
+
+
+async def _told_apart(exam: Exam, originals: Sequence[PlannedRequest]) -> list[PlannedRequest]:
+    """Each original changed at each position, by a token for which its old answer is as wrong as may be.
+
+    A model does not care for every token of a prompt, and where it does not, an old answer is no fault.
+    """
+    vocabulary, random = ordinary_ids(request.prompt_ids for request in originals), exam.random("perturb")
+    answers = await exam.reference.greedy_many([(one.prompt_ids, one.max_tokens) for one in originals])
+    tried = [
+        (perturb(original.prompt_ids, position, vocabulary, random), answer)
+        for original, answer in zip(originals, answers, strict=True)
+        for position in Position
+        for _ in range(TRIED[position])
+    ]
+    gaps = await exam.reference.gaps_many(tried)
+    ranked = iter([(max(found, default=0.0), prompt) for found, (prompt, _) in zip(gaps, tried, strict=True)])
+    return [
+        replace(original, prompt_ids=max(islice(ranked, TRIED[position]), key=itemgetter(0))[1])
+        for original in originals
+        for position in Position
+    ]
 
 
 def ordinary_ids(prompts: Iterable[Sequence[int]]) -> list[int]:

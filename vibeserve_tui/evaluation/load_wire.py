@@ -13,7 +13,7 @@ from time import monotonic
 
 from vibeserve_tui.evaluation.load_report import Fault
 
-MAX_HEAD_BYTES = 64 << 10
+MAX_HEAD_BYTES = READ_BYTES = 64 << 10
 MAX_IDLE_S = 2.0  # servers hang up on idle connections (uvicorn after 5 s); racing with that would look like a fault
 
 
@@ -155,8 +155,11 @@ class ReplyDecoder:
         self._in_chunk = size + 2 if size else 0
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection; at most one exchange at a time."""
+
+    _read = memoryview(bytearray(READ_BYTES))
+    """Of all connections, and copied at once: a plain protocol gets 256 KiB made for each read, whatever it brings."""
 
     def __init__(self) -> None:
         self.idle_since = monotonic()
@@ -195,8 +198,12 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self.usable = True
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  what is left over is read next
+        return self._read
+
+    def buffer_updated(self, nbytes: int) -> None:
         now = monotonic()
+        data = bytes(self._read[:nbytes])
         reply = self._reply
         if reply is None:
             self.abort()

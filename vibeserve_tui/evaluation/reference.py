@@ -198,9 +198,10 @@ class ReferenceService:
         """The `n` tokens that greedy decoding gives, past any end-of-text."""
         return (await self.greedy_many([(prompt_ids, n)]))[0]
 
-    async def greedy_many(self, requests: Sequence[tuple[TokenIds, int]]) -> list[list[int]]:
+    async def greedy_many(self, requests: Sequence[tuple[TokenIds, int]], *, at_once: int = 1) -> list[list[int]]:
+        """`at_once` matters to arithmetic that rounds all rows of a batch alike; the truth knows no batch."""
         items: list[JsonValue] = [[list(prompt), n] for prompt, n in requests]
-        return await self._lists("generate", items, _TOKENS, [n for _, n in requests])
+        return await self._lists("generate", items, _TOKENS, [n for _, n in requests], at_once=at_once)
 
     async def gaps(self, prompt_ids: TokenIds, output_ids: TokenIds) -> list[float]:
         """Log p(best) − log p(emitted) at each output position, given the emitted text so far; 0 = the greedy token."""
@@ -223,10 +224,15 @@ class ReferenceService:
         await self._worker.stop()
 
     async def _lists(
-        self, op: str, items: list[JsonValue], shape: TypeAdapter[list[list[Number]]], lengths: Sequence[int | None]
+        self,
+        op: str,
+        items: list[JsonValue],
+        shape: TypeAdapter[list[list[Number]]],
+        lengths: Sequence[int | None],
+        **fields: JsonValue,
     ) -> list[list[Number]]:
         """One list per item, of the expected lengths; a reference that answers anything else cannot judge."""
-        value = await self._ask(op, items=items)
+        value = await self._ask(op, items=items, **fields)
         try:
             lists = shape.validate_python(value)
         except ValidationError as problem:

@@ -18,7 +18,8 @@ from vibeserve_tui.evaluation.workload import PlannedRequest
 PROMPTS = 12
 """Tried, to find the one whose next token best tells half the temperature, or only the likeliest ten, from all."""
 LIKELIEST = 10
-SEEDS = 4
+ALONE = 2
+CROWDED = 4
 TOKENS = 16
 WARM = (1.8, 2.0)
 """Where whole answers are sampled: open enough to tell greedy from sampled at every token, and far from 1, so that a
@@ -40,11 +41,21 @@ async def sampled(exam: Exam, server: Server) -> Findings:
     if "temperature" not in exam.offers:
         findings.notes.append("temperature is not offered, so sampling was not looked at")
         return findings
-    prompt = await _telling_prompt(exam)
+    questions = _Questions(exam, await _telling_prompt(exam))
+    alone = await ask(exam, server, questions.alone, concurrency=1)
+    crowd = await ask(
+        exam, server, [*questions.crowded, *questions.firsts, *questions.plain], concurrency=exam.full_batch
+    )
+    if not _all_answered([*alone, *crowd], findings):
+        return findings
+    crowded, rest = crowd[: len(questions.crowded)], crowd[len(questions.crowded) :]
+    firsts, plain = rest[: len(questions.firsts)], rest[len(questions.firsts) :]
+    answers = [tuple(report.token_ids) for report in (*alone, *crowded)]
     if "seed" in exam.offers:
-        await _seeds(exam, server, prompt, findings)
-    if not findings.fault:
-        await _distribution(exam, server, prompt, findings)
+        _check_seeds(questions, answers, findings)
+    await _check_continuations(exam, questions, answers, findings)
+    _check_firsts(exam, questions, firsts, findings)
+    _check_distribution(exam, questions, plain, findings)
     return findings
 
 
@@ -64,77 +75,83 @@ class _Prompt:
 
 
 async def _telling_prompt(exam: Exam) -> _Prompt:
-    """Ends of answers are often certain; the middle of a text is open, so prompts are cut somewhere within."""
+    """Ends of answers are often certain; the middle of a text is open, so prompts are cut somewhere within.
+
+    Early: over a hundred samples are asked for, and each of them costs the server its prompt.
+    """
     random = exam.random("sampling")
     drawn = exam.draw("sampling", PROMPTS)
-    cut = [one.prompt_ids[: random.randrange(len(one.prompt_ids) // 4, len(one.prompt_ids)) + 1] for one in drawn]
+    lengths = [len(one.prompt_ids) for one in drawn]
+    cut = [one.prompt_ids[: random.randint(n // 4, n // 2) + 1] for one, n in zip(drawn, lengths, strict=True)]
     logprobs = await exam.reference.next_logprobs_many(cut)
     prompts = [_Prompt(ids, tuple(map(math.exp, values))) for ids, values in zip(cut, logprobs, strict=True)]
     return max(prompts, key=lambda prompt: prompt.telling)
 
 
-async def _seeds(exam: Exam, server: Server, prompt: _Prompt, findings: Findings) -> None:
-    """Alone, so that nothing but the seed can make a difference."""
-    random = exam.random("seeds")
-    temperature = round(random.uniform(*WARM), 2)
-    seeds = [random.getrandbits(31) for _ in range(SEEDS)]
-    requests = [_request(exam, prompt, seed, TOKENS, temperature) for seed in (*seeds, seeds[0], seeds[-1])]
-    reports = await ask(exam, server, requests, concurrency=1)
-    if not _all_answered(reports, findings):
-        return
-    answers = [tuple(report.token_ids) for report in reports]
-    findings.check(len(set(answers[:SEEDS])) > 1, f"{SEEDS} seeds at temperature {temperature:g} give the same answer")
-    repeated = answers[SEEDS:] == [answers[0], answers[SEEDS - 1]]
+class _Questions:
+    """All about one prompt; at one temperature but for `plain`, which is at 1."""
+
+    def __init__(self, exam: Exam, prompt: _Prompt) -> None:
+        random = exam.random("seeds")
+        self.prompt = prompt
+        self.temperature = round(random.uniform(*WARM), 2)
+        count = max(exam.sizes.sampling, exam.target.spec.accuracy.battery.sampling)
+        repeated = [random.getrandbits(31) for _ in range(ALONE)]
+        crowded = [random.getrandbits(31) for _ in range(CROWDED)]
+        self.alone = [_request(exam, prompt, seed, TOKENS, self.temperature) for seed in (*repeated, *repeated)]
+        """Twice, so that nothing but the seed can make a difference."""
+        self.crowded = [_request(exam, prompt, seed, TOKENS, self.temperature) for seed in crowded]
+        """Whole answers among many others: a server may sample otherwise when it is busy."""
+        self.firsts = [_request(exam, prompt, random.getrandbits(31), 1, self.temperature) for _ in range(FIRSTS)]
+        self.plain = [_request(exam, prompt, random.getrandbits(31), 1, 1.0) for _ in range(count)]
+
+
+def _check_seeds(questions: _Questions, answers: Sequence[tuple[int, ...]], findings: Findings) -> None:
+    seeds, temperature = ALONE + CROWDED, questions.temperature
+    findings.check(len(set(answers)) > 1, f"{seeds} seeds at temperature {temperature:g} give the same answer")
+    repeated = answers[:ALONE] == answers[ALONE : 2 * ALONE]
     findings.check(repeated, "the same seed, alone, gives another answer the second time")
-    if not findings.fault:
-        await _continuations(exam, prompt, answers[:SEEDS], temperature, findings)
-    if not findings.fault:
-        await _first_tokens(exam, server, prompt, temperature, findings)
 
 
-async def _continuations(
-    exam: Exam, prompt: _Prompt, answers: Sequence[Sequence[int]], temperature: float, findings: Findings
+async def _check_continuations(
+    exam: Exam, questions: _Questions, answers: Sequence[Sequence[int]], findings: Findings
 ) -> None:
     """Tokens behind the first, each against the reference's probabilities in its place."""
-    places = [((*prompt.ids, *answer[:at]), answer[at]) for answer in answers for at in range(1, len(answer), EVERY)]
-    logprobs = await exam.reference.next_logprobs_many([context for context, _ in places])
-    given = [tempered(values, temperature) for values in logprobs]
-    _check_likelihood(
-        given, [token for _, token in places], f"tokens at temperature {temperature:g}, each in its place", findings
-    )
+    if findings.fault:
+        return
+    prompt, temperature = questions.prompt, questions.temperature
+    for where, some in (("alone", answers[:ALONE]), ("among others", answers[2 * ALONE :])):
+        places = [((*prompt.ids, *answer[:at]), answer[at]) for answer in some for at in range(1, len(answer), EVERY)]
+        logprobs = await exam.reference.next_logprobs_many([context for context, _ in places])
+        given = [tempered(values, temperature) for values in logprobs]
+        tokens = [token for _, token in places]
+        _check_likelihood(given, tokens, f"tokens {where} at temperature {temperature:g}, each in its place", findings)
 
 
-async def _first_tokens(exam: Exam, server: Server, prompt: _Prompt, temperature: float, findings: Findings) -> None:
+def _check_firsts(exam: Exam, questions: _Questions, reports: Sequence[CallReport], findings: Findings) -> None:
     """At another temperature than 1."""
-    random = exam.random("firsts")
-    requests = [_request(exam, prompt, random.getrandbits(31), 1, temperature) for _ in range(FIRSTS)]
-    reports = await ask(exam, server, requests, concurrency=exam.full_batch)
-    if _all_answered(reports, findings):
-        given = tempered([math.log(max(p, 1e-300)) for p in prompt.probabilities], temperature)
-        tokens = [_first(exam, report) for report in reports]
-        _check_likelihood([given] * len(tokens), tokens, f"first tokens at temperature {temperature:g}", findings)
+    given = tempered([math.log(max(p, 1e-300)) for p in questions.prompt.probabilities], questions.temperature)
+    tokens = [_first(exam, report) for report in reports]
+    what = f"first tokens at temperature {questions.temperature:g}"
+    _check_likelihood([given] * len(tokens), tokens, what, findings)
 
 
 def _check_likelihood(given: Sequence[Sequence[float]], tokens: Sequence[int], what: str, findings: Findings) -> None:
     z = likelihood_z(given, tokens)
-    findings.numbers[f"z_{what.split(maxsplit=1)[0]}"] = z
+    findings.numbers[f"z_{'_'.join(what.split(maxsplit=2)[:2])}"] = z
     findings.check(
         TOO_UNLIKELY <= z <= TOO_LIKELY,
         f"{len(tokens)} {what} do not follow the reference: they are too {'likely' if z > 0 else 'unlikely'} ({z:+.1f} sd)",
     )
 
 
-async def _distribution(exam: Exam, server: Server, prompt: _Prompt, findings: Findings) -> None:
+def _check_distribution(exam: Exam, questions: _Questions, reports: Sequence[CallReport], findings: Findings) -> None:
     """First tokens at temperature 1 against the reference's probabilities."""
-    random = exam.random("distribution")
-    count = max(exam.sizes.sampling, exam.target.spec.accuracy.battery.sampling)
-    requests = [_request(exam, prompt, random.getrandbits(31), 1, 1.0) for _ in range(count)]
-    reports = await ask(exam, server, requests, concurrency=exam.full_batch)
-    if not _all_answered(reports, findings):
-        return
-    p = chi_square_p(Counter(_first(exam, report) for report in reports), prompt.probabilities)
+    p = chi_square_p(Counter(_first(exam, report) for report in reports), questions.prompt.probabilities)
     findings.numbers["p"] = p
-    findings.check(p >= SIGNIFICANT, f"{count} first tokens at temperature 1 do not follow the reference (p = {p:.1g})")
+    findings.check(
+        p >= SIGNIFICANT, f"{len(reports)} first tokens at temperature 1 do not follow the reference (p = {p:.1g})"
+    )
 
 
 def _request(exam: Exam, prompt: _Prompt, seed: int, tokens: int, temperature: float) -> PlannedRequest:

@@ -211,8 +211,10 @@ class Position(StrEnum):
 def perturb(ids: Sequence[int], position: Position, vocabulary: Sequence[int], draw: Random) -> tuple[int, ...]:
     """The prompt with one other token: an answer found by a fuzzy key is then the wrong one.
 
-    `vocabulary` holds ≥ 2 ordinary ids, such as those of the corpus.
+    `vocabulary` holds ≥ 2 ordinary ids, such as those of the corpus. In the middle it is drawn which token: a key may
+    hold any but all of them.
     """
-    index = {Position.FIRST: 0, Position.MIDDLE: len(ids) // 2, Position.LAST: len(ids) - 1}[position]
+    inner = draw.randrange(1, max(2, len(ids) - 1))
+    index = {Position.FIRST: 0, Position.MIDDLE: inner, Position.LAST: len(ids) - 1}[position]
     other = draw.choice([token for token in vocabulary if token != ids[index]])
     return (*ids[:index], other, *ids[index + 1 :])
