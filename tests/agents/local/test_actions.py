@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from vibeserve_tui.agents import replies
-from vibeserve_tui.agents.local.actions import LONGEST_COUNTED, grammar_of, read_action
+from vibeserve_tui.agents.local.actions import LONGEST_COUNTED, grammar_of, instructions, read_action
 from vibeserve_tui.agents.loop.turns import ToolSpec
 
 SCHEMAS = [
@@ -65,8 +66,16 @@ def test_nothing_is_left_that_would_make_a_grammar_huge_or_unknown(model: type[B
     for part in parts(grammar(model)):
         length = part.get("maxLength", 0)
         assert not isinstance(length, int) or length <= LONGEST_COUNTED
-        if part.get("type") == "string":
-            assert "pattern" not in part
+        if part.get("type") == "string" and "pattern" in part:
+            assert re.fullmatch(r"\^.*\$", part["pattern"])
+
+
+def test_a_pattern_for_a_part_of_a_text_is_left_to_whoever_carries_the_action_out() -> None:
+    class Loose(BaseModel):
+        name: str = Field(pattern="[a-z]+")
+
+    args = grammar(Loose)["anyOf"][0]["properties"]["args"]
+    assert args["properties"]["name"] == {"type": "string"}
 
 
 def test_a_field_may_be_called_like_a_keyword() -> None:
@@ -89,3 +98,12 @@ def test_an_action_is_read_back() -> None:
 )
 def test_other_text_is_no_action(text: str) -> None:
     assert read_action(text) is None
+
+
+def test_a_tool_is_told_in_few_words_and_without_losing_a_field_that_is_called_title() -> None:
+    schema = replies.RoundPlan.model_json_schema()
+    told = instructions([ToolSpec("submit", "Hand in.", schema)])
+    shown = json.loads(told.partition("args: ")[2])
+    assert list(shown["properties"]) == list(schema["properties"])
+    assert "title" in shown["properties"] and "title" not in shown
+    assert len(told) < len(json.dumps(schema))

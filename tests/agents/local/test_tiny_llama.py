@@ -5,10 +5,11 @@ Needs llama-cpp-python and gguf, or mlx-lm and xgrammar; whatever is not install
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vibeserve_tui.agents.local.process import working
 from vibeserve_tui.agents.local.wire import LocalWire
@@ -51,32 +52,30 @@ def settings(request: pytest.FixtureRequest, weights: Path, tmp_path_factory: py
 
 
 async def test_a_tiny_model_calls_a_tool_and_submits_a_valid_report(settings: VoiceSettings) -> None:
-    """What a poor model would choose is chance; here each turn offers one tool, and its call must be a valid one."""
-    look = ToolSpec("look", "Shows a file.", Look.model_json_schema())
-    submit = ToolSpec("submit", "Hand in your answer.", ImplReport.model_json_schema())
+    """What a poor model would choose is chance; here each turn offers one tool, and every whole call must be one of it."""
+    begin: list[Entry] = [Asked("Look at the file a.py.")]
     async with working(settings.api, Path(settings.model), 0) as worker:
         assert worker.ready.constrained
         assert worker.ready.context == 2048
         wire = LocalWire(worker)
-        first = await ask(wire, look, [Asked("Look at the file a.py.")])
-        assert first.calls[0].name == "look"
-        Look.model_validate_json(first.calls[0].arguments)
+        first = await valid_call(wire, "look", Look, begin)
         seen = Answers((Answer(first.calls[0], "speed = 1", ok=True),))
-        last = await ask(wire, submit, [Asked("Look at the file a.py."), first, seen])
-    assert last.calls[0].name == "submit"
-    ImplReport.model_validate_json(last.calls[0].arguments)
+        last = await valid_call(wire, "submit", ImplReport, [*begin, first, seen])
     assert last.tokens is not None
     assert last.tokens.output > 0
 
 
-async def ask(wire: LocalWire, tool: ToolSpec, history: list[Entry]) -> Reply:
-    """A text may come out too long; then another try is another text."""
-    prefix = Prefix((tool,), "You help.", "", 500, "")
+async def valid_call(wire: LocalWire, name: str, arguments: type[BaseModel], history: list[Entry]) -> Reply:
+    """A text may come out too long, and bounds of numbers are in no grammar of llama.cpp: another try is another text."""
+    prefix = Prefix((ToolSpec(name, "Does it.", arguments.model_json_schema()),), "You help.", "", 500, "")
     for _ in range(8):
         reply = await wire.turn("tiny", prefix, history)
         if reply.stop == "calls":
-            return reply
-    raise AssertionError(f"never a whole call of {tool.name}")
+            assert (reply.calls[0].name, reply.calls[0].is_object) == (name, True)
+            with contextlib.suppress(ValidationError):
+                arguments.model_validate_json(reply.calls[0].arguments)
+                return reply
+    raise AssertionError(f"never a whole and valid call of {name}")
 
 
 async def test_a_tiny_model_is_probed_and_may_play(settings: VoiceSettings, tmp_path: Path) -> None:

@@ -18,9 +18,12 @@ LONGEST_COUNTED = 300
 """Characters up to which a length is part of the grammar; longer ones would make it huge."""
 _UNDERSTOOD = frozenset({
     "type", "properties", "required", "items", "prefixItems", "anyOf", "oneOf", "allOf", "enum", "const", "$ref",
-    "additionalProperties", "minItems", "maxItems", "minLength", "maxLength",
+    "additionalProperties", "minItems", "maxItems", "minLength", "maxLength", "pattern", "minimum", "maximum",
+    "exclusiveMinimum", "exclusiveMaximum",
 })  # fmt: skip
 _LITERAL = frozenset({"enum", "const", "required", "type"})
+_NAMED = frozenset({"properties", "$defs"})
+"""What holds schemas by names of their own."""
 HOW_TO_ACT = """\
 You act by writing one JSON object and nothing else: {"thought": why, in a few words, "tool": name, "args": arguments}.
 Then you read the tool's result and write the next object. Files are written whole. These are the tools:
@@ -55,9 +58,28 @@ class _Written(BaseModel):
 
 
 def instructions(tools: Sequence[Spec]) -> str:
-    """How to act, and with what."""
-    lines = [f"- {tool.name}: {tool.description}\n  args: {json.dumps(tool.schema)}" for tool in tools]
+    """How to act, and with what, in as few tokens as that takes."""
+    lines = [f"- {tool.name}: {tool.description}\n  args: {_told(tool.schema)}" for tool in tools]
     return HOW_TO_ACT + "\n".join(lines)
+
+
+def _told(schema: dict[str, object]) -> str:
+    return json.dumps(_untitled(_as_json(schema)), separators=(",", ":"))
+
+
+def _untitled(schema: JsonValue) -> JsonValue:
+    """Without the titles that say once more what the names of fields and definitions say."""
+    if isinstance(schema, list):
+        return [_untitled(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: {field: _untitled(part) for field, part in value.items()}
+        if name in _NAMED and isinstance(value, dict)
+        else _untitled(value)
+        for name, value in schema.items()
+        if name != "title"
+    }
 
 
 def read_action(text: str) -> Action | None:
@@ -108,6 +130,13 @@ def _reduced(schema: JsonValue, owner: str) -> JsonValue:
             kept[name] = {field: _reduced(part, owner) for field, part in value.items()}
         elif name in _LITERAL:
             kept[name] = value
-        elif name in _UNDERSTOOD and not (name == "maxLength" and isinstance(value, int) and value > LONGEST_COUNTED):
+        elif name in _UNDERSTOOD and not _is_too_much(name, value):
             kept[name] = _reduced(value, owner)
     return kept
+
+
+def _is_too_much(name: str, value: JsonValue) -> bool:
+    """llama.cpp takes patterns from the first to the last character only."""
+    if name == "pattern":
+        return not (isinstance(value, str) and value.startswith("^") and value.endswith("$"))
+    return name == "maxLength" and isinstance(value, int) and value > LONGEST_COUNTED
