@@ -10,7 +10,7 @@ import pytest
 from vibeserve_tui.agents.protocol import Tokens, load_voice, named, providers
 from vibeserve_tui.cli import main
 from vibeserve_tui.errors import InputError, ProfileError
-from vibeserve_tui.events import Allowance, Rates, VoiceSettings
+from vibeserve_tui.events import Allowance, Rates, RunPlan, VoiceSettings
 from vibeserve_tui.inputs.config import Config
 from vibeserve_tui.inputs.profiles import RunProfile
 from vibeserve_tui.inputs.toml_files import validate
@@ -21,6 +21,7 @@ from vibeserve_tui.starting import (
     agents_here,
     plan_allowance,
     plan_voices,
+    require_answers,
     require_first_turn,
 )
 
@@ -207,7 +208,11 @@ DEAR = VoiceSettings(
 @pytest.mark.parametrize(
     ("limits", "call", "said"),
     [
-        ({"usd": 0.019}, 3.0, r"\$0.019 for the run pays for no turn of m: it takes \$0.020 or more \(fix: a larger --max-usd"),
+        (
+            {"usd": 0.019},
+            3.0,
+            r"\$0.019 for the run pays for no turn of m: it takes \$0.020 or more \(fix: a larger --max-usd",
+        ),
         ({"round_usd": 0.01}, 3.0, r"\$0.01 for a round pays for no turn"),
         ({"usd": 5.0}, 0.01, r"\$0.01 for a call pays for no turn"),
         ({"tokens": 5499}, 3.0, "5,499 tokens for the run are too few for a turn of m: it takes 5,500 or more"),
@@ -218,6 +223,15 @@ def test_a_limit_that_pays_for_no_turn_is_said_before_there_is_a_run(
 ) -> None:
     with pytest.raises(ProfileError, match=said):
         require_first_turn(DEAR.model_copy(update={"usd": call}), Allowance.model_validate(limits), FIRST_TURN)
+
+
+def test_that_nothing_limits_an_unknown_price_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vibeserve_tui.starting.reach", lambda voice: "")
+    plan = RunPlan(target="t", target_path="", target_digest="", voices={"judge": DEAR})
+    assert require_answers(plan) == []
+    unknown = plan.model_copy(update={"voices": {"judge": DEAR.model_copy(update={"prices": {}})}})
+    assert require_answers(unknown) == ["the price of m is not known, so no limit in USD holds; --max-tokens N would"]
+    assert require_answers(unknown.model_copy(update={"allowance": Allowance(tokens=9)})) == []
 
 
 def test_a_limit_of_just_a_turn_or_of_an_unknown_price_is_none_of_its_business() -> None:

@@ -141,7 +141,13 @@ def require_answers(plan: ev.RunPlan) -> list[str]:
     for voice in plan.voices.values():
         if voice not in voices:
             voices.append(voice)
-    return [doubt for voice in voices if (doubt := reach(voice))]
+    doubts = [doubt for voice in voices if (doubt := reach(voice))]
+    unpriced = sorted(model for model, rates in _priced(plan.voices) if rates is None)
+    if unpriced and plan.allowance.tokens is None:
+        doubts.append(
+            f"the price of {', '.join(unpriced)} is not known, so no limit in USD holds; --max-tokens N would"
+        )
+    return doubts
 
 
 def create_run(plan: ev.RunPlan, root: Path) -> RunDir:
@@ -291,11 +297,7 @@ def plan_allowance(wanted: Wanted, profile: RunProfile, voices: Mapping[str, ev.
     budget = profile.budget
     usd = wanted.max_usd if wanted.max_usd is not None else budget.usd
     tokens = wanted.max_tokens if wanted.max_tokens is not None else budget.tokens
-    models = {
-        (model or voice.name, voice.prices.get(model))
-        for voice in voices.values()
-        for model in (voice.model, *voice.fallback_models)
-    }
+    models = _priced(voices)
     unpriced = sorted(model for model, rates in models if rates is None)
     if unpriced and not wanted.allow_unknown_cost and (usd is not None or budget.round_usd is not None):
         raise ProfileError(
@@ -309,6 +311,15 @@ def plan_allowance(wanted: Wanted, profile: RunProfile, voices: Mapping[str, ev.
         round_usd=budget.round_usd,
         round_tokens=budget.round_tokens,
     )
+
+
+def _priced(voices: Mapping[str, ev.VoiceSettings]) -> set[tuple[str, ev.Rates | None]]:
+    """All models that may be asked, each with its price as far as it is known."""
+    return {
+        (model or voice.name, voice.prices.get(model))
+        for voice in voices.values()
+        for model in (voice.model, *voice.fallback_models)
+    }
 
 
 def _require_a_turn(

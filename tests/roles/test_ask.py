@@ -9,11 +9,11 @@ import pytest
 from tests.agents.one_call import settings_for
 from tests.agents.scene import KEY, KEY_NAME, WIRES
 from tests.fakes import measured, open_run
-from tests.fakes.llm import FakeLLM
+from tests.fakes.llm import FakeLLM, Turn
 from tests.roles.players import brain
 from tests.roles.scripted import scripted
 from vibeserve_tui import events as ev
-from vibeserve_tui.agents.protocol import load_voice
+from vibeserve_tui.agents.protocol import Used, Waiting, load_voice
 from vibeserve_tui.cli import main
 from vibeserve_tui.errors import AgentError
 from vibeserve_tui.roles.asking import answer
@@ -69,12 +69,12 @@ async def test_a_model_looks_at_the_records_and_names_its_rounds(run: Run) -> No
         assert results[2] == "there is no tool write"
         return [("submit", {"text": "Its answers were wrong; round 1 gave r:1.", "rounds": [1, 2]})]
 
-    looks: list[ev.ToolCall] = []
+    looks: list[Used | Waiting] = []
     before = run.dir.journal.read_bytes()
     told = await answer(run.dir, run.state, scripted(player), "why was round 2 rejected?", looks.append)
     assert told.text == "Its answers were wrong; round 1 gave ×1.500 [1.455, 1.545] (r:1)."
     assert told.rounds == (1, 2)
-    assert [look.name for look in looks] == ["rounds", "diff", "write"]
+    assert [look.call.name for look in looks] == ["rounds", "diff", "write"]
     assert run.dir.journal.read_bytes() == before
 
 
@@ -124,13 +124,15 @@ def test_the_verb_asks_a_server_that_the_configuration_names(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv(KEY_NAME, KEY)
     (tmp_path / "vibeserve").mkdir()
-    with FakeLLM(brain(player), key=KEY) as server:
+    busy = Turn(status=529, headers={"retry-after-ms": "20"})
+    with FakeLLM(lambda request: brain(player)(request) if request.n else busy, key=KEY) as server:
         (tmp_path / "vibeserve" / "config.toml").write_text(CONFIG.format(url=server.url))
         lab = ["--agent", "lab", "--model-name", "script"]
         assert main(["ask", str(run.dir.path), "why was round 2 rejected?", *lab]) == 0
         shown = capsys.readouterr()
         assert shown.out == "Its answers were wrong.\nrests on round 2\n"
-        assert shown.err.splitlines() == ['rounds {"number": 2}', "240 tokens, $0.0006"]
+        wait, *looks = shown.err.splitlines()
+        assert wait.startswith("waits 0 s: 529 ") and looks == ['rounds {"number": 2}', "240 tokens, $0.0006"]
         monkeypatch.setenv(KEY_NAME, "sk-canary-another-one-3c5d")
         assert main(["ask", str(run.dir.path), "why was round 2 rejected?", *lab]) != 0
     shown = capsys.readouterr()

@@ -25,6 +25,7 @@ from vibeserve_tui.agents.protocol import (
     Tokens,
     Used,
     Voice,
+    Waiting,
 )
 from vibeserve_tui.agents.replies import Answer, checked
 from vibeserve_tui.agents.toolbox.kit import Kit, tools_for
@@ -39,9 +40,10 @@ from vibeserve_tui.run_state import RunState, Spend
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.workspace import Store
 
-LIMITS = Limits(usd=0.5, turns=20, wall_s=300.0, output_tokens=4000)
+LIMITS = Limits(usd=0.5, turns=20, wall_s=300.0, output_tokens=4000, retries=3)
+"""Somebody waits at a terminal: a server that is gone is given up after seconds."""
 
-Tell = Callable[[ev.ToolCall], None]
+Tell = Callable[[Used | Waiting], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class PocketMoney:
 
 
 async def answer(run: RunDir, state: RunState, voice: Voice, question: str, tell: Tell) -> Answered:
-    """A model's answer; `tell` hears of each look it takes. Raises AgentError when there is none."""
+    """A model's answer; `tell` hears of each look it takes and each wait. Raises AgentError when there is none."""
     store = Store(run.store)
     purse = PocketMoney(voice.settings, LIMITS.usd)
     with TemporaryDirectory(prefix="vibeserve-ask-") as folder:
@@ -88,7 +90,8 @@ async def answer(run: RunDir, state: RunState, voice: Voice, question: str, tell
         )
         result = await _hear(voice, request, tell)
     if result.status != "ok" or not isinstance(result.value, Answer):
-        raise AgentError(result.reason or f"the model ended with status {result.status}")
+        who = voice.settings.name or voice.provider
+        raise AgentError(result.reason or f"the model ended with status {result.status}", where=who)
     said = evidence_of(state).filled(result.value.text)
     return Answered(said, result.value.rounds, purse.spent)
 
@@ -105,10 +108,13 @@ async def _hear(voice: Voice, request: AgentRequest, tell: Tell) -> Result:
     events = voice.agent.run(request)
     try:
         async for event in events:
-            if isinstance(event, Used) and event.call.name != SUBMIT:
-                tell(event.call)
-            elif isinstance(event, Result):
-                result = event
+            match event:
+                case Result():
+                    result = event
+                case Waiting():
+                    tell(event)
+                case Used(call=call) if call.name != SUBMIT:
+                    tell(event)
     finally:
         if isinstance(events, AsyncGenerator):
             await events.aclose()

@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vibeserve_tui.client import open_state
 from vibeserve_tui.errors import InputError, VibeServeError
@@ -14,6 +15,9 @@ from vibeserve_tui.events import VoiceSettings
 from vibeserve_tui.run_state import RunState, Spend
 from vibeserve_tui.safe_text import clean, clean_line
 from vibeserve_tui.verbs.common import add_run, run_of
+
+if TYPE_CHECKING:  # a lookup needs no agents
+    from vibeserve_tui.agents.protocol import Used, Waiting
 
 EXAMPLES = """
 examples:
@@ -47,9 +51,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     if voice is None or not needs_words(voice):
         print(clean(lookup(state, options.question)))
         return 0
-    told = asyncio.run(
-        answer(directory, state, voice, options.question, lambda call: _look(f"{call.name} {call.arguments}"))
-    )
+    told = asyncio.run(answer(directory, state, voice, options.question, _show))
     print(clean(told.text))
     if told.rounds:
         print(f"rests on round{'s' if len(told.rounds) > 1 else ''} {', '.join(map(str, told.rounds))}")
@@ -76,6 +78,15 @@ def _settings(options: argparse.Namespace, state: RunState) -> VoiceSettings | N
     except VibeServeError as error:
         _look(f"no model can be asked: {error}")
         return None
+
+
+def _show(event: Used | Waiting) -> None:
+    from vibeserve_tui.agents.protocol import Waiting
+
+    if isinstance(event, Waiting):
+        _look(f"waits {event.wait_s:.0f} s: {event.why}")
+    else:
+        _look(f"{event.call.name} {event.call.arguments}")
 
 
 def _look(text: str) -> None:
