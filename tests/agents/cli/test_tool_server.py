@@ -24,13 +24,13 @@ class Diary:
     """A tool that changes something, one that reads, one that cannot."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
         self.at_once = self.most_at_once = 0
+        self._all_three = asyncio.Barrier(3)
 
     def tools(self) -> list[Tool]:
         return [
             Tool("write", "Writes.", Words, self._slowly, read_only=False),
-            Tool("look", "Looks.", Words, self._slowly),
+            Tool("look", "Looks.", Words, self._together),
             Tool("fail", "Fails.", Words, self._fail),
         ]
 
@@ -39,7 +39,12 @@ class Diary:
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(0.05)
         self.at_once -= 1
-        self.lines.append(words.text)
+        return f"done: {words.text}"
+
+    async def _together(self, words: Words) -> str:
+        """Done once three of it are under way."""
+        async with asyncio.timeout(60):
+            await self._all_three.wait()
         return f"done: {words.text}"
 
     async def _fail(self, words: Words) -> str:
@@ -77,8 +82,8 @@ async def test_calls_that_write_run_one_by_one_and_others_side_by_side() -> None
     async with serve_http(Desk(diary.tools())) as address:
         await call(address.tools, *(("write", {"text": str(n)}) for n in range(3)))
         assert diary.most_at_once == 1
-        await call(address.tools, *(("look", {"text": str(n)}) for n in range(3)))
-        assert diary.most_at_once == 3
+        answers = await call(address.tools, *(("look", {"text": str(n)}) for n in range(3)))
+        assert answers == [(f"done: {n}", False) for n in range(3)]
 
 
 async def test_who_does_not_know_the_address_gets_nothing() -> None:
