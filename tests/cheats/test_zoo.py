@@ -72,7 +72,10 @@ async def test_a_cheat_is_rejected_whatever_the_questions(lab: Laboratory, tmp_p
 
 @in_the_laboratory
 @pytest.mark.slow
-@pytest.mark.parametrize("cheat", [marked(one) for one in GROSS])
+@pytest.mark.parametrize(
+    "cheat",
+    [thoroughly(one, id=one.name) if one in CUNNING and one.step != "J6" else marked(one) for one in GROSS],
+)
 async def test_the_numeric_class_is_no_way_out_for_a_cheat(lab: Laboratory, tmp_path: Path, cheat: Cheat) -> None:
     findings = await lab.examine(lab.exam(cheat.apply(lab.honest, tmp_path / "tree"), 1, "numeric"), cheat.step)
     assert "gap " in findings.fault
