@@ -72,7 +72,7 @@ async def test_planning_is_broken_off_for_what_cannot_wait(
     run: Run, command: cmd.Command, begun: int, reason: str
 ) -> None:
     desk, planner = Desk(run, approval_timeout_s=None), SlowPlanner()
-    async with watched(desk), asyncio.timeout(20):
+    async with watched(desk), asyncio.timeout(60):
         searching = asyncio.create_task(search(shop_of(run), cast("Policy", planner), desk))
         await planner.thinking.wait()
         run.dir.post(command)
