@@ -151,9 +151,9 @@ class Laboratory:
         level = exam.target.spec.headlines[0].level
         side = LiveSide("zoo", exam.commit, self.testbed, self.workload, {}, self.reference)
         async with side.serve() as run:
-            await run.suspend()  # as while its sibling is timed
-            await run.resume()
             try:
+                await run.suspend()  # as while its sibling is timed
+                await run.resume()
                 window = await run.window(level, exam.seed, 0)
             except WrongAnswers as wrong:
                 findings.check(False, str(wrong))
