@@ -70,7 +70,10 @@ def test_every_agent_may_be_chosen_and_one_that_cannot_play_here_says_why(
     form = services.plan("tiny-llama-chat", {})
     known = next(choice.options for choice in form.choices if choice.name == "agent")
     assert {"playbook", "anthropic", "openai", "claude", "codex", "gemini", "opencode", "lab"} <= set(known)
-    assert services.plan("tiny-llama-chat", {"agent": "openai"}).blocked.startswith("OPENAI_API_KEY is not set")
+    blocked = services.plan("tiny-llama-chat", {"agent": "openai", "rounds": "4"})
+    assert blocked.blocked.startswith("OPENAI_API_KEY is not set")
+    shown = {choice.name: choice.value for choice in blocked.choices}
+    assert (shown["agent"], shown["rounds"], shown["policy"]) == ("openai", "4", "agent")
     assert services.plan("tiny-llama-chat", {"agent": "lab"}).blocked.startswith("which model of lab is not said")
 
 
@@ -133,7 +136,7 @@ def test_the_estimate_takes_time_from_earlier_runs_and_names_the_limit_in_money(
     assert estimate(plan, []) == "at most 15 min, 120 MiB, no key, $0"
     timed = [replace(run, active_s=50.0, rounds=1) for run in past]
     assert timed[0].liveness is Liveness.FINISHED
-    assert estimate(plan, timed).startswith("≈ 10 min, at most 15 min")
+    assert estimate(plan, timed).startswith("≈ 10 of 15 min, 120 MiB")
     paid = plan.model_copy(update={"agents": {"orchestrator": "x"}, "allowance": ev.Allowance(usd=5)})
     assert estimate(paid, []).endswith("at most $5.00")
 

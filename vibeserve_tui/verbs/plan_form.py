@@ -43,9 +43,31 @@ def plan_form(target: str, changes: Mapping[str, str], past: Sequence[RunSummary
         plan = plan_of(target, changes)
     except VibeServeError as error:
         players = _players({}, changes)
-        choices = _choices(changes, players, agents)
+        choices = _choices(_without_agents(target, changes), players, agents)
         return PlanForm(target, choices, dict(changes), players, agents, blocked=str(error))
     players = _players(plan.voices, changes)
+    return PlanForm(
+        target,
+        _choices(_values(plan), players, agents),
+        dict(changes),
+        players,
+        agents,
+        estimate=estimate(plan, past),
+        command=" ".join(["vibeserve run", target, *_flags(changes, root)]),
+        ready="ready, ⏎ starts",
+    )
+
+
+def _without_agents(target: str, changes: Mapping[str, str]) -> Mapping[str, str]:
+    """What the plan's other lines say while it is an agent that keeps it from starting."""
+    others = {name: value for name, value in changes.items() if name.partition(".")[0] not in {"agent", "model", "usd"}}
+    try:
+        return _values(plan_of(target, others))
+    except VibeServeError:
+        return changes
+
+
+def _values(plan: ev.RunPlan) -> dict[str, str]:
     values = {
         "backend": plan.backend,
         "profile": plan.profile,
@@ -54,18 +76,7 @@ def plan_form(target: str, changes: Mapping[str, str], past: Sequence[RunSummary
         "rounds": str(plan.max_rounds),
         "minutes": f"{plan.max_minutes:g}",
     }
-    if plan.allowance.usd is not None:
-        values["usd"] = f"{plan.allowance.usd:g}"
-    return PlanForm(
-        target,
-        _choices(values, players, agents),
-        dict(changes),
-        players,
-        agents,
-        estimate=estimate(plan, past),
-        command=" ".join(["vibeserve run", target, *_flags(changes, root)]),
-        ready="ready, ⏎ starts",
-    )
+    return values if plan.allowance.usd is None else values | {"usd": f"{plan.allowance.usd:g}"}
 
 
 def plan_of(target: str, changes: Mapping[str, str]) -> ev.RunPlan:
@@ -167,7 +178,7 @@ def estimate(plan: ev.RunPlan, past: Sequence[RunSummary]) -> str:
     time = f"at most {plan.max_minutes:g} min"
     if alike:
         minutes = fmean(run.active_s / run.rounds for run in alike) * plan.max_rounds / 60
-        time = f"≈ {min(minutes, plan.max_minutes):.0f} min, {time}"
+        time = f"≈ {min(minutes, plan.max_minutes):.0f} of {plan.max_minutes:g} min"
     if set(plan.agents.values()) == {"playbook"}:
         money = "no key, $0"
     elif plan.allowance.usd is not None:

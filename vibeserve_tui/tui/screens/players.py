@@ -46,7 +46,8 @@ def draw_outcome(form: PlanForm, width: int) -> list[Line]:
     """The command line that this is, and whether it can start."""
     command = textwrap.wrap(form.command, width, subsequent_indent="  ", break_on_hyphens=False)
     ink = Ink.GOOD if form.ready else Ink.BAD
-    ready = textwrap.wrap(readiness(form), width)
+    # How it is started is the plan's to say: here ⏎ names a model.
+    ready = textwrap.wrap(readiness(form).partition(", ⏎")[0], width)
     return [BLANK, *(line((part, Ink.MUTED)) for part in command), *(line((part, ink)) for part in ready)]
 
 

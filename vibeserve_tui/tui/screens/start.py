@@ -304,7 +304,9 @@ class StartScreen(Screen[None]):
 
     def action_agents(self) -> None:
         """Who plays each role, with which model."""
-        if self.form is not None:
+        if self.form is None:
+            self.notify("there is no plan yet: who plays is a part of it", markup=False)
+        else:
             self.app.push_screen(PlayersScreen(self.form, self._changes, self._choose))
 
     def action_copy(self) -> None:
