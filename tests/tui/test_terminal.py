@@ -305,13 +305,15 @@ def test_no_other_colour_is_written_than_the_terminal_takes(
     terminal = open_app(width=80, height=24, variables=variables)
     terminal.record(written)
     terminal.wait("continuous batching")
-    for key, words in (
-        ("?", "Everywhere"),
-        ("Escape", "Rounds"),
-        ("3", "def start"),
-        ("c", "compare"),
-        ("Escape", "Rounds"),
-    ):
+    steps = (
+        ("?", "make it the champion"),
+        ("Escape", r"\[1 Rounds\]"),
+        ("2", r"\[2 Live\]"),
+        ("1", r"\[1 Rounds\]"),
+        ("Enter", r"\[1 Metrics\]"),
+        ("Escape", r"\[1 Rounds\]"),
+    )
+    for key, words in steps:
         terminal.press(key)
         terminal.wait(words)
     terminal.press("q")
