@@ -73,7 +73,7 @@ def empty_the_page_cache() -> None:
     Path("/proc/sys/vm/drop_caches").open("w").close()
 
 
-@attempt(outside=True)
+@attempt()
 def hold_up_whoever_writes_a_shown_file() -> None:
     """A lease: the kernel lets the next writer wait for 45 seconds."""
     with Path(text("checkout"), "server.py").open() as shown:

@@ -35,7 +35,7 @@ def read_the_kernels_memory() -> None:
     Path("/proc/kcore").open("rb").close()
 
 
-@attempt(outside=True)
+@attempt()
 def list_the_hosts_sockets() -> None:
     socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4).close()  # sock_diag
 
