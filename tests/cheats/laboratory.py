@@ -149,7 +149,8 @@ class Laboratory:
         """J9: one window of the headline's level, with its answers verified."""
         findings = Findings()
         level = exam.target.spec.headlines[0].level
-        side = LiveSide("zoo", exam.commit, self.testbed, self.workload, {}, self.reference)
+        bed = replace(self.testbed, target=exam.target)  # its class is the exam's
+        side = LiveSide("zoo", exam.commit, bed, self.workload, {}, self.reference)
         async with side.serve() as run:
             try:
                 await run.suspend()  # as while its sibling is timed

@@ -155,8 +155,8 @@ async def compare(
     limits = exam.target.spec.accuracy.gap_limits
     beyond = statistics.beyond(limits)
     findings.check(not beyond, beyond)
-    together = exam.compared.all.beyond(limits)
-    findings.check(not together, f"together with the answers of earlier steps: {together}")
+    together = exam.compared.beyond(limits)
+    findings.check(not together, together)
     findings.numbers |= statistics.numbers()
 
 

@@ -62,31 +62,31 @@ class GapStatistics:
             "share_05": self.share_above(0.05), "share_2": self.share_above(0.2),
         }  # fmt: skip
 
-    def beyond(self, limits: GapLimits) -> str:
+    def beyond(self, limits: GapLimits, significant: float = SIGNIFICANT) -> str:
         """The first limit that is broken, in words; "" when all are kept. No position at all breaks every limit."""
         if not self.positions:
             return "no token was delivered"
         numbers = self.numbers()
         for name, limit in limits.model_dump(exclude_none=True).items():
-            if self._contradicts(name, limit):
+            if self._contradicts(name, limit, significant):
                 return f"gap {name} {numbers[name]:.4g} is above {limit:g} over {self.positions} positions"
         return ""
 
-    def _contradicts(self, name: str, limit: float) -> bool:
+    def _contradicts(self, name: str, limit: float, significant: float) -> bool:
         match name:
             case "max":
                 return self.max > limit
             case "mean":
                 return self.mean - DEVIATIONS * self.error_of_mean > limit
             case "p99":
-                return self._too_many(limit, P99_SHARE)
+                return self._too_many(limit, P99_SHARE, significant)
             case "share_05":
-                return self._too_many(0.05, limit)
+                return self._too_many(0.05, limit, significant)
             case _:
-                return self._too_many(0.2, limit)
+                return self._too_many(0.2, limit, significant)
 
-    def _too_many(self, gap: float, share: float) -> bool:
-        return binomial_tail(self.above(gap), self.positions, share) < SIGNIFICANT
+    def _too_many(self, gap: float, share: float, significant: float) -> bool:
+        return binomial_tail(self.above(gap), self.positions, share) < significant
 
     @property
     def error_of_mean(self) -> float:

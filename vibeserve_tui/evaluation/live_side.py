@@ -201,7 +201,7 @@ class LiveRun:
         if not answers:
             return
         statistics = await side.compared.gaps(reference, [Told.of(request, call) for request, call in answers])
-        if fault := statistics.beyond(limits) or side.compared.all.beyond(limits):
+        if fault := statistics.beyond(limits) or side.compared.beyond(limits):
             raise WrongAnswers(f"J9 answers of the timed run: {fault}")
         side.verified += len(answers)
 

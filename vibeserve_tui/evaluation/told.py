@@ -15,6 +15,10 @@ from vibeserve_tui.evaluation.load_report import CallReport
 from vibeserve_tui.evaluation.reference import ReferenceService
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload
 from vibeserve_tui.inputs.target import LoadedTarget
+from vibeserve_tui.inputs.target_sections import GapLimits
+
+CERTAIN = 1e-6
+"""Limits are those of all positions, and a first token may be less sure than others: only what is gross counts there."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,6 +62,14 @@ class Compared:
     @property
     def all(self) -> GapStatistics:
         return GapStatistics.of(self._gaps.values())
+
+    def beyond(self, limits: GapLimits) -> str:
+        """What all answers together break, or their first tokens alone: one wrong token an answer is no share of all."""
+        if together := self.all.beyond(limits):
+            return f"together with the answers of earlier steps: {together}"
+        firsts = GapStatistics.of(gaps[:1] for gaps in self._gaps.values())
+        alone = firsts.beyond(limits.model_copy(update={"mean": None}), CERTAIN)
+        return f"first tokens alone: {alone}" if alone else ""
 
 
 async def _gaps_of(reference: ReferenceService, answers: Sequence[Told]) -> list[list[float]]:
