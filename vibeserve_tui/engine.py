@@ -180,7 +180,7 @@ def reason_to_stop(shop: Workshop, desk: Desk) -> str:
     if desk.wishes.stop:
         return "stopped by the operator"
     if shop.rounds_left() <= 0:
-        return f"all {state.max_rounds} rounds are played"
+        return f"all {state.max_rounds} rounds are played" if state.max_rounds != 1 else "its one round is played"
     if shop.seconds_left() <= 0:
         return f"the {state.max_minutes:g} minutes are used up, but for the final confirmation"
     played = [state.rounds[number] for number in sorted(state.rounds) if number]
