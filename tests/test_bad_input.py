@@ -101,7 +101,7 @@ CASES = {
     "a journal of noise": Case("report noise --runs-dir {runs}", INPUT, "line 1"),
     "a journal of a newer version": Case("report newer --runs-dir {runs}", INPUT, "newer version"),
     # places
-    "a file in the place of the runs": Case("run --runs-dir {file}", ENVIRONMENT, "cannot be written"),
+    "a file in the place of the runs": Case("run --runs-dir {file}", INPUT, "is no folder"),
     "a report into a file": Case("report good --out {file} --runs-dir {runs}", ENVIRONMENT, "cannot be written"),
     "an export into a file": Case("export good {file} --round 0 --runs-dir {runs}", ENVIRONMENT, "cannot be written"),
     "an export into a folder in use": Case("export good {runs} --round 0 --runs-dir {runs}", INPUT, "not empty"),
@@ -238,10 +238,10 @@ def test_a_note_that_says_nothing_or_too_much_is_refused(note: str, capfd: pytes
     assert len(capfd.readouterr().err.splitlines()) == 1
 
 
-def test_a_terminal_without_our_signs_gets_question_marks(scene: dict[str, Path]) -> None:
+def test_a_terminal_without_our_signs_gets_their_ascii_twins(scene: dict[str, Path]) -> None:
     done = say(scene, "report good --runs-dir {runs}", PYTHONIOENCODING="ascii")
     assert (done.code, done.err) == (0, "")
-    assert "?1.4" in done.out
+    assert "x1.4" in done.out and "?1.4" not in done.out
 
 
 @pytest.mark.parametrize("line", ["report good", "ls"], ids=["while it prints", "at the end"])
