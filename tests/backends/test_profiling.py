@@ -68,7 +68,8 @@ def test_a_tool_that_ends_as_ctrl_c_would_have_it_leaves_its_report(tools: Path,
     truth = tmp_path / "truth.sqlite"
     nsys_export(truth)
     program(tools, "nsys", f"""
-import pathlib, shutil, subprocess, sys
+import pathlib, shutil, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 out = next(word for word in sys.argv if word.startswith("--output=")).partition("=")[2]
 if sys.argv[1] == "export":
     assert pathlib.Path(sys.argv[-1]).read_text() == "whole"

@@ -539,7 +539,7 @@ if self.room == 48:
         def begin(self, ticket, slot, eos):
             _begin(self, ticket, slot, eos)
             _seen.append(self)
-            if slot > 8 and len(_seen) % 10 == 0:
+            if slot > 2 and len(_seen) % 5 == 0:
                 self.end("stop")
 
 
