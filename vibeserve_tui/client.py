@@ -299,7 +299,7 @@ def _summary(run: RunDir, state: RunState, alive: Liveness, fault: str = "") -> 
         target=state.plan.target if state.plan else "?",
         liveness=alive,
         status_reason=state.status_reason,
-        rounds=max(state.rounds, default=0),
+        rounds=state.rounds_played,
         max_rounds=state.max_rounds,
         metric=headline.name if headline else "",
         unit=headline.unit if headline else "",

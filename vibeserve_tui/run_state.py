@@ -195,6 +195,11 @@ class RunState:
         return next((figure for figure in last.figures if figure.headline), None)
 
     @property
+    def rounds_played(self) -> int:
+        """Ablations are not counted: they are the end of the run, not a part of the search."""
+        return sum(1 for number, record in self.rounds.items() if number and record.task.kind != "ablation")
+
+    @property
     def total_gain(self) -> float | None:
         """Champion over baseline, > 1 = better; 1 while the baseline is the champion."""
         figure = self.confirmed_headline

@@ -69,9 +69,7 @@ class Workshop:
     # ---- what is left -------------------------------------------------------------------------------------------
 
     def rounds_left(self) -> int:
-        """Ablations are not counted: they are the end of the run, not a part of the search."""
-        played = sum(1 for n, record in self.run.state.rounds.items() if n and record.task.kind != "ablation")
-        return self.run.state.max_rounds - played
+        return self.run.state.max_rounds - self.run.state.rounds_played
 
     def seconds_left(self) -> float:
         """Of the run's minutes, without what the confirmation at the end will take."""

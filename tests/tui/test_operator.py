@@ -336,3 +336,11 @@ def test_every_reason_that_the_gate_gives_has_words() -> None:
     given |= {str(closed) for closed in gate.Closed} - {"noise_run"}
     assert len(given) > 5
     assert given <= set(WORDS)
+
+
+@pytest.mark.parametrize("key", ["v", "s", "B", "i", "space"])
+async def test_a_run_that_is_over_says_so_before_anything_is_asked(key: str) -> None:
+    async with stage("finished") as opened:
+        await opened.press("home", key)
+        assert opened.app.screen is opened.screen, "a dialog asks for what cannot be sent"
+        assert "vibeserve export" in "".join(notice.message for notice in opened.app._notifications)

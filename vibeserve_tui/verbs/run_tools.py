@@ -109,7 +109,7 @@ class RunTools:
             f"run {self._run.name}, target {state.plan.target if state.plan else '?'}: {self._client.liveness()}",
             f"phase {state.phase} {state.phase_detail}".rstrip(),
             f"champion: round {state.champion}, {gain}",
-            f"rounds: {max(state.rounds, default=0)} of {state.max_rounds}; {len(state.kept)} kept",
+            f"rounds: {state.rounds_played} of {state.max_rounds}; {len(state.kept)} kept",
             f"agents took {state.tokens} tokens, {'an unknown sum' if state.usd is None else f'{state.usd:.2f} USD'}",
         ]
         if state.approval is not None:

@@ -18,6 +18,8 @@ from vibeserve_tui.tui.screens.editors import IssueEditor, MemoryEditor
 from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.view import RunView
 
+OVER = "the run is over and takes no commands: `vibeserve export RUN DIR --round N` takes any of its servers"
+
 
 class Steering(Screen[str]):
     """A screen over one run."""
@@ -31,10 +33,14 @@ class Steering(Screen[str]):
         self.app.notify(content(words, self).plain, severity="error" if bad else "information", markup=False)
 
     def send(self, command: Command, words: str) -> None:
-        if self.view.state.is_over:
-            self.tell("the run is over: nothing was sent", bad=True)
-        else:
+        if self.is_open():
             self.outbox.send(command, f"{words}; answered once an engine is back" if self.engine_is_gone else words)
+
+    def is_open(self) -> bool:
+        """Whether it still takes commands; says so before anybody writes one in vain."""
+        if self.view.state.is_over:
+            self.tell(OVER, bad=True)
+        return not self.view.state.is_over
 
     @property
     def takes_commands(self) -> bool:
@@ -52,9 +58,9 @@ class Steering(Screen[str]):
         return self.view.liveness is Liveness.PAUSED and run_dir is not None and lock_holder(RunDir(run_dir)) is None
 
     def action_pause(self) -> None:
-        if self.view.state.is_over:
-            self.tell("the run is over", bad=True)
-        elif self.engine_is_gone:
+        if not self.is_open():
+            return
+        if self.engine_is_gone:
             self.resume_run()
         elif self.view.is_paused:
             self.send(Resume(), "resume")
@@ -72,13 +78,12 @@ class Steering(Screen[str]):
             if text:
                 self.send(Steer(note=text), "a note for the next plans")
 
-        self.app.push_screen(Prompt("Steer", "⏎ sends it: every later plan sees this note"), note)
+        if self.is_open():
+            self.app.push_screen(Prompt("Steer", "⏎ sends it: every later plan sees this note"), note)
 
     def action_budget(self) -> None:
         """What the run may still take, and who has the last word."""
-        if self.view.state.is_over:
-            self.tell("the run is over", bad=True)
-        else:
+        if self.is_open():
             self.app.push_screen(BudgetScreen(self.view.state, self.send))
 
     def action_ask(self) -> None:
@@ -110,6 +115,8 @@ class Steering(Screen[str]):
     # ---- rounds ------------------------------------------------------------------------------------------------
 
     def action_revert(self) -> None:
+        if not self.is_open():
+            return
         number = self.view.selected
         record = self.view.state.rounds.get(number)
         if record is None or record.outcome is not Outcome.KEPT:
@@ -132,13 +139,15 @@ class Steering(Screen[str]):
     # ---- issues ------------------------------------------------------------------------------------------------
 
     def action_new_issue(self) -> None:
-        self.app.push_screen(IssueEditor(self.send))
+        if self.is_open():
+            self.app.push_screen(IssueEditor(self.send))
 
     def edit_issue(self, issue: Issue) -> None:
         self.app.push_screen(IssueEditor(self.send, issue))
 
     def edit_memory(self) -> None:
-        self.app.push_screen(MemoryEditor(lambda: self.client.state, self.send))
+        if self.is_open():
+            self.app.push_screen(MemoryEditor(lambda: self.client.state, self.send))
 
     def change_priority(self, issue: Issue, step: int) -> None:
         priority = min(3, max(1, issue.priority + step))
