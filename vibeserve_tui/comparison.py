@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 
 from vibeserve_tui import events as ev
-from vibeserve_tui.round import Work
+from vibeserve_tui.round import Work, commit_attempt
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.workspace import Store
 
@@ -35,23 +35,9 @@ class Fetcher:
         return await asyncio.to_thread(self._commit, work)
 
     def _commit(self, work: Work) -> ev.AttemptCommitted:
-        run, ref = self._run, f"attempts/{work.round:03d}/{work.attempt}"
-        folder = fetch(self._tree, run.dir.workspace)
+        fetch(self._tree, self._run.dir.workspace)
         message = f"round {work.round}: {work.task.title}"
-        when = int(run.state.started_wall)
-        commit = run.store.snapshot(folder, ref=ref, parent=work.parent, message=message, when=when)
-        size = run.store.diff_size(work.parent, commit.sha)
-        return ev.AttemptCommitted(
-            round=work.round,
-            attempt=work.attempt,
-            commit=commit.sha,
-            tree=commit.tree,
-            parent=work.parent,
-            ref=f"refs/{ref}",
-            files_changed=size.files,
-            lines_added=size.added,
-            lines_removed=size.removed,
-        )
+        return commit_attempt(self._run, work, message=message, when=int(self._run.state.started_wall))
 
 
 class OneRound:

@@ -31,6 +31,24 @@ class Work:
     feedback: str = ""
 
 
+def commit_attempt(run: Run, work: Work, *, message: str, when: int) -> ev.AttemptCommitted:
+    """The workspace as the commit of this attempt, whoever changed it; `when` in seconds of the epoch."""
+    ref = f"attempts/{work.round:03d}/{work.attempt}"
+    commit = run.store.snapshot(run.dir.workspace, ref=ref, parent=work.parent, message=message, when=when)
+    size = run.store.diff_size(work.parent, commit.sha)
+    return ev.AttemptCommitted(
+        round=work.round,
+        attempt=work.attempt,
+        commit=commit.sha,
+        tree=commit.tree,
+        parent=work.parent,
+        ref=f"refs/{ref}",
+        files_changed=size.files,
+        lines_added=size.added,
+        lines_removed=size.removed,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     action: Action

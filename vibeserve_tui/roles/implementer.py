@@ -21,7 +21,7 @@ from vibeserve_tui.roles.filing import file_drafts
 from vibeserve_tui.roles.prompting import render
 from vibeserve_tui.roles.standing import hypothesis_in_words, standing, tree_in_words
 from vibeserve_tui.roles.workplace import Commission, Workplace
-from vibeserve_tui.round import Work
+from vibeserve_tui.round import Work, commit_attempt
 from vibeserve_tui.state.run import Run
 
 
@@ -107,26 +107,18 @@ class Implementer:
 
     def commit(self, work: Work, report: ImplReport) -> ev.AttemptCommitted:
         """The workspace as an attempt, whoever worked in it. Raises WorkspaceError when nothing was changed."""
-        run, ref = self._run, f"attempts/{work.round:03d}/{work.attempt}"
+        run = self._run
         started = run.state.in_flight.started_wall if run.state.in_flight else run.state.ts_wall
         message = f"round {work.round}: {work.task.title}\n\n{report.summary}\n\n{_trailers(work, report)}"
-        commit = run.store.snapshot(run.dir.workspace, ref=ref, parent=work.parent, message=message, when=int(started))
-        if commit.tree == run.store.tree_of(work.parent):
+        done = commit_attempt(run, work, message=message, when=int(started))
+        if done.tree == run.store.tree_of(work.parent):
             raise WorkspaceError("the attempt changed nothing")
-        size = run.store.diff_size(work.parent, commit.sha)
-        present = composition(run.store, commit.sha, work.round).recipes
-        return ev.AttemptCommitted(
-            round=work.round,
-            attempt=work.attempt,
-            commit=commit.sha,
-            tree=commit.tree,
-            parent=work.parent,
-            ref=f"refs/{ref}",
-            files_changed=size.files,
-            lines_added=size.added,
-            lines_removed=size.removed,
-            summary=_account(report, self._unfounded(work, commit.sha, report)),
-            skills=tuple(choice.recipe for choice in present),
+        present = composition(run.store, done.commit, work.round).recipes
+        return done.model_copy(
+            update={
+                "summary": _account(report, self._unfounded(work, done.commit, report)),
+                "skills": tuple(choice.recipe for choice in present),
+            }
         )
 
     def _unfounded(self, work: Work, commit: str, report: ImplReport) -> str:
