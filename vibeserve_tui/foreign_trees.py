@@ -1,4 +1,4 @@
-"""Folders in which code that nobody wrote by hand could do as it liked: copied, searched and removed whatever is in them.
+"""Folders in which code that nobody wrote by hand could do as it liked: copied, searched, removed, read and written in.
 
 Such a folder may be closed to its owner (`chmod 000`), so deep that its paths are longer than the system takes and that
 recursive walks fail, or change while it is read: a file that was looked at may be a link to somebody's key by the time
@@ -13,8 +13,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 MAX_DEPTH = 64
 """Of folders in one another; compilers' caches have four."""
@@ -81,6 +81,48 @@ def _copy_content(source: int, target: int, size: int) -> None:
         if at < end:  # it was cut meanwhile
             break
     os.ftruncate(target, size)
+
+
+def read(root: Path, path: str, *, most: int) -> bytes | None:
+    """The first `most` bytes of the plain file `path` below `root`; None where there is none, or a link on the way."""
+    *folders, name = PurePosixPath(path).parts
+    with contextlib.suppress(OSError):
+        folder = _folder(root, folders)
+        try:
+            with open(os.open(name, _READ, dir_fd=folder), "rb") as file:
+                return file.read(most) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+        finally:
+            os.close(folder)
+    return None
+
+
+def write(root: Path, path: str, content: bytes) -> None:
+    """A new file in the place of whatever has that name. Raises OSError where a folder on the way is none, or a link."""
+    *folders, name = PurePosixPath(path).parts
+    folder = _folder(root, folders, create=True)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+        fresh = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        with open(fresh, "wb") as file:
+            file.write(content)
+    finally:
+        os.close(folder)
+
+
+def _folder(root: Path, names: Sequence[str], *, create: bool = False) -> int:
+    """An open folder below `root`, each one on the way opened in the one before."""
+    folder = os.open(root, _READ | os.O_DIRECTORY)
+    for name in names:
+        try:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=folder)
+            inner = os.open(name, _READ | os.O_DIRECTORY, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
 
 
 def files(root: Path, *, largest: int) -> Iterator[tuple[str, int, bytes | str]]:

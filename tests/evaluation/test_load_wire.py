@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vibeserve_tui.evaluation.load_reply import sse_data
-from vibeserve_tui.evaluation.load_wire import HttpSyntaxError, ReplyDecoder
+from vibeserve_tui.evaluation.load_plan import Call
+from vibeserve_tui.evaluation.load_reply import call_report, sse_data
+from vibeserve_tui.evaluation.load_report import Fault
+from vibeserve_tui.evaluation.load_wire import HttpSyntaxError, Reply, ReplyDecoder
 
 BODY = 'data: {"text": "日本"}\n\ndata: 0\r\n\r\ndata: [DONE]\n\n'.encode()
 BY_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
@@ -83,3 +86,22 @@ def test_a_connection_is_kept_unless_the_server_says_otherwise():
     assert not keeps_alive(BY_CLOSE)
     assert not keeps_alive(BY_LENGTH.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))
     assert not keeps_alive(BY_LENGTH[:-1])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": [{"text": "a", "token_ids": [-1]}]},
+        {"choices": [{"text": "a", "token_ids": [2**40]}]},
+        {"choices": [{"text": "a", "token_ids": [10**400]}]},
+        {"choices": [{"text": "a", "token_ids": [True]}]},
+        {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 10**400}},
+        {"choices": [], "usage": {"prompt_tokens": -(10**30), "completion_tokens": 1}},
+    ],
+    ids=str,
+)
+def test_numbers_that_nobody_could_reckon_with_are_the_servers_fault(odd: dict[str, object]):
+    reply = Reply(0.0, 0.0, 1 << 20, t_end=1.0, status=200, headers={"content-type": "text/event-stream"})
+    reply.stamps.append(0.5)
+    reply.pieces.append(f"data: {json.dumps(odd)}\n\n".encode())
+    assert call_report(Call("c", "/v1/completions"), reply, 0.0).error == Fault.BAD_SHAPE

@@ -87,6 +87,8 @@ def target(tmp_path: Path) -> LoadedTarget:
         (ended({"speed": 1.0}, printed="Primary metric: speed = 1.5\n"), "CONTRADICTION"),
         (ended({"speed": 1.0}, printed="speed=1.5"), "CONTRADICTION"),
         (ended(b'{"speed": Infinity}'), "NON_FINITE_VALUE"),
+        (ended(b'{"speed": 1' + b"0" * 400 + b"}"), "NON_FINITE_VALUE"),
+        (ended(b'{"kind": "result", "values": {"speed": 1' + b"0" * 400 + b"}}"), "NON_FINITE_VALUE"),
         (ended(b""), "MISSING_HELLO"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -113,3 +115,31 @@ def test_without_a_file_of_its_own_its_output_is_the_record_stream(target: Loade
     printed = "\n".join(map(json.dumps, records)).encode()
     told = Ended(BoxResult(0, printed, b"", 1.0, 1.0, 1.0, None), None)
     assert benchmark_stream(told, target).values("c1") == {"speed": 2.5}
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        "out.symlink_to(Path(__file__).with_name('OBJECTIVE.md'))",
+        "os.mkfifo(out)",
+        "out.mkdir()",
+        "out.write_bytes(b''); os.truncate(out, 1 << 40)",
+    ],
+    ids=["a link", "a pipe", "a folder", "a hole of a tebibyte"],
+)
+async def test_what_is_no_file_of_its_own_says_nothing(tmp_path: Path, instead: str) -> None:
+    program = f"""
+import os, sys
+from pathlib import Path
+out = Path(sys.argv[2])
+{instead}
+os.chdir(out.parent)
+for _ in range(1500):
+    os.mkdir("d"); os.chdir("d")
+"""
+    target = program_target(tmp_path, program)
+    told = await run_program(target, server := Neighbour(), "benchmark", draw=1, level="c1")
+    with pytest.raises(StreamVoid) as caught:
+        benchmark_stream(told, target)
+    assert caught.value.code in ("MISSING_HELLO", "TOO_LARGE", "MALFORMED_LINE")
+    assert not server.ran[0][1].cwd.exists()

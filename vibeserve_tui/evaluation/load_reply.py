@@ -18,6 +18,7 @@ from vibeserve_tui.evaluation.strict_json import Json
 
 EVENT_END = re.compile(rb"\r?\n\r?\n")
 DETAIL_CHARACTERS = 300
+MAX_TOKEN_ID = 2**31 - 1
 
 
 class ReplyFault(Exception):
@@ -148,8 +149,8 @@ def _read_choice(choice: Json, t: float, report: CallReport) -> None:
 def _token_ids(value: Json) -> list[int]:
     ids: list[int] = []
     for token in value if isinstance(value, list) else []:
-        if isinstance(token, bool) or not isinstance(token, int):
-            raise ReplyFault(Fault.BAD_SHAPE, "token_ids must be integers")
+        if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token <= MAX_TOKEN_ID:
+            raise ReplyFault(Fault.BAD_SHAPE, "token_ids must be integers from 0 on")
         ids.append(token)
     return ids
 

@@ -10,17 +10,20 @@ import json
 import math
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, Protocol
 
-from vibeserve_tui.evaluation.records import Declared, Result, Stream, StreamVoid, read_stream
-from vibeserve_tui.evaluation.strict_json import Json
+from vibeserve_tui import foreign_trees
+from vibeserve_tui.evaluation.records import MAX_STREAM, Declared, Result, Stream, StreamVoid, read_stream
+from vibeserve_tui.evaluation.strict_json import Json, is_finite
 from vibeserve_tui.execution.box import BoxResult, BoxSpec, Limits
 from vibeserve_tui.inputs.target import LoadedTarget
 
+RECORDS = "records.jsonl"
 MAX_DETAIL = 200
 """Characters kept of what a program says about itself."""
 Role = Literal["checker", "benchmark"]
@@ -57,9 +60,8 @@ async def run_program(target: LoadedTarget, server: Beside, role: Role, *, draw:
     programs = target.spec.programs
     program = programs.checker if role == "checker" else programs.benchmark
     assert program is not None, "only a declared program is run"
-    with TemporaryDirectory(prefix=f"vibeserve-{role}-") as folder:
-        work = Path(folder)
-        out = work / "records.jsonl"
+    with _own_folder(role) as work:
+        out = work / RECORDS
         words = {**_words(target, server, work, out), "draw": draw, "level": level}
         argv = tuple(_filled(argument, words) for argument in program.command)
         spec = BoxSpec(
@@ -72,7 +74,18 @@ async def run_program(target: LoadedTarget, server: Beside, role: Role, *, draw:
         )
         ended = await server.beside(role, spec, program.timeout_s)
         told = any("{out}" in argument for argument in program.command)
-        return Ended(ended, (out.read_bytes() if out.is_file() else b"") if told else None)
+        written = foreign_trees.read(work, RECORDS, most=MAX_STREAM + 1) or b""
+        return Ended(ended, written if told else None)
+
+
+@contextmanager
+def _own_folder(role: Role) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=f"vibeserve-{role}-"))
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            foreign_trees.remove(folder)
 
 
 def _words(target: LoadedTarget, server: Beside, work: Path, out: Path) -> Mapping[str, object]:
@@ -131,7 +144,7 @@ def _numbers(value: Json, path: str = "") -> Iterator[tuple[str, float]]:
         for key, inner in value.items():
             yield from _numbers(inner, f"{path}.{key}" if path else key)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        if not is_finite(value):
             raise StreamVoid("NON_FINITE_VALUE", f"{path} is {value}")
         yield path, float(value)
 

@@ -15,7 +15,6 @@ read too.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vibeserve_tui.errors import MeasurementError
-from vibeserve_tui.evaluation.strict_json import Json
+from vibeserve_tui.evaluation.strict_json import Json, is_finite
 
 PROTOCOL = 3
 OLD_PROTOCOL = 2
@@ -164,7 +163,7 @@ def _check_values(where: str, values: Json) -> None:
             raise StreamVoid("INVALID_METRIC_NAME", f"{where}: {name[:80]!r}")
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise StreamVoid("NON_NUMERIC_VALUE", f"{where}: {name} is {value!r}"[:200])
-        if value is not None and not math.isfinite(value):
+        if value is not None and not is_finite(value):
             raise StreamVoid("NON_FINITE_VALUE", f"{where}: {name} is {value!r}")
 
 

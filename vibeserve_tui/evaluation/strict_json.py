@@ -15,6 +15,7 @@ from vibeserve_tui.errors import InputError, did_you_mean
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 T = TypeVar("T")
+MAX_INTEGER = 2**63
 
 
 def parse(text: str | bytes, where: str) -> Json:
@@ -24,6 +25,14 @@ def parse(text: str | bytes, where: str) -> Json:
     except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON: {error}", where=where) from error
     return document
+
+
+def is_finite(value: float) -> bool:
+    """An integer that no float can hold is as good as infinite."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 class Fields:
@@ -52,7 +61,7 @@ class Fields:
 
     def number(self, key: str, default: float | None = None) -> float:
         value = self._need(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
             raise self._wrong(key, "a finite number", value)
         return float(value)
 
@@ -60,6 +69,8 @@ class Fields:
         value = self._need(key, default)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._wrong(key, "an integer", value)
+        if abs(value) > MAX_INTEGER:
+            raise self._wrong(key, "an integer of at most 64 bits", value)
         return value
 
     def flag(self, key: str, default: bool | None = None) -> bool:

@@ -11,16 +11,17 @@ import contextlib
 import itertools
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation.load_client import COMMAND, IMPORT_ROOT, report_of
-from vibeserve_tui.evaluation.load_plan import Call, LoadPlan, Mode
+from vibeserve_tui.evaluation.load_plan import MIB, Call, LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
 from vibeserve_tui.evaluation.side import ServerDied
+from vibeserve_tui.evaluation.strict_json import MAX_INTEGER
 from vibeserve_tui.execution import weights
 from vibeserve_tui.execution.box import BoxResult, BoxSpec, Limits, Listener, ProcessInfo, Usage
 from vibeserve_tui.execution.build_folder import BuildFolder
@@ -35,6 +36,9 @@ CLIENT_LIMITS = Limits(memory_mib=1024, tasks=32)
 GRACE_S = 30.0
 """For the client to start, connect, parse and print, beside its plan's own deadline."""
 CALL_S = 120.0
+FLOOD = 4096
+"""Bytes of a reply for each of its tokens, of which an honest chunk takes some hundred: who sends more keeps the load
+generator from being on time, and could so void whatever window goes badly."""
 PROBE = b"#include <cmath>\nint main() { return std::sqrt(4.0) == 2.0 ? 0 : 1; }\n"
 
 
@@ -59,6 +63,7 @@ class LiveServer:
 
     async def run(self, plan: LoadPlan) -> LoadReport:
         """One window of load, by a client of its own. Raises ServerDied when the server is gone afterwards."""
+        plan = replace(plan, max_reply_mib=_longest_reply_mib(plan.calls))
         client = await (self._spare or self._new_client())
         self._spare = None
         try:
@@ -123,7 +128,8 @@ class LiveServer:
         (reply,) = await self.send([Call("health", "/health", method="GET", stream=False)], concurrency=1)
         body = reply.body if isinstance(reply.body, dict) else {}
         stated = body.get("counters")
-        return {n: v for n, v in stated.items() if isinstance(v, int)} if isinstance(stated, dict) else {}
+        numbers = stated.items() if isinstance(stated, dict) else ()
+        return {n: v for n, v in numbers if isinstance(v, int) and abs(v) <= MAX_INTEGER}
 
     async def usage(self) -> Usage:
         return await self.served.usage()
@@ -220,6 +226,13 @@ class Testbed:
         )
         spec = BoxSpec(argv=("/bin/sh", "-c", script), cwd=Path("/"), env=dict(self.env), limits=CLIENT_LIMITS)
         return (await self.launcher.run(spec, stdin=PROBE, timeout_s=30.0)).returncode == 0
+
+
+def _longest_reply_mib(calls: Iterable[Call]) -> int:
+    """What is longer is no answer; to read it all could cost the client its life."""
+    wanted = [call.body.get("max_tokens") for call in calls if isinstance(call.body, dict)]
+    most = max((tokens for tokens in wanted if isinstance(tokens, int)), default=0)
+    return 1 + FLOOD * max(0, most) // MIB
 
 
 async def _told(client: Conversation, plan: LoadPlan) -> bytes:

@@ -11,7 +11,8 @@ import filecmp
 import re
 import stat
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SELF_RUNNING = frozenset({"sitecustomize", "usercustomize", "conftest"})
@@ -37,7 +38,17 @@ def tree_faults(folder: Path, seed: Path) -> list[str]:
     paths = sorted(folder.rglob("*"))
     total = sum(path.lstat().st_size for path in paths)
     too_large = [f"{total >> 20} MiB are more source than anybody can review"] if total > MAX_TREE else []
-    return too_large + [fault for path in paths for fault in _faults(folder, path, seed)]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return too_large + list(_twins(names)) + [fault for path in paths for fault in _faults(folder, path, seed)]
+
+
+def _twins(names: Iterable[str]) -> Iterator[str]:
+    """Where only one of two such files can be, nobody knows which one was reviewed."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            yield f"{name}: other systems take this for {other}"
 
 
 def _faults(folder: Path, path: Path, seed: Path) -> Iterator[str]:
@@ -58,6 +69,8 @@ def same_content(path: Path, other: Path) -> bool:
 
 
 def _name_faults(folder: Path, path: Path, name: str) -> Iterator[str]:
+    if not path.name.isprintable():
+        yield f"{name!a}: a name that is not what it looks like"
     module = path.name.partition(".")[0]
     importable = path.is_dir() or path.suffix.lower() in IMPORTABLE
     if path.name.lower() in {".git", ".gitmodules"}:
