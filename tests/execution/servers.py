@@ -53,6 +53,20 @@ while True:
     client.sendall(b"HTTP/1.0 {status} said\\r\\n\\r\\n" + {body!r})
     client.close()
 """
+DRIPPING = """
+import os, socket, time
+server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+client, _ = server.accept()
+client.sendall(b"HTTP/1.0 200 said\\r\\n\\r\\n{")
+while True:
+    client.sendall(b" ")
+    time.sleep(0.2)
+"""
+CONTINUING = (
+    DRIPPING.replace("1.0 200 said", "1.1 100 go on")
+    .replace(r"\r\n\r\n{", r"\r\n\r\n")
+    .replace('b" "', r'b"HTTP/1.1 100 go on\r\n\r\n"')
+)
 GREEDY = "held = bytearray(300 << 20)\nimport time\ntime.sleep(60)"
 
 # A client box: GET one path, print status and body.

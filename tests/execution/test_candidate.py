@@ -169,6 +169,8 @@ async def test_a_missing_program_is_an_exit(launcher: Launcher, candidate: Candi
 SLOW_STARTS = [
     (servers.NOT_LISTENING, Failure.NOT_LISTENING),
     (servers.SILENT, Failure.NO_ANSWER),
+    (servers.DRIPPING, Failure.NO_ANSWER),
+    (servers.CONTINUING, Failure.NO_ANSWER),
     (servers.ANSWERS.format(status=500, body=b"{}"), Failure.NO_HEALTH),
     (servers.ANSWERS.format(status=200, body=b"ready"), Failure.BAD_HEALTH),
     (servers.ANSWERS.format(status=200, body=b"[" * 60_000), Failure.BAD_HEALTH),

@@ -137,6 +137,10 @@ async def test_endless_output_is_capped_and_killed(launcher: Launcher, tmp_path:
     assert len(result.stdout) == OUTPUT_CAP
 
 
+NAMELESS = (
+    "import os, time\ngone = open('gone', 'wb')\nos.unlink('gone')\ngone.write(bytes(1_500_000))\ngone.flush()\n"
+    "memory = os.memfd_create('memory')\nos.write(memory, bytes(1_500_000))\ntime.sleep(30)"
+)
 HOG = "held = bytearray(200 << 20)\nimport time\ntime.sleep(30)"
 FAMILY = "import os, time\nos.fork(); os.fork()\nheld = bytearray(60 << 20)\ntime.sleep(30)"
 FORKS = "import os, time\nfor _ in range(80):\n    if os.fork() == 0:\n        break\ntime.sleep(30)"
@@ -157,8 +161,13 @@ async def test_what_exceeds_a_limit_is_killed_for_that_reason(launcher: Launcher
         (FORKS, Limits(tasks=40), Killed.TASKS),
         (THREADS, Limits(tasks=40), Killed.TASKS),
         (FILES, Limits(disk_mib=2), Killed.DISK),
+        (NAMELESS, Limits(disk_mib=2), Killed.DISK),
     ]
-    boxes = [spec(python(source), tmp_path, limits=limits) for source, limits, _ in cases]
+    boxes = []
+    for number, (source, limits, _) in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        boxes.append(spec(python(source), folder, limits=limits))
     results = await asyncio.gather(*(launcher.run(box, timeout_s=20) for box in boxes))
 
     assert [result.killed for result in results] == [why for *_, why in cases]

@@ -43,6 +43,8 @@ CALLS = {
     "openat": (257, 56),
     "openat2": (437, 437),
     "fcntl": (72, 25),
+    "prctl": (157, 167),
+    "setxattr": (188, 5),
 }
 UNIX, INET, INET6, NETLINK, VSOCK, PACKET = 1, 2, 10, 16, 40, 17
 STREAM, DATAGRAM, RAW, PACKETS, CLOEXEC = 1, 2, 3, 5, 0o2000000
@@ -117,6 +119,16 @@ def test_a_set_uid_mode_is_refused_by_the_calls_that_only_x86_has():
 def test_no_writer_is_held_up_by_a_lease_and_no_folder_tells_what_happens_in_it(machine: str):
     assert {answer(machine, "fcntl", 3, command) for command in (SET_LEASE, NOTIFY)} == {EPERM}
     assert {answer(machine, "fcntl", 3, command) for command in (*range(16), GET_LEASE, DUPLICATE)} == {ALLOW}
+
+
+def test_no_process_hides_from_its_keeper_or_claims_a_core(machine: str):
+    assert {answer(machine, "prctl", option) for option in (4, 62)} == {EPERM}
+    assert {answer(machine, "prctl", option) for option in (1, 3, 15, 22, 38)} == {ALLOW}
+
+
+def test_notes_on_files_are_refused_where_the_files_are_the_hosts(machine: str):
+    assert answer(machine, "setxattr") == ALLOW
+    assert answer(machine, "setxattr", beside_host=True) == EPERM
 
 
 def test_processes_and_threads_start_but_no_user_namespace(machine: str):

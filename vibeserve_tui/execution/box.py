@@ -35,7 +35,7 @@ class Limits:
     file_mib: int = 1024
     """Largest file that may be written; by the kernel."""
     disk_mib: int = 2048
-    """Bytes below the writable paths; checked once a second."""
+    """Bytes below the writable paths, and in open files without a name, in memory too; checked once a second."""
     log_mib: int = 64
     """What is written to the spec's log; checked once a second."""
     scratch_mib: int = 256

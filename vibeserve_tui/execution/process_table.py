@@ -21,6 +21,7 @@ if sys.platform == "darwin":
         listeners,
         listens_to_others,
         marked,
+        nameless_bytes,
         read,
     )
 else:
@@ -31,6 +32,7 @@ else:
         listeners,
         listens_to_others,
         marked,
+        nameless_bytes,
         read,
     )
 
@@ -38,7 +40,7 @@ _PATIENCE_S = 30.0
 
 __all__ = [
     "children", "command_line", "count_tasks", "descendants", "kill_descendants", "listeners", "listens_to_others",
-    "marked", "read", "read_tree", "signal_descendants",
+    "marked", "nameless_bytes", "read", "read_tree", "signal_descendants",
 ]  # fmt: skip
 
 

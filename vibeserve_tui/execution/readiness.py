@@ -17,23 +17,33 @@ from vibeserve_tui.execution.pod import Pod
 
 _GRACE_S = 10.0
 _POLL = """
-import http.client, json, sys, time
+import http.client, json, signal, sys, time
 host, port, limit_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 end = time.monotonic() + limit_s
 seen = {"connected": False, "status": None, "body": ""}
-while seen["status"] != 200 and (left := end - time.monotonic()) > 0:
-    connection = http.client.HTTPConnection(host, port, timeout=left)
-    try:
-        connection.connect()
-        seen["connected"] = True
-        connection.request("GET", "/health")
-        answer = connection.getresponse()
-        seen["status"], seen["body"] = answer.status, answer.read(65536).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
-        pass
-    finally:
-        connection.close()
-    time.sleep(0.02)
+def ask():
+    while seen["status"] != 200 and (left := end - time.monotonic()) > 0:
+        connection = http.client.HTTPConnection(host, port, timeout=left)
+        try:
+            connection.connect()
+            seen["connected"] = True
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            seen["status"], seen["body"] = answer.status, answer.read(65536).decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.02)
+def give_up(*_):
+    raise TimeoutError
+# An answer may come byte by byte, so that no single wait is too long.
+signal.signal(signal.SIGALRM, give_up)
+signal.setitimer(signal.ITIMER_REAL, limit_s)
+try:
+    ask()
+except TimeoutError:
+    pass
 print(json.dumps(seen))
 """
 

@@ -34,6 +34,7 @@ _NUMBERS = {  # x86_64, aarch64; None where there is no such call
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
     "setns": (308, 268), "fsopen": (430, 430), "fsmount": (432, 432), "move_mount": (429, 429),
     "open_tree": (428, 428), "mount_setattr": (442, 442), "open_by_handle_at": (304, 265), "fspick": (433, 433),
+    "open_tree_attr": (467, 467), "statmount": (457, 457), "listmount": (458, 458), "listns": (470, 470),
     # machine-wide state
     "kexec_load": (246, 104), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
     "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "acct": (163, 89),
@@ -52,6 +53,12 @@ _NUMBERS = {  # x86_64, aarch64; None where there is no such call
     "inotify_add_watch": (254, 27),
     # leases on files: the kernel lets others wait who want to write there
     "fcntl": (72, 25),
+    # hiding from whoever watches the box, and claims on the other half of a core
+    "prctl": (157, 167),
+    # notes and access lists on files: what Landlock says of modes is true of them
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14),
+    "lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
 }
 # fmt: on
 _DENIED = (
@@ -60,7 +67,7 @@ _DENIED = (
     *("add_key", "request_key", "keyctl"),
     *("bpf", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register"),
     *("mount", "umount2", "pivot_root", "chroot", "fsopen", "fsmount", "move_mount", "open_tree", "mount_setattr"),
-    *("fspick", "unshare", "setns", "open_by_handle_at"),
+    *("fspick", "unshare", "setns", "open_by_handle_at", "open_tree_attr", "statmount", "listmount", "listns"),
     *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module"),
     *("swapon", "swapoff", "reboot", "acct", "syslog", "ioperm", "iopl"),
 )
@@ -68,6 +75,8 @@ _DENIED_BESIDE_THE_HOST = (
     *("setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam", "sched_setattr"),
     *("shmget", "shmat", "shmctl", "semget", "semctl", "semop", "semtimedop"),
     *("msgget", "msgctl", "msgsnd", "msgrcv", "mq_open", "mq_unlink"),
+    *("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"),
+    *("setxattrat", "removexattrat", "file_setattr"),
 )
 _MODES = (  # call, the argument that is a mode, the one with flags that say whether it counts
     *(("chmod", 1, None), ("fchmod", 1, None), ("fchmodat", 2, None), ("fchmodat2", 2, None)),
@@ -84,6 +93,7 @@ _NUMBER, _ARCH, _ARGUMENTS = 0, 4, (16, 24, 32, 40)  # offsets in struct seccomp
 _CLONE_NEWUSER, _MSG_FASTOPEN = 0x10000000, 0x20000000
 _SET_ID_BITS, _CREATES = 0o6000, 0o100 | 0o20000000  # S_ISUID | S_ISGID, O_CREAT | __O_TMPFILE
 _F_SETLEASE, _F_NOTIFY = 1024, 1026
+_PR_SET_DUMPABLE, _PR_SCHED_CORE = 4, 62
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _SOCK_TYPE_MASK, _SOCK_STREAM, _SOCK_SEQPACKET, _IPPROTO_TCP, _NETLINK_ROUTE = 0xF, 1, 5, 6, 0
 
@@ -123,6 +133,7 @@ def build(sockets: Sockets, *, beside_host: bool, machine: str = "") -> bytes:
     program += [*_answer(calls["clone3"], _UNKNOWN), *_answer(calls["openat2"], _UNKNOWN)]
     program += _set_id_files(calls)
     program += _refuse_any(calls["fcntl"], 1, (_F_SETLEASE, _F_NOTIFY))
+    program += _refuse_any(calls["prctl"], 0, (_PR_SET_DUMPABLE, _PR_SCHED_CORE))
     # A pinned box stays where it was put: the load generator owns the other core. OpenMP runtimes
     # abort when their pinning fails, so the refusal looks like success.
     program += _answer(calls["sched_setaffinity"], _PRETEND)

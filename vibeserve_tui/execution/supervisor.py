@@ -186,8 +186,7 @@ class Supervisor:
             return Killed.MEMORY
         if usage.threads > limits.tasks:
             return Killed.TASKS
-        written = [str(path) for path in box.spec.writable] + ([box.scratch] if box.scratch else [])
-        if disk.exceeds(written, limits.disk_mib << 20) or any(map(disk.is_nearly_full, written)):
+        if self._wrote_too_much(box):
             return Killed.DISK
         if box.log_fd is not None and os.fstat(box.log_fd).st_size > limits.log_mib << 20:
             return Killed.OUTPUT
@@ -195,6 +194,11 @@ class Supervisor:
         if self.tier is Tier.LANDLOCK and process_table.listens_to_others(self.pids(box)):
             return Killed.LISTENING
         return None
+
+    def _wrote_too_much(self, box: Box) -> bool:
+        written = [str(path) for path in box.spec.writable] + ([box.scratch] if box.scratch else [])
+        left = (box.spec.limits.disk_mib << 20) - process_table.nameless_bytes(self.pids(box))
+        return left < 0 or disk.exceeds(written, left) or any(map(disk.is_nearly_full, written))
 
     def reap(self) -> None:
         """Collect all children that ended. No box is over while an orphan may be its: whose they are is not known."""

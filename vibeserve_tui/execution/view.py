@@ -6,6 +6,7 @@ One description for all tiers: `bwrap.py` turns it into arguments, `namespaces.p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -29,7 +30,7 @@ _SYSTEM = (
 )
 # What numeric libraries read of /proc; all that the landlock tier shows of it.
 _PROC = tuple(f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "filesystems", "sys/vm/overcommit_memory"))
-_UNSEEN = ("/proc/keys", "/proc/key-users", "/proc/kcore")
+_UNSEEN = ("keys", "key-users", "kcore", "kpagecount", "kpageflags", "kpagecgroup", "slabinfo", "vmallocinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def view_of(spec: BoxSpec, interpreter: Interpreter) -> tuple[Entry, ...]:
 
 def unseen() -> list[str]:
     """Files of /proc that tell of the user or the machine and not of the box: nothing is in them there."""
-    return _existing(_UNSEEN)
+    return [path for name in _UNSEEN if os.access(path := f"/proc/{name}", os.R_OK)]
 
 
 def landlock_rules(view: Iterable[Entry], scratch: str, ports: landlock.Ports) -> landlock.Rules:

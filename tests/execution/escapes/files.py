@@ -222,6 +222,29 @@ def write_into_a_control_group() -> None:
     found[0].open("w").close()
 
 
+@attempt()
+def put_a_note_on_a_file_of_the_checkout() -> None:
+    os.setxattr(Path(text("checkout"), "server.py"), "user.note", b"x")
+
+
+@attempt()
+def open_a_file_of_the_checkout_to_everybody_by_its_access_list() -> None:
+    entries = ((1, 6, -1), (4, 4, -1), (32, 6, -1))  # owner, group, others
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    os.setxattr(Path(text("checkout"), "server.py"), "system.posix_acl_access", access)
+
+
+@attempt()
+def learn_which_machine_it_is_on() -> None:
+    for path in ("/etc/machine-id", "/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/board_serial", "/etc/hostid"):
+        try:
+            Path(path).read_text()
+        except OSError:
+            continue
+        return
+    raise Refused("nothing tells")
+
+
 # a set-uid program left behind would lend the user's rights to whoever comes across it
 
 

@@ -36,6 +36,42 @@ def read_the_kernels_memory() -> None:
 
 
 @attempt()
+def look_at_the_machines_pages() -> None:
+    for name in ("kpagecount", "kpageflags", "kpagecgroup", "slabinfo", "vmallocinfo"):
+        try:
+            with Path("/proc", name).open("rb") as file:
+                if file.read(64):
+                    return
+        except OSError:
+            continue
+    raise Refused("nothing is in them")
+
+
+@attempt()
+def open_a_device_that_leads_to_the_kernel() -> None:
+    for name in ("kvm", "fuse", "net/tun", "vhost-vsock", "vhost-net", "loop-control", "mapper/control", "uinput", "vfio/vfio",
+                 "userfaultfd", "nvram", "port", "rtc0", "snapshot", "input/event0", "hwrng", "cuse", "btrfs-control"):  # fmt: skip
+        try:
+            os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK))
+        except OSError:
+            continue
+        return
+    raise Refused("none is there")
+
+
+@attempt()
+def list_the_hosts_mounts() -> None:
+    request = ctypes.create_string_buffer(struct.pack("=IIQQ", 24, 0, 0xFFFFFFFFFFFFFFFF, 0))
+    syscall(458, 458, request, ctypes.create_string_buffer(4096), 512, 0)
+
+
+@attempt()
+def take_a_core_for_itself_alone() -> None:
+    if libc.prctl(62, 1, 0, 0, 0) != 0:  # PR_SCHED_CORE_CREATE: nobody else on the core's other half
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+@attempt()
 def list_the_hosts_sockets() -> None:
     socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4).close()  # sock_diag
 

@@ -220,6 +220,25 @@ def type_into_its_own_terminal() -> None:
     fcntl.ioctl(os.open("/dev/tty", os.O_RDWR), termios.TIOCSTI, b"x")
 
 
+@attempt(outside=True)
+def hide_from_whoever_watches_it() -> None:
+    """Of a process that is not dumpable its own user cannot see the sockets and files."""
+    if libc.prctl(4, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    libc.prctl(4, 1, 0, 0, 0)
+
+
+@attempt(outside=True)
+def read_a_key_through_the_folder_of_a_process_outside() -> None:
+    Path(f"/proc/{task['victim']}/cwd{'/..' * 20}{task['key']}").read_text()
+
+
+@attempt()
+def page_out_the_memory_of_a_process_outside() -> None:
+    vector = (ctypes.c_uint64 * 2)(0, 4096)
+    syscall(440, 440, os.pidfd_open(number("victim")), vector, 1, 21, 0)  # process_madvise, MADV_PAGEOUT
+
+
 @attempt()
 def gain_rights_by_a_set_uid_program() -> None:
     if libc.prctl(39, 0, 0, 0, 0) == 1:  # PR_GET_NO_NEW_PRIVS
