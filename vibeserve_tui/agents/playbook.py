@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import get_args
 
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.agents.loop.prices import FREE
 from vibeserve_tui.agents.protocol import (
     AgentEvent,
@@ -202,7 +203,7 @@ def _rebuild(facts: BuildFacts) -> Iterator[AgentEvent]:
 
 
 def _replace(workspace: Path, fresh: Path) -> None:
-    shutil.rmtree(workspace)
+    foreign_trees.remove(workspace)
     fresh.rename(workspace)
 
 

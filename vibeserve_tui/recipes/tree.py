@@ -120,7 +120,9 @@ def _put(root: Path, path: str, text: str | None) -> None:
         with suppress(FileNotFoundError):
             mode = stat.S_IMODE(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
         temporary = f".{name}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with suppress(FileNotFoundError):  # a pipe left there would be waited for
+            os.unlink(temporary, dir_fd=folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, mode, dir_fd=folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -135,7 +137,7 @@ def _put(root: Path, path: str, text: str | None) -> None:
 @contextmanager
 def _folder_of(root: Path, path: str, *, create: bool) -> Iterator[tuple[int | None, str]]:
     """A descriptor of the folder that holds `path` (None when it is absent) and the file's name in it."""
-    *folders, name = PurePosixPath(path).parts
+    folders, name = _parts(path)
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for folder in folders:
@@ -152,10 +154,16 @@ def _folder_of(root: Path, path: str, *, create: bool) -> Iterator[tuple[int | N
             os.close(descriptor)
 
 
+def _parts(path: str) -> tuple[list[str], str]:
+    """Each is a name in the folder before: an absolute path would be opened where it says, whatever it is opened in."""
+    *folders, name = PurePosixPath(path).parts or ("",)
+    if path.startswith("/") or ".." in (*folders, name) or not name or "\0" in path:
+        raise WorkspaceError("leads out of the workspace", where=ascii(path), fix="name a file below it")
+    return folders, name
+
+
 def _enter(parent: int, folder: str, path: str, *, create: bool) -> int | None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    if folder == "..":
-        raise WorkspaceError("leads out of the workspace", where=path, fix="name a file below it")
     if create:
         with suppress(FileExistsError):
             os.mkdir(folder, dir_fd=parent)

@@ -7,7 +7,6 @@ is imported when it is asked for, so that the first screen does not wait for it.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from vibeserve_tui import __version__
+from vibeserve_tui import __version__, foreign_trees
 from vibeserve_tui.client import AttachedClient, RunClient, RunList, RunSummary, open_state, start_engine
 from vibeserve_tui.errors import EnvironmentFault, InputError, VibeServeError, WorkspaceError
 from vibeserve_tui.resources import Shipped, shipped_folder, shipped_targets
@@ -139,7 +138,7 @@ class AppServices:
         if lock_holder(directory) is not None:
             raise InputError("an engine works on this run", where=directory.name, fix="stop it first")
         try:
-            shutil.rmtree(directory.path)
+            foreign_trees.remove(directory.path)
         except OSError as error:
             raise EnvironmentFault(f"cannot be removed: {error.strerror}", where=str(directory.path)) from error
 

@@ -97,8 +97,9 @@ async def test_a_skill_its_assets_and_nothing_beyond_its_folder(run: Run, places
     everything = tools(run, places)
     assert "# " in await call(everything, "skill", name="continuous-batching")
     assert "class" in await call(everything, "skill", name="kv-cache-preallocate", file="assets/decode.py")
-    says = await refusal(everything, "skill", name="continuous-batching", file="../http-path/SKILL.md")
-    assert "leads out of" in says
+    for file in ("../http-path/SKILL.md", "/etc/passwd", "//etc/passwd", "", "..", "/", "a\0b"):
+        says = await refusal(everything, "skill", name="continuous-batching", file=file)
+        assert "leads out of" in says, file
     assert "it has: SKILL.md" in await refusal(everything, "skill", name="continuous-batching", file="nothing.md")
     assert "did you mean 'continuous-batching'" in await refusal(everything, "skill", name="continous-batching")
 

@@ -5,6 +5,8 @@ import os
 import pytest
 
 from tests.agents.toolbox.bench import call, refusal
+from tests.test_foreign_trees import deep
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.agents.toolbox.places import Places
 from vibeserve_tui.agents.toolbox.reading import READ_LIMIT, reading_tools
 
@@ -97,4 +99,14 @@ async def test_files_are_listed_by_a_pattern(places: Places, pattern: str, found
 
 async def test_a_hostile_pattern_costs_no_time(places: Places) -> None:
     (places.workspace / ("a" * 200)).write_text("")
-    assert await call(reading_tools(places, None), "glob", pattern="*a" * 40 + "b") == "no file matches"
+    (places.workspace / "/".join("d" * 40)).mkdir(parents=True)
+    (places.workspace / "/".join("d" * 41)).write_text("")
+    for pattern in ("*a" * 40 + "b", "**/" * 60 + "b", "**/d/" * 40 + "b"):
+        assert await call(reading_tools(places, None), "glob", pattern=pattern) == "no file matches"
+
+
+async def test_folders_that_are_too_deep_to_be_named_do_not_end_the_listing(places: Places) -> None:
+    deep(places.workspace)
+    listed = await call(reading_tools(places, None), "glob", pattern="server/*")
+    foreign_trees.remove(places.workspace)  # pytest could not
+    assert len(listed.splitlines()) == 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.agents.toolbox.bench import call, nothing_forbids, refusal
@@ -95,3 +97,10 @@ def test_a_model_gets_the_way_of_editing_that_it_knows(places: Places, model: st
 
 def test_small_models_write_whole_files(places: Places) -> None:
     assert [tool.name for tool in writing_tools(places, "write", nothing_forbids)] == ["write"]
+
+
+async def test_what_lies_in_the_place_of_the_half_written_file_is_not_waited_for(places: Places) -> None:
+    os.mkfifo(places.workspace / "server" / ".engine.py.new")
+    await call(tools_of(places), "write", path=FILE, text="new = 1\n")
+    assert text_of(places) == "new = 1\n"
+    assert not (places.workspace / "server" / ".engine.py.new").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -135,15 +136,24 @@ def _listing(places: Places, pattern: str) -> str:
 
 
 def _files(root: Path) -> Iterator[tuple[str, int]]:
-    count = 0
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in IGNORED_NAMES)
-        for name in sorted(names):
-            path = Path(folder, name)
-            count += 1
-            if count > MOST_FILES:
-                return
-            yield path.relative_to(root).as_posix(), path.lstat().st_size
+    """Files of a folder before those of the folders in it. It may be deeper than paths can be long."""
+    count, pending = 0, [(root, "")]
+    while pending and count < MOST_FILES:
+        folder, above = pending.pop()
+        inside: list[tuple[Path, str]] = []
+        for entry in _entries(folder):
+            if entry.is_dir(follow_symlinks=False):
+                inside += [(Path(entry.path), f"{above}{entry.name}/")] if entry.name not in IGNORED_NAMES else []
+            elif count < MOST_FILES:
+                count += 1
+                yield above + entry.name, entry.stat(follow_symlinks=False).st_size
+        pending += reversed(inside)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+    return []
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -151,9 +161,22 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _fits(parts: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
-    """`**` stands for any number of folders; at the end of a pattern also for the file."""
-    if not patterns:
-        return not parts
-    if patterns[0] == "**":
-        return len(patterns) == 1 or any(_fits(parts[skip:], patterns[1:]) for skip in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], patterns[0]) and _fits(parts[1:], patterns[1:])
+    """`**` stands for any number of folders; at the end of a pattern also for the file.
+
+    All ways to read the pattern are followed side by side: one after the other they would be too many.
+    """
+    reached = _beyond({0}, patterns)
+    for part in parts:
+        stays = {at for at in reached if at < len(patterns) and patterns[at] == "**"}
+        steps = {at + 1 for at in reached if at < len(patterns) and at not in stays and fnmatchcase(part, patterns[at])}
+        reached = _beyond(stays | steps, patterns)
+    return len(patterns) in reached
+
+
+def _beyond(reached: set[int], patterns: tuple[str, ...]) -> set[int]:
+    """Also the places behind a `**`, which may stand for nothing."""
+    for at in sorted(reached):
+        while at < len(patterns) and patterns[at] == "**":
+            at += 1
+            reached.add(at)
+    return reached
