@@ -8,7 +8,8 @@ from tests.fakes import measured, plan
 from tests.policies.searching import full_briefing
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import load_voice
-from vibeserve_tui.errors import AgentError, ProfileError
+from vibeserve_tui.agents.replies import ImplReport
+from vibeserve_tui.errors import AgentError, ProfileError, WorkspaceError
 from vibeserve_tui.inputs.target import LoadedTarget
 from vibeserve_tui.policies import Policy, load_policy, policy_names
 from vibeserve_tui.roles.briefing import Briefing, composition
@@ -119,6 +120,17 @@ async def test_a_recipe_becomes_a_commit_with_a_genuine_diff(run, briefing):
     assert done.files_changed > 3 and done.lines_added > 50
     assert "transformers" not in run.store.read_file(done.commit, "server/model.py")
     assert composition(run.store, done.commit, 1).has("kv-cache-preallocate")
+
+
+async def test_a_record_that_somebody_spoilt_costs_the_attempt_and_not_the_run(run, briefing):
+    implementer = Implementer(run, load_voice("playbook"), briefing)
+    task = ev.TaskPlan(title="own loop", skill="kv-cache-preallocate")
+    run.emit(ev.RoundPlanned(number=1, task=task), ev.AttemptStarted(round=1, attempt=1))
+    work = Work(1, 1, task, run.state.champion_commit)
+    await implementer.implement(work)
+    (run.dir.workspace / ".vibeserve" / "capabilities.json").write_text('{"schema": 1, "applied": "all"}')
+    with pytest.raises(WorkspaceError, match="is damaged"):
+        implementer.commit(work, ImplReport(summary="done"))
 
 
 async def test_the_same_attempt_gives_the_same_commit_again(run, briefing):

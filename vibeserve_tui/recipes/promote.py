@@ -15,7 +15,7 @@ from vibeserve_tui.errors import SkillError, WorkspaceError
 from vibeserve_tui.events import Figure, RoundRecord
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.regions import Region, digest, regions
-from vibeserve_tui.recipes.tree_record import RECORD_PATH, TreeRecord
+from vibeserve_tui.recipes.tree_record import RECORD_PATH, TreeRecord, parse_record
 from vibeserve_tui.recipes.trials import Z_95
 
 PHASES = {"schedule": "schedule", "sample": "sample", "grammar": "grammar", "http": "http"}
@@ -137,7 +137,7 @@ def _outside(text: str, found: Mapping[str, Region]) -> list[str]:
 def _needs(parts: set[str], before: Files, book: RecipeBook) -> set[str]:
     """Capabilities of the recipes that wrote what this change builds on."""
     text = before.get(RECORD_PATH)
-    record = TreeRecord.model_validate_json(text) if text else TreeRecord()
+    record = parse_record(text) if text else TreeRecord()
     files = {part.partition("#")[0] for part in parts}
     found: set[str] = set()
     for entry in record.applied:

@@ -63,8 +63,11 @@ class TreeRecord(_Strict):
 def read_record(tree: Tree) -> TreeRecord:
     """The tree's record, or that of an untouched seed. Raises WorkspaceError when it is damaged."""
     text = tree.read(RECORD_PATH)
-    if text is None:
-        return TreeRecord()
+    return TreeRecord() if text is None else parse_record(text)
+
+
+def parse_record(text: str) -> TreeRecord:
+    """Raises WorkspaceError for what is none: whoever runs commands in a workspace can write there."""
     try:
         return TreeRecord.model_validate_json(text)
     except ValidationError as error:

@@ -23,7 +23,7 @@ from vibeserve_tui.recipes.facts import (
 )
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.situation import Composition, Situation
-from vibeserve_tui.recipes.tree_record import RECORD_PATH, TreeRecord
+from vibeserve_tui.recipes.tree_record import RECORD_PATH, TreeRecord, parse_record
 from vibeserve_tui.recipes.trials import Step, Trial
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state.workspace import Store
@@ -164,10 +164,10 @@ def _metrics(state: RunState) -> dict[str, float]:
 
 
 def composition(store: Store, commit: str, number: int) -> Composition:
-    """Which recipes a checkpoint holds, read from the record that its tree carries."""
+    """Which recipes a checkpoint holds, read from the record that its tree carries. Raises WorkspaceError for a bad one."""
     if RECORD_PATH not in store.files(commit):
         return Composition.of(TreeRecord(), number)
-    return Composition.of(TreeRecord.model_validate_json(store.read_file(commit, RECORD_PATH)), number)
+    return Composition.of(parse_record(store.read_file(commit, RECORD_PATH)), number)
 
 
 def made_of_recipes(state: RunState) -> bool:
