@@ -30,8 +30,8 @@ FREE_TEXT = frozenset({
 
 def is_obeyed(character: str) -> bool:
     """Would a terminal, or a reader's eye, take it for more than a character?"""
-    return unicodedata.category(character) in ("Cc", "Cs") or character in "\u061c\u200b\u200e\u200f\u2028\u2029\ufeff" or (
-        0x202A <= ord(character) <= 0x202E or 0x2066 <= ord(character) <= 0x2069 or 0xE0000 <= ord(character) <= 0xE007F
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs") or character in "\u2028\u2029\u034f\u115f\u3164\uffa0" or (
+        0xFE00 <= ord(character) <= 0xFE0F or 0xE0000 <= ord(character) <= 0xE0FFF
     )  # fmt: skip
 
 
