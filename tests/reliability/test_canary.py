@@ -7,26 +7,27 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.execution.conftest import new_run_id, python
+from tests.evaluation.test_programs import program_target
+from tests.execution.conftest import launched, new_run_id, python
 from tests.fakes import open_run
+from tests.reliability.keyrings import ASK, CANARY, desktop
 from tests.reliability.synthetic import START
 from tests.reliability.test_orphans import ROOT
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
 from vibeserve_tui.errors import WorkspaceError
-from vibeserve_tui.execution.box import BoxSpec
+from vibeserve_tui.evaluation.programs import run_program
+from vibeserve_tui.execution.box import BoxResult, BoxSpec
 from vibeserve_tui.execution.ladder import LADDER, Tier
 from vibeserve_tui.execution.launcher import Launcher
 from vibeserve_tui.state import redaction
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.steering import Desk
-
-CANARY = "canary-7f3a9c5e1b"
-"""Looks like no key at all: only its exact value can be known."""
 
 KEYRING = """
 import ctypes, platform
@@ -39,7 +40,9 @@ def key_in_the_keyring():
 """
 """The kernel's: KEYCTL_SEARCH and KEYCTL_READ."""
 
-EVERYTHING = """
+EVERYTHING = (
+    ASK
+    + """
 import glob, os
 print(dict(os.environ), key_in_the_keyring())
 places = glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline") + glob.glob(os.sys.argv[1] + "/.*") + [
@@ -52,32 +55,44 @@ for place in places[:2000]:
         print(place, open(place, "rb").read(1000))
     except OSError as error:
         print(place, error)
+for address in os.sys.argv[2:]:
+    try:
+        print(address, handed_out(address))
+    except OSError as error:
+        print(address, error)
 try:
     print(os.popen("keyctl show 2>&1; secret-tool search --all vibeserve key 2>&1; env").read())
 except OSError as error:
     print(error)
 """
+)
 
 PLANTED = (
     KEYRING
+    + ASK
     + """
 import asyncio, os, sys
 from pathlib import Path
-from tests.reliability.test_canary import CANARY, let_an_agent_look
+from tests.reliability.keyrings import CANARY, desktop
+from tests.reliability.test_canary import let_an_agent_look
+folder = Path(sys.argv[1])
 planted = kernel(add_key, b"user", b"vibeserve-canary", CANARY.encode(), len(CANARY), users_keyring)
-assert key_in_the_keyring() == CANARY, "whoever is in no box reads it"
-asyncio.run(let_an_agent_look(Path(sys.argv[1]), sys.argv[2]))
+with desktop(folder / "home") as services:
+    found = {key_in_the_keyring(), *map(handed_out, services)}
+    assert found == {CANARY}, "whoever is in no box gets it from all of them"
+    os.environ["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={services[0]}"
+    asyncio.run(let_an_agent_look(folder, sys.argv[2], services))
 kernel(keyctl, 9, planted, users_keyring)
 """
 )
 
 
-async def let_an_agent_look(folder: Path, tier: str) -> None:
+async def let_an_agent_look(folder: Path, tier: str, services: list[str]) -> None:
     """As an engine does it: the tool runs in a box, and what it prints goes to journal, blob and tree."""
     launcher = Launcher.start(new_run_id(), tiers=(Tier(tier),))
     redaction.protect_environment()
     run = open_run(folder / "run")
-    looking = python(KEYRING + EVERYTHING, folder / "home")
+    looking = python(KEYRING + EVERYTHING, folder / "home", *services)
     box = BoxSpec(looking, cwd=run.dir.path, writable=(run.dir.path,))
     printed = (await launcher.run(box, timeout_s=30)).stdout
     await launcher.close()
@@ -94,13 +109,11 @@ async def let_an_agent_look(folder: Path, tier: str) -> None:
 
 
 def home_with_keys(folder: Path) -> dict[str, str]:
-    """Environment, `.env`, and the file that a keyring without a desktop uses."""
+    """Environment and `.env`; what a desktop keeps comes later."""
     home = folder / "home"
     (home / ".config" / "vibeserve").mkdir(parents=True)
-    (home / ".local" / "share" / "python_keyring").mkdir(parents=True)
     for place in (home / ".env", home / ".config" / "vibeserve" / ".env"):
         place.write_text(f"ANTHROPIC_API_KEY={CANARY}\n")
-    (home / ".local" / "share" / "python_keyring" / "keyring_pass.cfg").write_text(f"[vibeserve]\nkey = {CANARY}\n")
     return {"HOME": str(home), "ANTHROPIC_API_KEY": CANARY, "PYTHONPATH": f"{ROOT}:{ROOT / 'backends'}"}
 
 
@@ -127,6 +140,29 @@ def test_an_agent_that_prints_everything_finds_no_key(tmp_path: Path, tier: Tier
     assert done.returncode == 0, done.stderr
     assert hits(tmp_path / "run") == []
     assert hits(tmp_path / "home") != [], "the search itself finds it where it was planted"
+
+
+@dataclass
+class Beside:
+    """A server that is not there, and boxes beside it."""
+
+    launcher: Launcher
+    address: tuple[str, int] = ("127.0.0.1", 8000)
+
+    async def beside(self, name: str, spec: BoxSpec, timeout_s: float) -> BoxResult:
+        return await self.launcher.run(spec, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("tier", [Tier.BWRAP, Tier.LANDLOCK], ids=str)
+async def test_a_program_of_the_target_that_prints_everything_finds_no_key(tmp_path: Path, tier: Tier) -> None:
+    home_with_keys(tmp_path)
+    with desktop(tmp_path / "home") as services:
+        arguments = [str(tmp_path / "home"), *services]
+        target = program_target(tmp_path, f"import os\nos.sys.argv[1:] = {arguments}\n{KEYRING}{EVERYTHING}")
+        async with launched(tier) as launcher:
+            ended = await run_program(target, Beside(launcher), "benchmark", draw=1, level="c1")
+    assert ended.box.stdout.count(services[0].encode()) >= 1, ended.box
+    assert CANARY.encode() not in ended.box.stdout + ended.box.stderr
 
 
 @pytest.fixture
