@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
+import sys
+import tempfile
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 from tests.agents.cli.conftest import ALL, KEY, MODELS, Report, Stage, carrying_a_cookie
 from tests.execution.conftest import eventually
 from tests.fakes.llm import Call, FakeLLM, Turn
+from tests.reliability.keyrings import ASK, CANARY, FILES, desktop
 from vibeserve_tui.agents.cli.claude import Claude
 from vibeserve_tui.agents.cli.gateway import STAND_IN
 from vibeserve_tui.agents.cli.opencode import OpenCode
@@ -150,6 +154,39 @@ async def test_one_that_never_ends_is_ended_once_its_turns_are_used_up(stage: St
     _, result = await stage.ask(cli, *steps, SUBMIT, DONE)
     assert (result.status, result.reason) == ("turns", f"{cli}: all 4 turns are used up")
     assert 4 <= len(stage.notes) < 30
+
+
+@pytest.mark.parametrize("put", ["ln -sf {victim} {file}", "rm {file}; mkfifo {file}", "rm {file}; mkdir {file}"])
+async def test_what_a_cli_puts_in_its_settings_place_is_not_written_through(
+    stage: Stage, tmp_path: Path, put: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("the user's own")
+    stop = ["run", put.format(victim=victim, file="$CLAUDE_CONFIG_DIR/system.md")], ["say", "done"], DONE
+    _, result = await stage.ask("claude", *stop, then=[SUBMIT, DONE])
+    assert victim.read_text() == "the user's own"
+    assert (result.status, result.halts) == (("error", False) if "mkdir" in put else ("ok", False))
+
+
+async def test_a_folder_of_settings_that_became_a_link_is_not_written_into(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    put = f"rm -r $GEMINI_CLI_HOME/.gemini; ln -s {tmp_path}/elsewhere $GEMINI_CLI_HOME/.gemini"
+    _, result = await stage.ask("gemini", ["run", put], ["say", "done"], DONE, then=[SUBMIT, DONE])
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (result.status, result.halts) == ("error", False)
+    assert "cannot be set up again" in result.reason
+
+
+async def test_a_home_that_cannot_be_walked_through_is_removed_all_the_same(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    code = "import os; os.chdir(os.environ['CODEX_HOME']); [(os.mkdir('d'), os.chdir('d')) for _ in range(1500)]"
+    events, result = await stage.ask("codex", ["run", f"{sys.executable} -c {shlex.quote(code)}"], SUBMIT, DONE)
+    assert result.status == "ok"
+    assert next(event.call.ok for event in events if isinstance(event, Used))
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 async def test_claims_of_success_and_exit_codes_are_no_answer(stage: Stage) -> None:
@@ -318,6 +355,32 @@ async def test_a_login_that_became_a_link_is_not_taken_back(stage: Stage, home: 
     login.write_text("old")
     await stage.ask("codex", ["run", "ln -sf /etc/passwd $CODEX_HOME/auth.json"], SUBMIT, DONE)
     assert login.read_text() == "old"
+
+
+async def test_a_login_in_a_folder_that_became_a_link_is_not_taken_back(stage: Stage, home: Path) -> None:
+    """Another program's keys would be lent with the next call."""
+    stage.settings = {"api_key_env": "", "model": "anthropic/m"}
+    for folder in (".local/share/opencode", ".elsewhere"):
+        (home / folder).mkdir(parents=True)
+        (home / folder / "auth.json").write_text(folder)
+    put = f"cd $XDG_DATA_HOME; rm -r opencode; ln -s {home}/.elsewhere opencode; ls -l"
+    events, _ = await stage.ask("opencode", ["run", put], SUBMIT, DONE)
+    assert ".elsewhere" in next(event.call.output for event in events if isinstance(event, Used))
+    assert (home / ".local" / "share" / "opencode" / "auth.json").read_text() == ".local/share/opencode"
+
+
+async def test_a_keyring_of_the_desktop_is_out_of_a_clis_reach(stage: Stage, home: Path) -> None:
+    with desktop(home) as services:
+        look = "for file in glob.glob(sys.argv[1] + '/.*/*'): print(file)\nfor address in sys.argv[2:]:\n"
+        look += "    try: print(handed_out(address))\n    except OSError as error: print('out of reach', error)\n"
+        (stage.workspace / "look.py").write_text(f"import glob, sys\n{ASK}{look}")
+        words = [sys.executable, "-I", str(stage.workspace / "look.py"), str(home), *services]
+        events, _ = await stage.ask("codex", ["run", f"env; {shlex.join(words)}; cat {home}/{FILES[0]}"], SUBMIT, DONE)
+    (output,) = [
+        event.call.output for event in events if isinstance(event, Used) and "out of reach" in event.call.output
+    ]
+    assert output.count("out of reach") == len(services)
+    assert CANARY not in repr(events)
 
 
 # ---- money --------------------------------------------------------------------------------------------------------

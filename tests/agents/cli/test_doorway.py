@@ -75,6 +75,21 @@ async def test_what_is_no_connect_goes_to_our_tools_byte_by_byte() -> None:
         )
 
 
+async def test_more_connections_than_any_program_needs_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CLI runs could else take every file that the engine may open."""
+    monkeypatch.setattr(doorway, "AT_ONCE", 3)
+    async with opened() as (port, _):
+        *held, (turned_away, one_more) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        assert await asyncio.wait_for(turned_away.read(), 30) == b""
+        for _, writer in held:
+            writer.write(b"hello\n")
+            writer.write_eof()
+        assert [await asyncio.wait_for(reader.read(), 30) for reader, _ in held] == [b"HELLO\n"] * 3
+        for _, writer in held:
+            writer.close()
+        one_more.close()
+
+
 async def test_a_listed_host_is_spoken_to_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(shout) as provider, opened() as (port, _):
         monkeypatch.setattr(doorway, "_connect", lambda _: asyncio.open_connection("127.0.0.1", provider))

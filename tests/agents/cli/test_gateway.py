@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from tests.fakes.llm import FakeLLM, Turn
+from vibeserve_tui.agents.cli import tool_server
 from vibeserve_tui.agents.cli.gateway import STAND_IN, gateway_to
 from vibeserve_tui.agents.cli.tool_server import Desk, serve_http
 
@@ -56,6 +57,15 @@ async def test_errors_of_the_server_pass_and_a_server_that_is_gone_is_one() -> N
         reply = await client.post("/v1/messages", json=ASK)
     assert reply.status_code == 502
     assert "cannot be reached" in reply.text
+
+
+async def test_a_request_that_is_larger_than_any_sensible_one_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_server, "LARGEST_BODY", 1 << 20)
+    with FakeLLM([Turn()]) as server:
+        async with through(server.url) as client:
+            reply = await client.post("/v1/messages", content=bytes(2 << 20))
+            assert (reply.status_code, server.requests) == (413, [])
+            assert (await client.post("/v1/messages", json=ASK)).status_code == 200
 
 
 async def test_a_reply_that_breaks_off_breaks_off_here_too() -> None:

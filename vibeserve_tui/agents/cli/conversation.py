@@ -7,8 +7,8 @@ update or read instructions from the workspace.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.agents.cli import program, signals
 from vibeserve_tui.agents.cli.answer import Submission
 from vibeserve_tui.agents.cli.doorway import Doorway, doorway
@@ -32,6 +33,7 @@ from vibeserve_tui.events import ToolCall, VoiceSettings
 from vibeserve_tui.execution.box import BoxSpec, Limits
 from vibeserve_tui.execution.launcher import Launcher, Pod
 from vibeserve_tui.inputs.keys import without_key
+from vibeserve_tui.state import durable
 
 BUILT_IN = frozenset({"write", "edit", "apply_patch", "bash", "grep", "glob"})
 """Our tools that every CLI has itself; in its box they reach as far as ours."""
@@ -88,7 +90,8 @@ async def opened(terms: Terms, request: AgentRequest) -> AsyncIterator[Conversat
             await asyncio.to_thread(handed_in.restore)
     finally:
         program.give_back(login, home, lent)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        with suppress(OSError):
+            await asyncio.to_thread(foreign_trees.remove, folder)
 
 
 @asynccontextmanager
@@ -188,6 +191,8 @@ class Conversation:
                 self.failed = signals.Failed("timeout", f"not done after {self.request.limits.wall_s:.0f} s")
         except SandboxError as error:
             self.failed = signals.Failed("error", str(error), halts=True)
+        except AgentError as error:
+            self.failed = signals.Failed("error", str(error))
         finally:
             self.meter.close()
         for event in self._flushed():
@@ -270,10 +275,14 @@ class Conversation:
     def _spec(self) -> BoxSpec:
         call = self._asked()
         command = self.terms.driver.command(call)
-        for name, text in command.files.items():
-            path = call.home / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
+        try:
+            for name, text in command.files.items():
+                foreign_trees.write(call.home, name, text.encode())
+        except OSError as error:
+            if durable.fault_of(error, call.home) is not None:
+                raise
+            # After its first start the folder is as the program, and whatever that ran, left it.
+            raise AgentError(f"its folder cannot be set up again: {error.strerror}", where=name) from error
         workspace = (self.brief.workspace,)
         own = {"PATH": self.terms.program.search_path, COOKIE: self._cookie}
         return BoxSpec(
@@ -318,7 +327,9 @@ class Conversation:
         """The end of what the program said on stderr, in one line."""
         if not self._log.exists():
             return ""
-        return " ".join(self._log.read_text("utf-8", "replace").split())[-LAST_ERRORS:]
+        with self._log.open("rb") as file:  # which the program may have made as large as it is allowed to
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4 * LAST_ERRORS))
+            return " ".join(file.read().decode(errors="replace").split())[-LAST_ERRORS:]
 
     def _clean(self, text: str) -> str:
         return without_key(text, self.terms.key)

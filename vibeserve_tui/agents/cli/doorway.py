@@ -16,6 +16,9 @@ from contextlib import asynccontextmanager
 from urllib.parse import unquote, urlsplit
 
 HTTPS = 443
+AT_ONCE = 64
+"""Connections; what a CLI runs could open so many that the engine has no file left to write to."""
+REMEMBERED, LONGEST_NAME = 32, 253
 HEAD_S = 60.0
 """Until a connection has said what it wants; programs open some before they need them."""
 CONNECT_S = 10.0
@@ -44,7 +47,8 @@ class Doorway:
                     pass
             host, _, port = b"".join(first.split()[1:2]).decode(errors="replace").lower().rpartition(":")
             if host not in self._hosts or port != str(HTTPS):
-                self.refused.add(host)
+                if len(self.refused) < REMEMBERED:
+                    self.refused.add(host[:LONGEST_NAME])
                 writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
             elif (other := await _reached(host)) is None:
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
@@ -60,6 +64,9 @@ async def doorway(listener: socket.socket, inside: tuple[str, int], hosts: froze
     answering = set[asyncio.Task[None]]()
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(answering) >= AT_ONCE:
+            writer.close()
+            return
         task = asyncio.create_task(door.answer(reader, writer))
         answering.add(task)
         task.add_done_callback(answering.discard)

@@ -37,12 +37,16 @@ class Gateway:
 
     async def pass_on(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One request to `path` below the server's address, and its reply."""
-        query = scope["query_string"].decode("ascii")
+        query = scope["query_string"].decode("ascii", "replace")
+        body = await _body(receive)
+        if body is None:
+            await _say(send, 413, "the request broke off, or is larger than any sensible one")
+            return
         request = self._client.build_request(
             scope["method"],
             self._upstream + path + (f"?{query}" if query else ""),
             headers=[(name, self._with_key(value)) for name, value in scope["headers"] if _goes_on(name)],
-            content=await _body(receive),
+            content=body,
         )
         try:
             reply = await self._client.send(request, stream=True)
@@ -74,10 +78,13 @@ def _goes_on(name: bytes) -> bool:
     return name not in _OF_ONE_CONNECTION and name not in _OURS
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes | None:
+    """None when it broke off."""
     parts: list[bytes] = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vibeserve_tui import foreign_trees
 from vibeserve_tui.agents.cli.driver import Login
 from vibeserve_tui.errors import EnvironmentFault
 
 PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "TZ")
 """All that a CLI inherits of our environment: whom to trust when it calls its provider."""
 SYSTEM = frozenset({"/usr", "/bin", "/sbin", "/lib", "/lib64"})
+LARGEST_LOGIN = 1 << 20
 _MODULES = "node_modules"
 _SHEBANG_BYTES = 256
 
@@ -107,13 +109,14 @@ def lend(login: Sequence[Login], home: Path) -> dict[Path, bytes]:
 def give_back(login: Sequence[Login], home: Path, lent: Mapping[Path, bytes]) -> None:
     """Take over a login that the CLI renewed: the old one may not be valid any more.
 
-    Not if the user's own was renewed meanwhile, and only a plain file: what the CLI ran may have put anything there.
+    Not if the user's own was renewed meanwhile, and only a plain file of a login's size, by no link: what the CLI ran may
+    have put anything there, such as a link to the folder where another program keeps its keys.
     """
     for file in login:
-        source, target = Path.home() / file.source, home / file.target
-        if source not in lent or target.is_symlink() or not target.is_file():
+        source = Path.home() / file.source
+        renewed = foreign_trees.read(home, file.target, most=LARGEST_LOGIN + 1) if source in lent else None
+        if renewed is None or len(renewed) > LARGEST_LOGIN:
             continue
-        renewed = target.read_bytes()
         if renewed != lent[source] and source.is_file() and source.read_bytes() == lent[source]:
             fresh = source.with_name(f"{source.name}.vibeserve")
             fresh.touch(mode=0o600)

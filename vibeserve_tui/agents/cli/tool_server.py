@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from vibeserve_tui.agents.cli.answer import faults
 from vibeserve_tui.agents.cli.driver import SERVER
-from vibeserve_tui.agents.cli.gateway import Gateway, Receive, Scope, Send
+from vibeserve_tui.agents.cli.gateway import Gateway, Message, Receive, Scope, Send
 from vibeserve_tui.agents.protocol import Tool, ToolError
 from vibeserve_tui.errors import EnvironmentFault
 
@@ -32,6 +32,8 @@ Refusal = Callable[[ValidationError], str]
 HOST = "127.0.0.1"
 START_S = 10.0
 TOOLS, MODEL = "/tools", "/model"
+LARGEST_BODY = 64 << 20
+"""Of one request; what a CLI runs knows the address too, and the engine keeps what it is sent in memory."""
 
 
 class Desk:
@@ -159,6 +161,19 @@ class Routes:
     gateway: Gateway | None
 
 
+def _bounded(receive: Receive) -> Receive:
+    """A request that is larger than any sensible one breaks off."""
+    left = LARGEST_BODY
+
+    async def receive_some() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        return message if left >= 0 else {"type": "http.disconnect"}
+
+    return receive_some
+
+
 async def _serve(routes: Routes, listener: socket.socket, ready: asyncio.Event, stop: asyncio.Event) -> None:
     import uvicorn
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -176,9 +191,9 @@ async def _serve(routes: Routes, listener: socket.socket, ready: asyncio.Event, 
         known = hmac.compare_digest(path[: len(routes.secret)].encode(), routes.secret.encode())
         rest = path[len(routes.secret) :] if known else ""
         if rest == TOOLS:
-            await manager.handle_request(scope, receive, send)
+            await manager.handle_request(scope, _bounded(receive), send)
         elif rest.startswith(f"{MODEL}/") and routes.gateway is not None:
-            await routes.gateway.pass_on(rest.removeprefix(MODEL), scope, receive, send)
+            await routes.gateway.pass_on(rest.removeprefix(MODEL), scope, _bounded(receive), send)
         else:
             await send({"type": "http.response.start", "status": 404, "headers": []})
             await send({"type": "http.response.body", "body": b""})
