@@ -16,7 +16,8 @@ from vibeserve_tui.metrics import (
     MetricSpec,
     Role,
     Stat,
-    better,
+    gain_in_words,
+    level_in_words,
     log_ratio,
 )
 
@@ -98,15 +99,26 @@ def test_the_key_tells_levels_apart() -> None:
     assert spec(level=None).key == "output_throughput"
 
 
-def test_better_follows_the_declared_direction() -> None:
-    assert better(spec(direction="max"), 10, 11) is True
-    assert better(spec(direction="min"), 10, 11) is False
-    assert better(spec(direction="min"), 0, 0) is False
+def test_a_gain_is_said_with_its_interval_or_without_one_that_is_not_known() -> None:
+    assert gain_in_words(1.423, 1.394, 1.45) == "×1.42 [1.39, 1.45]"
+    assert gain_in_words(1.423, 1.394, None) == "×1.42"
+    assert gain_in_words(1.4234, 1.3945, 1.4501, places=3) == "×1.423 [1.395, 1.450]"
+    assert gain_in_words(None, 1.0, 2.0) == ""
 
 
-@pytest.mark.parametrize(("old", "new"), [(None, 1.0), (1.0, None), (math.nan, 1.0), (1.0, math.nan)])
-def test_nothing_is_better_than_what_was_not_reported(old: float | None, new: float | None) -> None:
-    assert better(spec(), old, new) is None
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (388.4, "388 ms"),
+        (12.34, "12.3 ms"),
+        (-4.321, "-4.32 ms"),
+        (0.004127, "0.00413 ms"),
+        (0.0, "0.0 ms"),
+        (None, "–"),
+    ],
+)
+def test_a_level_has_digits_enough_to_be_told_from_another(value: float | None, words: str) -> None:
+    assert level_in_words(value, "ms") == words
 
 
 @pytest.mark.parametrize("value", [None, 0.0, -1.0, math.nan, math.inf])

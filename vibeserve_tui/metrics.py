@@ -246,8 +246,21 @@ def log_ratio(direction: Direction, champion: float | None, candidate: float | N
     return d if direction is Direction.MAX else -d
 
 
-def better(spec: MetricSpec, old: float | None, new: float | None) -> bool | None:
-    """Whether `new` beats `old` in the metric's own direction; None when either is missing or NaN."""
-    if old is None or new is None or math.isnan(old) or math.isnan(new):
-        return None
-    return new > old if spec.direction is Direction.MAX else new < old
+# ---- in words -----------------------------------------------------------------------------------------------------
+
+
+def gain_in_words(ratio: float | None, low: float | None = None, high: float | None = None, *, places: int = 2) -> str:
+    """`×1.42 [1.39, 1.45]`, without an interval that is not known, and "" without a ratio."""
+    if ratio is None:
+        return ""
+    interval = "" if low is None or high is None else f" [{low:.{places}f}, {high:.{places}f}]"
+    return f"×{ratio:.{places}f}{interval}"
+
+
+def level_in_words(value: float | None, unit: str) -> str:
+    """`388 tok/s`, `12.3 ms`, `0.0041 s`; a dash for what is not known."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    number = f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 or not value else f"{value:.3g}"
+    return f"{number} {unit}".rstrip()

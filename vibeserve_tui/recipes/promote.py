@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from vibeserve_tui.errors import SkillError, WorkspaceError
 from vibeserve_tui.events import Figure, RoundRecord
+from vibeserve_tui.metrics import gain_in_words
 from vibeserve_tui.recipes.recipe import RecipeBook
 from vibeserve_tui.recipes.regions import Region, digest, regions
 from vibeserve_tui.recipes.tree_record import RECORD_PATH, TreeRecord, parse_record
@@ -153,8 +154,8 @@ def _needs(parts: set[str], before: Files, book: RecipeBook) -> set[str]:
 def _recipe(origin: Origin, operations: list[dict[str, object]], needs: list[str]) -> str:
     record = origin.record
     figure = record.measured.headline if record.measured else None
-    assert figure is not None, "only measured rounds are promoted"
-    assert figure.ratio, "only measured rounds are promoted"
+    if figure is None or not figure.ratio:
+        raise SkillError("it was never measured, so nothing is known of its worth", where=f"round {record.number}")
     hypothesis = record.task.hypothesis
     own = f"{CAPABILITY}.{origin.name.replace('-', '_')}"
     head = {
@@ -233,5 +234,5 @@ def _skill(origin: Origin, needs: list[str]) -> str:
 def _effect(origin: Origin, figure: Figure | None) -> str:
     if figure is None or figure.ratio is None:
         return "Not measured."
-    interval = f" [{figure.ci_low:.3f}, {figure.ci_high:.3f}]" if figure.ci_low and figure.ci_high else ""
-    return f"×{figure.ratio:.3f}{interval} on {figure.metric} at {figure.level}, over the champion of that time, on {origin.device}."
+    gain = gain_in_words(figure.ratio, figure.ci_low, figure.ci_high, places=3)
+    return f"{gain} on {figure.metric} at {figure.level}, over the champion of that time, on {origin.device}."

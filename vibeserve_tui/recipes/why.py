@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from statistics import NormalDist
 
 from vibeserve_tui.events import Hypothesis, WhyRow
+from vibeserve_tui.metrics import gain_in_words
 from vibeserve_tui.recipes.candidates import Candidate
 from vibeserve_tui.recipes.expressions import Unknown
 from vibeserve_tui.recipes.posterior import EvidenceRow, Posterior
@@ -116,7 +117,5 @@ def _expected_row(expected: Posterior) -> WhyRow:
 
 
 def _measured(trial: Trial) -> str:
-    if trial.ratio is None:
-        return ""
-    interval = f" [{trial.ci_low:.3f}, {trial.ci_high:.3f}]" if trial.ci_low and trial.ci_high else ""
-    return f"×{trial.ratio:.3f}{interval}, "
+    gain = gain_in_words(trial.ratio, trial.ci_low, trial.ci_high, places=3)
+    return f"{gain}, " if gain else ""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.metrics import gain_in_words
 from vibeserve_tui.run_state import RunState
 
 OPERATIONS = 8
@@ -65,7 +66,8 @@ def _facts(state: RunState, number: int) -> Iterator[Fact]:
         played = state.rounds[past]
         figure = played.measured.headline if past and played.measured else None
         if figure is not None and figure.ratio is not None:
-            yield Fact(f"r:{past}", _ratio(figure), f"{played.task.title}, over the champion of that time")
+            gain = gain_in_words(figure.ratio, figure.ci_low, figure.ci_high, places=3)
+            yield Fact(f"r:{past}", gain, f"{played.task.title}, over the champion of that time")
 
 
 def _figures(kind: str, record: ev.RoundRecord | None, what: str) -> Iterator[Fact]:
@@ -83,9 +85,3 @@ def _profile(taken: ev.ProfileTaken | None) -> Iterator[Fact]:
     for place, (operation, share) in enumerate(list(taken.operations.items())[:OPERATIONS], 1):
         yield Fact(f"o:{place}", f"{share:.0%}", operation)
     yield from (Fact(f"h:{hint}", "holds", "a rule over the profile") for hint in taken.hints)
-
-
-def _ratio(figure: ev.Figure) -> str:
-    if figure.ci_low is None or figure.ci_high is None:
-        return f"×{figure.ratio:.3f}"
-    return f"×{figure.ratio:.3f} [{figure.ci_low:.3f}, {figure.ci_high:.3f}]"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.evaluation.floors import Floors
-from vibeserve_tui.metrics import Comparison, Figure, Role
+from vibeserve_tui.metrics import Comparison, Figure, Role, gain_in_words
 
 
 def as_fact(comparison: Comparison, evidence: str, floors: Floors, *, swap: bool = False) -> ev.Measured:
@@ -25,10 +25,7 @@ def as_fact(comparison: Comparison, evidence: str, floors: Floors, *, swap: bool
 
 def in_words(comparison: Comparison) -> str:
     """×1.23 [1.17, 1.29]"""
-    if comparison.ratio is None:
-        return "not measured"
-    interval = "" if comparison.ci_low is None else f" [{comparison.ci_low:.2f}, {comparison.ci_high:.2f}]"
-    return f"×{comparison.ratio:.2f}{interval}"
+    return gain_in_words(comparison.ratio, comparison.ci_low, comparison.ci_high) or "not measured"
 
 
 def _figure(figure: Figure, floors: Floors, *, swap: bool) -> ev.Figure:

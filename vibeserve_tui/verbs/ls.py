@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict
 
 from vibeserve_tui.client import RunSummary, list_runs
+from vibeserve_tui.metrics import level_in_words
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.verbs.common import add_runs_dir, root_of, table
 
@@ -45,4 +46,4 @@ def _result(summary: RunSummary) -> str:
     if summary.baseline is None or summary.champion is None:
         return "–"
     gain = f"×{summary.gain:.1f}  " if summary.gain else ""
-    return f"{gain}{summary.metric} {summary.champion:.0f} {summary.unit}"
+    return f"{gain}{summary.metric} {level_in_words(summary.champion, summary.unit)}"

@@ -14,6 +14,7 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.agents.protocol import Tool, ToolError
 from vibeserve_tui.agents.toolbox.arguments import Arguments, told
 from vibeserve_tui.agents.toolbox.outputs import Outputs
+from vibeserve_tui.metrics import gain_in_words
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state.issues import in_order
 from vibeserve_tui.state.workspace import Store
@@ -104,14 +105,11 @@ def issue_line(issue: ev.Issue) -> str:
 def round_line(record: ev.RoundRecord) -> str:
     """`r4 reverted ×1.01 [0.99, 1.03] from r2: title – reason`."""
     figure = record.measured.headline if record.measured else None
-    gain = ""
-    if figure is not None and figure.ratio is not None:
-        gain = f" ×{figure.ratio:.3f}"
-        if figure.ci_low is not None and figure.ci_high is not None:
-            gain += f" [{figure.ci_low:.3f}, {figure.ci_high:.3f}]"
-    origin = f" from r{record.task.parent}" if record.number else ""
+    gain = gain_in_words(figure.ratio, figure.ci_low, figure.ci_high, places=3) if figure else ""
+    origin = f"from r{record.task.parent}" if record.number else ""
+    head = " ".join(filter(None, (f"r{record.number}", record.outcome.value, gain, origin)))
     reason = " ".join(record.reason.split())[:200]
-    return f"r{record.number} {record.outcome.value}{gain}{origin}: {record.task.title} – {reason}"
+    return f"{head}: {record.task.title} – {reason}"
 
 
 def round_in_full(record: ev.RoundRecord) -> Iterator[str]:
@@ -140,9 +138,7 @@ def figure_in_words(figure: ev.Figure) -> str:
     sides = f"{_number(figure.a)} → {_number(figure.b)} {figure.unit}"
     if figure.ratio is None:
         return f"{figure.metric}{level}: {sides}"
-    known = figure.ci_low is not None and figure.ci_high is not None
-    interval = f" [{figure.ci_low:.3f}, {figure.ci_high:.3f}]" if known else ""
-    return f"{figure.metric}{level}: {sides}, ×{figure.ratio:.3f}{interval}"
+    return f"{figure.metric}{level}: {sides}, {gain_in_words(figure.ratio, figure.ci_low, figure.ci_high, places=3)}"
 
 
 def _number(value: float | None) -> str:
