@@ -92,3 +92,27 @@ def test_lineage_lists_the_rounds_in_a_tree_oldest_first():
         state.rounds[number] = ev.RoundRecord(number=number, task=task, outcome="kept", reason="")
     assert state.lineage(4) == [1, 3, 4]
     assert state.lineage(0) == []
+
+
+def test_a_round_that_is_kept_meanwhile_does_not_make_a_revert_forgotten():
+    back_to_seed = ev.CommandAccepted(id="1", command="revert", round=0)
+    *before, moved = HISTORY[:16]
+    state = fold(records([*before, back_to_seed, moved]))
+    assert (state.champion, state.revert_wished) == (1, 0)
+    state = fold(records([*before, back_to_seed, moved, ev.ChampionMoved(round=0, commit="c0", by="operator")]))
+    assert (state.champion, state.revert_wished) == (0, None)
+
+
+def test_a_stop_after_a_stop_now_takes_nothing_back():
+    stops = [ev.CommandAccepted(id=str(now), command="stop", now=now) for now in (True, False)]
+    assert fold(records([*HISTORY[:3], *stops])).stop_now_wished
+
+
+def test_an_ablation_takes_none_of_the_rounds_that_were_planned():
+    ablated = ev.RoundRecord(number=2, task=ev.TaskPlan(title="without it", kind="ablation"), outcome="kept", reason="")
+    state = fold(records([*HISTORY[:16], ev.SettingChanged(name="max_rounds", value="1")]))
+    assert (state.rounds_played, state.rounds_left) == (1, 0)
+    state = fold(
+        records([*HISTORY[:16], ev.RoundFinished(record=ablated), ev.SettingChanged(name="max_rounds", value="3")])
+    )
+    assert (state.rounds_played, state.rounds_left) == (1, 2)

@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from vibeserve_tui.events import IssueStatus, IssueType
+from vibeserve_tui.events import ApprovalMode, IssueStatus, IssueType
 
 LONGEST_REMARK = 4000
 """Characters that a person may say at once."""
+LONGEST_BODY = 8000
+"""Of an issue."""
+LONGEST_MEMORY = 200_000
 
 
 class Command(BaseModel):
@@ -34,7 +37,7 @@ class Approve(Command):
 
 
 class RevertTo(Command):
-    """Make an earlier kept round the champion (round), or turn down the waiting one (round is None)."""
+    """Make an earlier sound round the champion (round), or turn down the waiting one (round is None)."""
 
     kind: Literal["revert"] = "revert"
     round: int | None = Field(default=None, ge=0)
@@ -86,7 +89,7 @@ class NewIssue(Command):
     kind: Literal["new_issue"] = "new_issue"
     title: str = Field(min_length=1, max_length=200)
     type: IssueType = IssueType.PERF
-    body: str = Field(default="", max_length=8000)
+    body: str = Field(default="", max_length=LONGEST_BODY)
     priority: int = Field(default=2, ge=1, le=3)
     skill: str = ""
 
@@ -97,7 +100,7 @@ class EditIssue(Command):
     kind: Literal["edit_issue"] = "edit_issue"
     issue: str
     title: str | None = Field(default=None, min_length=1, max_length=200)
-    body: str | None = Field(default=None, max_length=8000)
+    body: str | None = Field(default=None, max_length=LONGEST_BODY)
     status: IssueStatus | None = None
     priority: int | None = Field(default=None, ge=1, le=3)
     mechanism: str | None = Field(default=None, max_length=2000)
@@ -107,7 +110,7 @@ class EditMemory(Command):
     """Replace the memory file; `base_sha256` is the digest of the text that was edited, so that no note is lost."""
 
     kind: Literal["edit_memory"] = "edit_memory"
-    text: str = Field(max_length=200_000)
+    text: str = Field(max_length=LONGEST_MEMORY)
     base_sha256: str
 
 
@@ -129,7 +132,7 @@ class SetBudget(Command):
 
 class SetApprovalMode(Command):
     kind: Literal["set_approval_mode"] = "set_approval_mode"
-    mode: Literal["auto", "each-round", "on-regression"]
+    mode: ApprovalMode
 
 
 AnyCommand = (

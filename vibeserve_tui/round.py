@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.errors import AgentError, WorkspaceError
 from vibeserve_tui.state.run import Run
-
-Action = Literal["approve", "revert", "retry"]
-Default = Literal["approve", "revert"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ def commit_attempt(run: Run, work: Work, *, message: str, when: int) -> ev.Attem
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    action: Action
+    action: ev.Action
     by: str
     comment: str = ""
 
@@ -72,7 +69,7 @@ class Evaluator(Protocol):
 
 
 class Operator(Protocol):
-    async def decide(self, number: int, default: Default) -> Decision:
+    async def decide(self, number: int, default: ev.Default) -> Decision:
         """The person, or the approval mode in their place."""
 
 

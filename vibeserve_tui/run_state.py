@@ -200,10 +200,19 @@ class RunState:
         return sum(1 for number, record in self.rounds.items() if number and record.task.kind != "ablation")
 
     @property
+    def rounds_left(self) -> int:
+        return max(0, self.max_rounds - self.rounds_played)
+
+    @property
     def total_gain(self) -> float | None:
         """Champion over baseline, > 1 = better; 1 while the baseline is the champion."""
         figure = self.confirmed_headline
         return figure.ratio if figure and figure.ratio else self.gain(self.champion)
+
+    def may_lead(self, number: int) -> bool:
+        """Whether the operator may make it the champion: the judge passed it, and it was not measured to be slower."""
+        record = self.rounds.get(number)
+        return record is not None and (number == 0 or record.outcome in (ev.Outcome.KEPT, ev.Outcome.INDECISIVE))
 
     def lineage(self, number: int) -> list[int]:
         """The rounds whose changes are in this round's tree, oldest first, without the baseline."""
@@ -360,7 +369,8 @@ class RunState:
                 self.in_flight, self.approval = None, None
             case ev.ChampionMoved(round=number, commit=commit):
                 self.champion, self.champion_commit = number, commit
-                self.revert_wished = None
+                if number == self.revert_wished:  # a round kept just now must not make the operator's wish forgotten
+                    self.revert_wished = None
             case ev.RoundPinned(round=number, pinned=pinned):
                 (self.pinned.add if pinned else self.pinned.discard)(number)
             case ev.ApprovalRequested():
@@ -483,7 +493,7 @@ class RunState:
     def _fold_wish(self, event: ev.CommandAccepted) -> None:
         """What the operator asked for and the engine has yet to do."""
         if event.command == "stop":
-            self.stop_wished, self.stop_now_wished = True, event.now
+            self.stop_wished, self.stop_now_wished = True, self.stop_now_wished or event.now
         if event.command == "revert" and event.round is not None:
             self.revert_wished = event.round
         gives_up = event.command == "cancel_step" or event.now or self.revert_wished is not None

@@ -21,7 +21,7 @@ from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
 from vibeserve_tui.agents.toolbox.leftovers import remove_caches
 from vibeserve_tui.errors import InputError, RunPaused, VibeServeError
-from vibeserve_tui.round import Action, Decision, Default
+from vibeserve_tui.round import Decision
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.state import issues, memory
@@ -66,7 +66,7 @@ class Desk:
 
     # ---- the round's operator -----------------------------------------------------------------------------------
 
-    async def decide(self, number: int, default: Default) -> Decision:
+    async def decide(self, number: int, default: ev.Default) -> Decision:
         """The gate's own outcome in mode auto; otherwise the person's answer, or the default at the deadline."""
         if not self._must_ask():
             return Decision(default, "gate")
@@ -91,7 +91,7 @@ class Desk:
             return False
         return mode == "each-round" or _has_regression(here.measured)
 
-    def _ask(self, number: int, default: Default) -> ev.ApprovalRequested:
+    def _ask(self, number: int, default: ev.Default) -> ev.ApprovalRequested:
         deadline = None if self._approval_timeout_s is None else time.time() + self._approval_timeout_s
         here = self._run.state.in_flight
         attempt = here.attempt if here else 1
@@ -118,7 +118,7 @@ class Desk:
         if self.wishes.pause and not self.wishes.stop:
             self._run.emit(ev.RunPausedEvent(reason="paused by the operator", by="operator"))
             await self._until_resumed()
-            if not self.wishes.stop:
+            if not self.wishes.stop_now:  # what ends a run takes its time too, and is no pause
                 self._run.emit(ev.RunResumed(by="operator"))
 
     async def _look_at_the_workspace(self) -> None:
@@ -279,8 +279,8 @@ class Desk:
 
     def _require_sound_round(self, number: int) -> None:
         self._require_round(number)
-        outcome = self._run.state.rounds[number].outcome
-        if number != 0 and outcome not in (ev.Outcome.KEPT, ev.Outcome.INDECISIVE):
+        if not self._run.state.may_lead(number):
+            outcome = self._run.state.rounds[number].outcome
             raise InputError(f"round {number} was {outcome}: only a judged, sound round can be champion")
 
     def _answer_waiting(self, command: cmd.Approve | cmd.Retry | cmd.RevertTo) -> ev.ApprovalDecided:
@@ -342,7 +342,7 @@ def _accepted(command: cmd.AnyCommand) -> ev.CommandAccepted:
     return ev.CommandAccepted(id=command.id, command=command.kind, by=command.by, round=back_to, now=now)
 
 
-def _decided(waiting: ev.ApprovalRequested, action: Action, by: str, comment: str) -> ev.ApprovalDecided:
+def _decided(waiting: ev.ApprovalRequested, action: ev.Action, by: str, comment: str) -> ev.ApprovalDecided:
     return ev.ApprovalDecided(id=waiting.id, round=waiting.round, action=action, by=by, comment=comment)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.errors import AgentError
-from vibeserve_tui.round import Crew, Decision, Default, Work
+from vibeserve_tui.round import Crew, Decision, Work
 from vibeserve_tui.state.run import Run
 from vibeserve_tui.state.run_dir import RunDir
 
@@ -114,7 +114,7 @@ class FakeOperator:
 
     answers: list[Decision] = field(default_factory=list)
 
-    async def decide(self, number: int, default: Default) -> Decision:
+    async def decide(self, number: int, default: ev.Default) -> Decision:
         return self.answers.pop(0) if self.answers else Decision(default, "gate")
 
 

@@ -15,7 +15,8 @@ import platformdirs
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt
 
 from vibeserve_tui.errors import ProfileError
-from vibeserve_tui.inputs.profiles import DEFAULT_PROFILE, Approval, Name
+from vibeserve_tui.events import ApprovalMode
+from vibeserve_tui.inputs.profiles import DEFAULT_PROFILE, Name
 from vibeserve_tui.inputs.toml_files import Fault, Section, TomlFile, merged, section_fault, validate
 
 PROJECT_FILE = "vibeserve.toml"
@@ -47,7 +48,7 @@ class RunDefaults(Section):
     agent: Name | None = None
     """Provider of every role."""
     model: str | None = None
-    approval: Approval | None = None
+    approval: ApprovalMode | None = None
     runs_dir: str | None = None
     """Where runs are kept; absent = the user's data folder."""
 

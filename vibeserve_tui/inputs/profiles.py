@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from vibeserve_tui.errors import ProfileError, did_you_mean
+from vibeserve_tui.events import ApprovalMode
 from vibeserve_tui.inputs.toml_files import Section, TomlFile, section_fault, validate
 from vibeserve_tui.resources import shipped_profiles
 
 DEFAULT_PROFILE = "quick"
 
-Approval = Literal["auto", "each-round", "on-regression"]
 RoleName = Literal["orchestrator", "implementer", "judge", "evaluator", "mutator"]
 
 
@@ -124,7 +124,7 @@ class RunProfile(Section):
     """A file of vibeserve_tui/policies."""
     harvest: bool = False
     """Where a model plays: the playbook first takes the recipes that are likely to pay, the model what is left."""
-    approval: Approval | None = None
+    approval: ApprovalMode | None = None
     """Who has the last word; absent = each-round in the app, auto without a screen."""
     gate: Literal["quick", "thorough", "gpu"] = "quick"
     """Settings of the performance gate."""

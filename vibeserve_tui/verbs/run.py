@@ -6,10 +6,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
+from vibeserve_tui.events import ApprovalMode
 from vibeserve_tui.headless import follow, is_interactive
 from vibeserve_tui.inputs.config import load_config
+from vibeserve_tui.inputs.profiles import DEFAULT_PROFILE
 from vibeserve_tui.policies import policy_names
+from vibeserve_tui.resources import shipped_profiles
 from vibeserve_tui.safe_text import clean_line
 from vibeserve_tui.starting import Wanted, create_run, launch, plan_run, require_answers
 from vibeserve_tui.state.run_dir import RunDir
@@ -41,7 +45,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("target", nargs="?", default="tiny-llama-chat", help="a shipped target's name, or a folder with a target.toml")
     add("--model", type=Path, default=None, metavar="DIR", help="weights, for targets that do not bring them")
     add("--backend", default="", help="hardware backend; the target's first one unless given")
-    add("--profile", default="", help="quick (the default), thorough, or the path of a profile")
+    profiles = f"{', '.join(shipped_profiles())}, or the path of one; {DEFAULT_PROFILE} unless given"
+    add("--profile", default="", help=profiles)
     add("--policy", default="", help=f"how it searches: {', '.join(policy_names())}; the profile's unless given")
     add("--seed", type=int, default=None, help="of the planner's tie-breaks")
     add("--no-experience", action="store_true", help="ignore what earlier runs on this machine measured")
@@ -54,8 +59,7 @@ def _add_who(parser: argparse.ArgumentParser) -> None:
     add("--model-name", default="", metavar="NAME", help="the agents' model; the agent's own default else")
     one = "one role played by another, e.g. implementer=openai or judge=openai:MODEL; once for each"
     add("--role", action="append", default=[], type=_role, metavar="ROLE=NAME", help=one)
-    modes = ["auto", "each-round", "on-regression"]
-    add("--approve", default="", choices=modes, help="who has the last word")
+    add("--approve", default="", choices=get_args(ApprovalMode), help="who has the last word")
 
 
 def _role(text: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol, get_args
+from typing import ClassVar, Protocol, get_args
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from vibeserve_tui.commands import Command, SetApprovalMode, SetBudget
+from vibeserve_tui.events import ApprovalMode
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui.content import content
@@ -20,8 +21,7 @@ from vibeserve_tui.tui.panes.bars import Footer
 from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.widgets.line_view import LineView
 
-Mode = Literal["auto", "each-round", "on-regression"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+MODES: tuple[ApprovalMode, ...] = get_args(ApprovalMode)
 MODE_WORDS = {
     "auto": "the gate decides alone",
     "each-round": "every measured round waits for you",
@@ -38,14 +38,14 @@ class Send(Protocol):
 class Budget:
     """What the dialog changes; a run without a limit in money gets one with the first step."""
 
-    mode: Mode
+    mode: ApprovalMode
     rounds: int
     minutes: float
     usd: float | None
 
     @staticmethod
     def of(state: RunState) -> Budget:
-        default: Mode = "auto"
+        default: ApprovalMode = "auto"
         mode = next((mode for mode in MODES if mode == state.approval_mode), default)
         return Budget(mode, state.max_rounds, state.max_minutes, state.max_usd)
 
@@ -78,7 +78,7 @@ class Budget:
 def draw_budget(budget: Budget, state: RunState) -> list[Line]:
     rows = (
         ("approve", budget.mode, MODE_WORDS[budget.mode]),
-        ("rounds", f"{budget.rounds}", f"{max(state.rounds, default=0)} played"),
+        ("rounds", f"{budget.rounds}", f"{state.rounds_played} played"),
         ("minutes", f"{budget.minutes:g}", f"{fig.clock(state.active_s)} used"),
         ("money", "no limit" if budget.usd is None else fig.money(budget.usd), f"{fig.cost(state.spend)} spent"),
     )
