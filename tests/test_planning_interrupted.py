@@ -52,7 +52,6 @@ def shop_of(run: Run) -> Workshop:
             run=run,
             profile=SimpleNamespace(plateau=0),
             target=SimpleNamespace(spec=SimpleNamespace(goal_speedup=0.0)),
-            rounds_left=lambda: 3,
             seconds_left=lambda: 600.0,
             remember=lambda record: None,
         ),

@@ -55,7 +55,7 @@ async def synthesize(shop: Workshop, policy: Policy, desk: Desk) -> None:
     reason = await search(shop, policy, desk)
     if not desk.wishes.stop_now:
         await simplify(shop, policy, desk)
-        await confirm(shop)
+        await conclude(shop, desk)
     shop.run.emit(ev.RunFinished(reason=reason, champion=shop.run.state.champion))
 
 
@@ -104,16 +104,13 @@ async def search(shop: Workshop, policy: Policy, desk: Desk) -> str:
 async def next_round(shop: Workshop, policy: Policy, desk: Desk) -> str:
     """The round in flight, or else a new one; or the reason why there is none."""
     run = shop.run
-    run.require_same_folder()
-    place.require_room(run.dir)
-    await desk.boundary()
-    await measure_again(shop, desk)
+    await between_rounds(shop, desk)
     task = run.state.in_flight.task if run.state.in_flight else None
     if task is None and (reason := reason_to_stop(shop, desk)):
         return reason
     if task is None:
         run.emit(ev.PhaseStarted(phase=ev.Phase.PLAN))
-        planning = policy.plan(rounds_left=shop.rounds_left(), seconds_left=shop.seconds_left())
+        planning = policy.plan(rounds_left=run.state.rounds_left, seconds_left=shop.seconds_left())
         try:
             planned = await desk.interruptible(planning)
         except StepCancelled:
@@ -123,14 +120,24 @@ async def next_round(shop: Workshop, policy: Policy, desk: Desk) -> str:
         task = planned
     await one_round(shop, policy, desk, task)
     if confirmation_is_due(shop):
-        await confirm(shop)
+        with contextlib.suppress(StepCancelled):
+            await desk.interruptible(confirm(shop))
     return ""
 
 
+async def between_rounds(shop: Workshop, desk: Desk) -> None:
+    """Before anything new begins: is there still a place for it, and what does the operator want first?"""
+    shop.run.require_same_folder()
+    place.require_room(shop.run.dir)
+    await desk.boundary()
+    await measure_again(shop, desk)
+
+
 async def measure_again(shop: Workshop, desk: Desk) -> None:
-    """Between two rounds: the pairs that the operator wants beside one another once more."""
-    while shop.run.state.again_wished and shop.run.state.in_flight is None:
-        a, b = shop.run.state.again_wished[0]
+    """The pairs of rounds that the operator wants beside one another once more."""
+    state = shop.run.state
+    while state.again_wished and state.in_flight is None and not desk.wishes.stop_now:
+        a, b = state.again_wished[0]
         shop.run.emit(ev.PhaseStarted(phase=ev.Phase.MEASURE, detail=f"r{a} and r{b} once more, for the operator"))
         try:
             measured = await desk.interruptible(shop.evaluator.again(a, b))
@@ -179,7 +186,7 @@ def reason_to_stop(shop: Workshop, desk: Desk) -> str:
     state = shop.run.state
     if desk.wishes.stop:
         return "stopped by the operator"
-    if shop.rounds_left() <= 0:
+    if not state.rounds_left:
         return f"all {state.max_rounds} rounds are played" if state.max_rounds != 1 else "its one round is played"
     if shop.seconds_left() <= 0:
         return f"the {state.max_minutes:g} minutes are used up, but for the final confirmation"
@@ -208,7 +215,10 @@ async def simplify(shop: Workshop, policy: Policy, desk: Desk) -> None:
     tried = {
         name for record in run.state.rounds.values() for name in record.task.dropped if record.task.kind == "ablation"
     }
-    while not too_late(run.state, shop.seconds_left()) and not desk.wishes.stop:
+    while True:
+        await between_rounds(shop, desk)
+        if desk.wishes.stop or too_late(run.state, shop.seconds_left()):
+            return
         left = [v for v in variants(shop.book, shop.situation()) if v.dropped not in tried and v.recipes]
         if not left:
             return
@@ -222,6 +232,17 @@ async def simplify(shop: Workshop, policy: Policy, desk: Desk) -> None:
         )
         run.emit(ev.PhaseStarted(phase=ev.Phase.ABLATE, detail=task.title))
         await one_round(shop, policy, desk, task)
+
+
+async def conclude(shop: Workshop, desk: Desk) -> None:
+    """Confirm the champion that the run ends with; once more where the operator chooses another one meanwhile."""
+    state = shop.run.state
+    while not desk.wishes.stop_now:
+        with contextlib.suppress(StepCancelled):
+            await desk.interruptible(confirm(shop))
+        if state.revert_wished is None and not state.again_wished:
+            return
+        await between_rounds(shop, desk)
 
 
 async def confirm(shop: Workshop) -> None:

@@ -64,12 +64,11 @@ class Workshop:
         return Crew(self.implementer, self.judge, self.evaluator, operator)
 
     def situation(self) -> Situation:
-        return self.briefing.situation(self.run, rounds_left=self.rounds_left(), seconds_left=self.seconds_left())
+        return self.briefing.situation(
+            self.run, rounds_left=self.run.state.rounds_left, seconds_left=self.seconds_left()
+        )
 
     # ---- what is left -------------------------------------------------------------------------------------------
-
-    def rounds_left(self) -> int:
-        return self.run.state.max_rounds - self.run.state.rounds_played
 
     def seconds_left(self) -> float:
         """Of the run's minutes, without what the confirmation at the end will take."""
