@@ -54,7 +54,7 @@ def main() -> int:
 def summary(run: RunDir, wall_s: float, code: int, case: str) -> dict[str, object]:
     data = as_data(open_state(run))
     throughput = {row["level"]: row for row in data["confirmed"] if row["metric"] == "output_throughput"}
-    outcomes = Counter(row["outcome"] for row in data["rounds"][1:])
+    outcomes = Counter(row["outcome"] for row in data["rounds"] if row["number"] and row["kind"] != "ablation")
     first = first_kept_s(run)
     promises = {
         **{f"at least x{ratio:g} at {level}": (throughput.get(level, {}).get("ratio") or 0) >= ratio

@@ -10,6 +10,7 @@ import html
 from typing import Any
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.metrics import level_in_words
 from vibeserve_tui.reasons import in_words
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.safe_text import clean
@@ -79,6 +80,7 @@ def _round(state: RunState, number: int) -> dict[str, Any] | None:
     return {
         "number": number,
         "title": record.task.title,
+        "kind": record.task.kind,
         "outcome": record.outcome,
         "reason": record.reason,
         "skill": record.task.skill,
@@ -139,10 +141,14 @@ def as_markdown(state: RunState) -> str:
     ]
     parts += ["## What each kept round contributed", _contribution_list(data)] if data["contributions"] else []
     parts += ["## Left out again", _ablation_list(data)] if data["ablations"] else []
-    parts += ["## Memory", state.memory.replace("# Memory\n", "").strip()] if state.memory else []
+    parts += ["## Memory", memory] if (memory := _memory(state)) else []
     parts += ["## Warnings", "\n".join(f"- {text}" for text in data["warnings"])] if data["warnings"] else []
     # Titles, reasons and the memory are agents' words, and this may be printed on a terminal.
     return clean("\n\n".join(part for part in parts if part)) + "\n"
+
+
+def _memory(state: RunState) -> str:
+    return state.memory.replace("# Memory\n", "").strip()
 
 
 def _headline_sentence(data: dict[str, Any]) -> str:
@@ -162,7 +168,7 @@ def _provenance(data: dict[str, Any]) -> str:
     device = data["device"] or {}
     agents = ", ".join(sorted(set(data["agent"].values()))) or "–"
     champion = data["champion"] or {}
-    rounds = max(0, len(data["rounds"]) - 1)
+    rounds = sum(1 for row in data["rounds"] if row["number"] and row["kind"] != "ablation")
     spend = _spend_line(data["spend"])
     return f"""\
 - run `{data["run"]}`, {data["status"]}: {data["reason"]}
@@ -186,8 +192,8 @@ def confirmed_table(data: dict[str, Any]) -> str:
         return "Nothing was confirmed: the run ended before its final comparison with the seed."
     rows = ["| metric | level | seed | champion | better by | 95 % interval |", "|---|---|--:|--:|--:|---|"]
     rows += [
-        f"| {row['metric']}{' ★' if row['headline'] else ''} | {row['level'] or 'all'} | {_number(row['baseline'], row['unit'])}"
-        f" | {_number(row['champion'], row['unit'])} | {times(row['ratio'])} | {interval(row)} |"
+        f"| {row['metric']}{' ★' if row['headline'] else ''} | {row['level'] or 'all'} | {level_in_words(row['baseline'], row['unit'])}"
+        f" | {level_in_words(row['champion'], row['unit'])} | {times(row['ratio'])} | {interval(row)} |"
         for row in data["confirmed"]
     ]
     note = f"{data['confirmed_blocks']} restart blocks, champion and seed side by side, private seed."
@@ -226,12 +232,6 @@ def _ablation_list(data: dict[str, Any]) -> str:
     )
 
 
-def _number(value: float | None, unit: str) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.{1 if abs(value) < 100 else 0}f} {unit}"
-
-
 def times(ratio: float | None) -> str:
     return "–" if ratio is None else f"×{ratio:.2f}"
 
@@ -254,7 +254,7 @@ h1 { font-size: 1.6rem; margin: 0 0 .3rem } h2 { font-size: 1.15rem; margin: 2re
 .big { font-size: 2.6rem; font-weight: 650; margin: .4rem 0 } .muted { color: var(--muted) }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
 td.n, th.n { text-align: right; white-space: nowrap } .kept { color: var(--good) } .failed { color: var(--bad) } .reverted, .void, .indecisive { color: var(--muted) }
-code { font: .9em ui-monospace, monospace } svg { width: 100%; height: auto } details { margin: .2rem 0 }
+code, pre { font: .9em ui-monospace, monospace } pre { white-space: pre-wrap } svg { width: 100%; height: auto } details { margin: .2rem 0 }
 """
 
 
@@ -271,8 +271,14 @@ def as_html(state: RunState) -> str:
         f"<h2>Confirmed against the seed</h2>{_html_table(confirmed_table(data))}",
         f"<h2>Rounds</h2>{_html_rounds(data)}",
     ]
+    if data["contributions"]:
+        body.append(f"<h2>What each kept round contributed</h2><ul>{_html_list(_contribution_list(data))}</ul>")
     if data["ablations"]:
         body.append(f"<h2>Left out again</h2><ul>{_html_list(_ablation_list(data))}</ul>")
+    if memory := _memory(state):
+        body.append(f"<h2>Memory</h2><pre>{_e(memory)}</pre>")
+    if data["warnings"]:
+        body.append(f"<h2>Warnings</h2><ul>{''.join(f'<li>{_e(text)}</li>' for text in data['warnings'])}</ul>")
     return clean(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_e(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{"".join(body)}</body></html>\n'

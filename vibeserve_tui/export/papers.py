@@ -250,9 +250,8 @@ def _figures(origin: Origin) -> str:
         text = "This is the target's seed server, round 0: the baseline of its run."
     elif figure is not None:
         limits = interval({"ci_low": figure.ci_low, "ci_high": figure.ci_high})
-        text += (
-            f" Against round {record.task.parent}, when it was judged: {figure.metric} {times(figure.ratio)} {limits}."
-        )
+        champion = origin.state.against.get(record.number, record.task.parent)
+        text += f" Against round {champion}, when it was judged: {figure.metric} {times(figure.ratio)} {limits}."
     if record.verdict is None or not record.verdict.passed:
         text += f" **The judge did not accept it**: {cell(record.reason)}."
     return text
@@ -262,7 +261,7 @@ def _contents(origin: Origin) -> str:
     rounds = [origin.state.rounds[number] for number in origin.state.lineage(origin.record.number)]
     if not rounds:
         return "The target's seed server, unchanged."
-    rows = ["| round | change | recipe | gain over its predecessor | 95 % |", "|--:|---|---|--:|---|"]
+    rows = ["| round | change | recipe | gain over the champion of that time | 95 % |", "|--:|---|---|--:|---|"]
     for record in rounds:
         figure = record.measured.headline if record.measured else None
         ratio, limits = (

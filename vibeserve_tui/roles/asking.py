@@ -126,9 +126,7 @@ def _brief(run: RunDir, state: RunState, store: Store, workspace: Path, question
     places = Places(workspace, public if public.is_dir() else workspace, Outputs(_digest_only))
     words = render(
         "analyst",
-        standing=standing(
-            state, rounds_left=state.max_rounds - max(state.rounds, default=0), seconds_left=_left(state)
-        ),
+        standing=standing(state, rounds_left=state.rounds_left, seconds_left=_left(state)),
         evidence=evidence_of(state),
         rounds=rounds_in_words(state),
         board=board_in_words(state),

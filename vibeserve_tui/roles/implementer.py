@@ -63,7 +63,7 @@ class Implementer:
 
     def _brief(self, workplace: Workplace, work: Work) -> Brief:
         run, record = self._run, self._run.state.rounds[work.task.parent]
-        left = run.state.max_rounds - max(run.state.rounds, default=0)
+        left = run.state.rounds_left
         seconds = 60 * run.state.max_minutes - run.active_s
         words = render(
             "implementer",

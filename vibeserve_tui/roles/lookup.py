@@ -47,7 +47,7 @@ def _found(state: RunState, question: str) -> Iterator[str]:
     if _BEST.search(question):
         yield standing(
             state,
-            rounds_left=state.max_rounds - max(state.rounds, default=0),
+            rounds_left=state.rounds_left,
             seconds_left=60 * state.max_minutes - state.active_s,
         )
         yield from (f"  {round_line(state.rounds[number])}" for number in state.lineage(state.champion))

@@ -156,7 +156,7 @@ class Mutator:
 
     def _brief(self, workplace: Workplace, work: Work) -> Brief:
         run, record = self._run, self._run.state.rounds[work.task.parent]
-        left = run.state.max_rounds - max(run.state.rounds)
+        left = run.state.rounds_left
         seconds = 60 * run.state.max_minutes - run.active_s
         words = render(
             "mutator",

@@ -35,11 +35,10 @@ def _champion(state: RunState) -> str:
     record = state.rounds[state.champion]
     if not state.champion:
         return "The champion is the seed, round 0."
-    gains = [state.rounds[number].measured for number in state.measured_way(state.champion)]
-    ratios = [
-        measured.headline.ratio for measured in gains if measured and measured.headline and measured.headline.ratio
-    ]
-    total = f", ×{math.prod(ratios):.2f} over the seed as the product of its rounds" if ratios else ""
+    way = [state.rounds[number].measured for number in state.measured_way(state.champion)]
+    ratios = [step.headline.ratio for step in way if step and step.headline and step.headline.ratio]
+    # One step that was kept without a measurement leaves the whole open.
+    total = f", ×{math.prod(ratios):.2f} over the seed as the product of its rounds" if len(ratios) == len(way) else ""
     made_of = f"; recipes in its tree: {', '.join(record.skills)}" if record.skills else ""
     return f"The champion is round {state.champion}: {record.task.title}{total}{made_of}."
 

@@ -112,8 +112,7 @@ class RunView:
         taken = [record.took_s for record in state.rounds.values() if record.number and record.took_s > 0]
         if not taken or left <= 0:  # what the confirmation at the end takes is not known
             return None
-        done = max(state.rounds, default=0)
-        return min(left, statistics.fmean(taken) * max(0, state.max_rounds - done))
+        return min(left, statistics.fmean(taken) * state.rounds_left)
 
 
 def round_sign(view: RunView, record: ev.RoundRecord) -> tuple[str, Ink]:

@@ -28,10 +28,10 @@ from vibeserve_tui.errors import BackendError, RunError
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.events import IssueType, RunPlan
 from vibeserve_tui.inputs.model_folder import read_model_shape
+from vibeserve_tui.inputs.own_skills import skills_folders
 from vibeserve_tui.inputs.skills import SkillLibrary
 from vibeserve_tui.inputs.target import load_target
 from vibeserve_tui.recipes.recipe import RecipeBook
-from vibeserve_tui.resources import Shipped, shipped_folder
 from vibeserve_tui.roles.briefing import Briefing
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
@@ -152,10 +152,9 @@ class RunTools:
             raise RunError("the run has no baseline yet", where=self._run.name)
         if self._briefing is None:
             self._briefing = _briefing(self._run, state.plan)
-        rounds_left = max(0, state.max_rounds - max(state.rounds))
         seconds_left = max(0.0, 60 * state.max_minutes - state.active_s)
         recorded = Recorded(state, self._store)
-        situation = self._briefing.situation(recorded, rounds_left=rounds_left, seconds_left=seconds_left)
+        situation = self._briefing.situation(recorded, rounds_left=state.rounds_left, seconds_left=seconds_left)
         return RecipeDesk(self._briefing.book, situation)
 
 
@@ -173,7 +172,7 @@ def _briefing(run: RunDir, plan: RunPlan) -> Briefing:
         device=device,
         backend=plan.backend,
         shape=read_model_shape(target.model_dir),
-        book=RecipeBook.load(SkillLibrary.load([shipped_folder(Shipped.SKILLS)])),
+        book=RecipeBook.load(SkillLibrary.load(skills_folders())),
         tools=frozenset({"cxx"}) if has_compiler else frozenset(),
         forbids=forbids,
         p50_prompt_len=round(median(len(request.prompt_ids) for request in Workload.load(target).draw(1, 64))),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness
-from vibeserve_tui.run_state import Status
+from vibeserve_tui.run_state import RunState, Status
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
 from vibeserve_tui.tui.ink import Ink, Line, Span, cut, line, spread, width_of
@@ -88,8 +88,8 @@ def _progress(view: RunView) -> list[Line]:
     number = (
         state.phase_round if state.phase_round is not None else (state.in_flight.number if state.in_flight else None)
     )
-    here = "" if number is None else f"round {number} of {state.max_rounds} · "
-    tight = "" if number is None else f"round {number}/{state.max_rounds} · "
+    here = "" if number is None else f"round {number}{_of_all(state, ' of ')} · "
+    tight = "" if number is None else f"round {number}{_of_all(state, '/')} · "
     detail = state.progress.detail if state.progress else state.phase_detail
     step = f", {detail}" if detail else ""
     short = detail.replace(" of ", "/")
@@ -99,6 +99,12 @@ def _progress(view: RunView) -> list[Line]:
         line(sign, f"{tight}{phase}  ", since),
         line(sign, f"{phase}  ", since),
     ]
+
+
+def _of_all(state: RunState, of: str) -> str:
+    """Of how many rounds it is one; nothing where an ablation is added to those that were planned."""
+    is_added = state.in_flight is not None and state.in_flight.task.kind == "ablation"
+    return "" if is_added else f"{of}{state.max_rounds}"
 
 
 def _alarm(view: RunView) -> list[Line]:
@@ -164,7 +170,7 @@ def _measured_together(view: RunView, figure: ev.Figure, name: str) -> list[Line
 
 
 def _by_rounds(view: RunView, levels: tuple[float, float], metric: ev.MetricRef, name: str) -> list[Line]:
-    """The product of what each round gained on its predecessor, beside the champion's own last figure.
+    """The product of what each round gained on the champion of its time, beside the champion's own last figure.
 
     The seed's figure is of another hour: it stands apart, and nothing is computed from the two.
     """
@@ -204,7 +210,7 @@ def _budget(view: RunView) -> list[Line]:
         playing = (f"replay {view.replay}", Ink.ACCENT)
         return [line(playing, (f"   {used}   {cost}", Ink.MUTED)), line(playing)]
     if state.is_over or view.liveness is Liveness.CRASHED:
-        return [line((f"{max(state.rounds, default=0)} rounds   {used}   {cost}", Ink.MUTED)), line((cost, Ink.MUTED))]
+        return [line((f"{state.rounds_played} rounds   {used}   {cost}", Ink.MUTED)), line((cost, Ink.MUTED))]
     eta = f"ETA {fig.roughly(view.eta_s())}"
     share = min(1.0, state.active_s / limit) if limit else 0.0
     quiet = ("   quiet mode", Ink.MUTED) if view.is_measuring else ""
@@ -234,7 +240,7 @@ def window_title(view: RunView) -> str:
         Liveness.REPLAY: (glyphs.RUNNING, "replay"),
         Liveness.RUNNING: (glyphs.RUNNING, PHASE_WORDS[state.phase]),
     }[view.liveness]
-    place = "" if state.phase_round is None else f" r{state.phase_round}/{state.max_rounds}"
+    place = "" if state.phase_round is None else f" r{state.phase_round}{_of_all(state, '/')}"
     return f"{sign} {target}{place} {words} {total}".rstrip()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from vibeserve_tui import events as ev
+from vibeserve_tui.metrics import gain_in_words
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.tui import figures as fig
 from vibeserve_tui.tui import glyphs
@@ -37,7 +38,7 @@ def _fact(label: str, state: RunState) -> str:
             return state.device.name if state.device else fig.UNKNOWN
         case "rounds":
             kept = sum(1 for record in state.kept if record.number)
-            return f"{max(state.rounds, default=0)}, {kept} kept"
+            return f"{state.rounds_played}, {kept} kept"
         case _:
             return fig.clock(state.active_s)
 
@@ -88,9 +89,8 @@ def _by_metric(state: RunState) -> dict[tuple[str, str], ev.Figure]:
 def _cells(figure: ev.Figure | None, places: int) -> Line:
     if figure is None:
         return line(right(fig.UNKNOWN, LEVEL), " " * (GAIN + 2))
-    interval = f" [{figure.ci_low:.2f}, {figure.ci_high:.2f}]" if figure.ci_low and figure.ci_high else ""
     reading = fig.reading_of(figure.ci_low, figure.ci_high)
-    gain = f"  ×{figure.ratio:.2f}{interval}" if figure.ratio else f"  {fig.UNKNOWN}"
+    gain = f"  {gain_in_words(figure.ratio, figure.ci_low, figure.ci_high) or fig.UNKNOWN}"
     return line(right(fig.number(figure.b, places), LEVEL), (fit(gain, GAIN + 2), fig.READING_INKS[reading]))
 
 
