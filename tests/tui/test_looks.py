@@ -268,6 +268,9 @@ def test_a_users_theme_is_read_and_a_broken_one_is_refused(tmp_path: Path) -> No
     (tmp_path / "mine.toml").write_text(good.replace("#123456", "blue", 1), encoding="utf-8")
     with pytest.raises(ProfileError, match="primary"):
         themes.user_themes(tmp_path)
+    (tmp_path / "mine.toml").write_bytes(b"\xff")
+    with pytest.raises(ProfileError, match="not UTF-8"):
+        themes.user_themes(tmp_path)
 
 
 def test_colours_live_in_theme_files_only() -> None:

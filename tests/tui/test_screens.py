@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.widgets import TextArea
 
 from tests.tui import journals
 from tests.tui.fakes import DIFF, FakeServices, screen_text
@@ -13,14 +14,16 @@ from tests.tui.start_services import Library
 from vibeserve_tui import commands as cmd
 from vibeserve_tui import events as ev
 from vibeserve_tui.client import Liveness, ReplayClient
+from vibeserve_tui.errors import ProfileError
 from vibeserve_tui.inputs.config import Config, Ui
 from vibeserve_tui.state.memory import digest
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui.app import VibeServeApp
+from vibeserve_tui.tui.crash import last_words, write_report
 from vibeserve_tui.tui.keymap import SCREENS, TABLE
 from vibeserve_tui.tui.layout import PANES
 from vibeserve_tui.tui.screens.compare import CompareScreen, compared_figures
-from vibeserve_tui.tui.screens.editors import MemoryEditor
+from vibeserve_tui.tui.screens.editors import IssueEditor, MemoryEditor
 from vibeserve_tui.tui.settings import write_setting
 from vibeserve_tui.tui.shell import Shell
 
@@ -53,6 +56,17 @@ async def test_compare_takes_the_marked_round_swaps_and_moves() -> None:
         assert opened.app.clipboard == DIFF
         await opened.press("escape")
         assert opened.app.screen is opened.screen
+
+
+async def test_the_keys_of_compare_mean_b_wherever_the_selection_below_has_gone() -> None:
+    async with stage("running") as opened:
+        opened.screen.select_round(8)
+        await opened.press("c")
+        opened.screen.action_follow()
+        assert opened.screen.view.selected == 9
+        await opened.press("p")
+        sent = opened.client.sent[0]
+        assert isinstance(sent, cmd.Pin) and sent.round == 8
 
 
 async def test_figures_of_different_measurements_carry_no_interval() -> None:
@@ -136,6 +150,16 @@ async def test_an_issue_without_a_title_is_not_sent() -> None:
         await opened.until("an issue needs a title")
 
 
+async def test_an_issue_that_no_engine_would_take_stays_in_the_editor() -> None:
+    async with stage("running") as opened:
+        await opened.press("i", *"SSE")
+        opened.app.screen.query_one(TextArea).text = "x" * (cmd.LONGEST_BODY + 1)
+        await opened.press("ctrl+s")
+        assert opened.client.sent == []
+        await opened.until("8,000 are taken at most")
+        assert isinstance(opened.app.screen, IssueEditor)
+
+
 # help, palette, settings
 
 
@@ -189,6 +213,26 @@ async def test_settings_take_effect_at_once_and_only_changed_lines_are_written(t
 def test_a_setting_is_written_into_a_file_that_is_not_there(tmp_path: Path) -> None:
     write_setting(tmp_path / "new" / "config.toml", "ui", "bell", False)
     assert (tmp_path / "new" / "config.toml").read_text(encoding="utf-8") == "[ui]\nbell = false\n"
+
+
+def test_a_setting_that_would_make_the_file_invalid_is_refused_and_a_link_stays_one(tmp_path: Path) -> None:
+    path, link = tmp_path / "real.toml", tmp_path / "config.toml"
+    path.write_text("ui = { bell = true }\n", encoding="utf-8")
+    link.symlink_to(path)
+    with pytest.raises(ProfileError, match=r"write ui as a table of its own, \[ui\]"):
+        write_setting(link, "ui", "bell", False)
+    assert path.read_text(encoding="utf-8") == "ui = { bell = true }\n"
+    path.write_text("[ui]\nbell = true\n", encoding="utf-8")
+    write_setting(link, "ui", "bell", False)
+    assert link.is_symlink() and path.read_text(encoding="utf-8") == "[ui]\nbell = false\n"
+
+
+def test_a_crash_leaves_three_lines_and_nothing_that_was_read(tmp_path: Path) -> None:
+    error = ValueError("1 field is wrong\x1b[2J\nfield: the prompt")
+    words = last_words(error, tmp_path / "crash.json", "vibeserve attach a-run")
+    assert len(words.splitlines()) == 3
+    assert "\x1b" not in words and "the prompt" not in words
+    assert "the prompt" not in write_report(error, tmp_path, seq=None).read_text(encoding="utf-8")
 
 
 # replay

@@ -5,6 +5,7 @@ Closing, killing or crashing it never touches a run: the engine is another proce
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -219,7 +220,9 @@ def run_app(
     if app.crash is None:
         sys.stderr.write(f"the run goes on without the app; back to it: {app.way_back}\n" if app.way_back else "")
         return app.return_code or result or 0
-    path = write_report(app.crash, services.crash_dir, seq=app.client.state.seq if app.client else None)
+    path = None
+    with contextlib.suppress(OSError):
+        path = write_report(app.crash, services.crash_dir, seq=app.client.state.seq if app.client else None)
     sys.stderr.write(last_words(app.crash, path, way_back(app.client) if app.client else "") + "\n")
     return 1
 

@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from vibeserve_tui import __version__
+from vibeserve_tui.safe_text import clean_line
 
+LONGEST_MESSAGE = 200
 LIBRARIES = ("textual", "rich", "pydantic")
 
 
@@ -25,7 +27,7 @@ def write_report(error: BaseException, folder: Path, *, seq: int | None) -> Path
         "platform": platform.platform(),
         "libraries": {name: version(name) for name in LIBRARIES},
         "error": type(error).__name__,
-        "message": str(error),
+        "message": _in_short(error),
         "frames": [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames],
         "journal_seq": seq,
     }
@@ -33,9 +35,15 @@ def write_report(error: BaseException, folder: Path, *, seq: int | None) -> Path
     return path
 
 
-def last_words(error: BaseException, path: Path, way_back: str) -> str:
+def _in_short(error: BaseException) -> str:
+    """The first line of what it says; those behind it quote what was read."""
+    return clean_line((str(error).splitlines() or [""])[0])[:LONGEST_MESSAGE]
+
+
+def last_words(error: BaseException, path: Path | None, way_back: str) -> str:
     """Three lines for the terminal; `way_back` is the command that attaches to the run."""
-    lines = [f"vibeserve: the app failed: {type(error).__name__}: {error}", f"  report: {path}"]
+    lines = [f"vibeserve: the app failed: {type(error).__name__}: {_in_short(error)}"]
+    lines.append(f"  report: {path}" if path else "  no report of it could be written")
     if way_back:
         lines.append(f"  the run continues: {way_back}")
     return "\n".join(lines)

@@ -60,6 +60,8 @@ class Shell(App[int]):
                 answer = question()
             except VibeServeError as error:
                 self.call_later(failed, str(error))
+            except OSError as error:
+                self.call_later(failed, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
             except Exception as error:  # noqa: BLE001 - the thread's border: the app's own handler takes it
                 self.call_later(_raise, error)
             else:

@@ -177,6 +177,11 @@ class CompareScreen(Steering):
 
     # ---- keys --------------------------------------------------------------------------------------------------
 
+    @property
+    def chosen_round(self) -> int:
+        """B: below this screen the selection may move on with the run."""
+        return self._b
+
     def action_swap(self) -> None:
         self._set(self._b, self._a)
 

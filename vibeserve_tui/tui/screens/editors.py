@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, TextArea
 
-from vibeserve_tui.commands import Command, EditIssue, EditMemory, NewIssue
+from vibeserve_tui.commands import LONGEST_BODY, LONGEST_MEMORY, Command, EditIssue, EditMemory, NewIssue
 from vibeserve_tui.events import Issue, IssueType
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.safe_text import clean
@@ -26,6 +26,14 @@ from vibeserve_tui.tui.shell import shell_of
 from vibeserve_tui.tui.widgets.line_view import LineView
 
 Send = Callable[[Command, str], None]
+
+
+def is_too_long(screen: Screen[Any], text: str, longest: int) -> bool:
+    """Whether no engine would take the text; then it is said here, where it can still be shortened."""
+    if len(text) > longest:
+        words = f"{len(text):,} characters are too many: {longest:,} are taken at most"
+        screen.notify(content(words, screen).plain, severity="error", markup=False)
+    return len(text) > longest
 
 
 class MemoryEditor(ModalScreen[None]):
@@ -60,6 +68,8 @@ class MemoryEditor(ModalScreen[None]):
             self._show_conflict(memory)
             return
         text = self.query_one(TextArea).text
+        if is_too_long(self, text, LONGEST_MEMORY):
+            return
         if text != clean(self._base) or memory != self._base:
             self._send(EditMemory(text=text, base_sha256=digest(memory)), "the memory")
         self.dismiss(None)
@@ -141,6 +151,8 @@ class IssueEditor(ModalScreen[None]):
         words = self.query_one("#kind", Input).value.lower().split()
         priority = next((int(word[1]) for word in words if word in ("p1", "p2", "p3")), 2)
         body = self.query_one("#text", TextArea).text
+        if is_too_long(self, body, LONGEST_BODY):
+            return
         if self._issue is None:
             kind = next((kind for kind in IssueType if kind in words), IssueType.PERF)
             self._send(NewIssue(title=title, type=kind, priority=priority, body=body), "a new issue")

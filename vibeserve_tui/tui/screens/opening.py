@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from vibeserve_tui.client import ReplayClient
-from vibeserve_tui.commands import EditMemory, NewIssue
+from vibeserve_tui.commands import LONGEST_MEMORY, EditMemory, NewIssue
 from vibeserve_tui.errors import VibeServeError
 from vibeserve_tui.state.memory import digest
 from vibeserve_tui.tui.editor import open_in_editor
@@ -20,6 +20,7 @@ from vibeserve_tui.tui.panes.memory import MemoryPane
 from vibeserve_tui.tui.panes.pane import Pane
 from vibeserve_tui.tui.screens.compare import CompareScreen
 from vibeserve_tui.tui.screens.dialogs import reader
+from vibeserve_tui.tui.screens.editors import is_too_long
 from vibeserve_tui.tui.screens.review import ReviewScreen
 from vibeserve_tui.tui.screens.skills import SkillsScreen
 from vibeserve_tui.tui.screens.steering import Steering
@@ -59,10 +60,11 @@ class Opening(Steering):
         if self.view.task_of(number) is None:
             self.tell("no round to review yet", bad=True)
             return
-        self.app.push_screen(ReviewScreen(self.view, number, self.diff_text(number), self.send), self._reviewed)
+        review = ReviewScreen(self.view, number, self.diff_text(number), self.send)
+        self.app.push_screen(review, partial(self._reviewed, number))
 
-    def _reviewed(self, result: str | None) -> None:
-        task = self.view.task_of(self.view.selected)
+    def _reviewed(self, number: int, result: str | None) -> None:
+        task = self.view.task_of(number)
         if result == "edit" and task and task.issue in self.view.state.issues:
             self.edit_issue(self.view.state.issues[task.issue])
 
@@ -122,7 +124,9 @@ class Opening(Steering):
                 before = self.view.state.memory
                 path = Path(folder, "progress.md")
                 path.write_text(before, encoding="utf-8")
-                if open_in_editor(shell_of(self), path) and (text := path.read_text(encoding="utf-8")) != before:
+                opened = open_in_editor(shell_of(self), path)
+                text = path.read_text(encoding="utf-8", errors="replace")
+                if opened and text != before and not is_too_long(self, text, LONGEST_MEMORY):
                     self.send(EditMemory(text=text, base_sha256=digest(before)), "the memory")
             else:
                 path = Path(folder, f"round-{self.view.selected}.diff")

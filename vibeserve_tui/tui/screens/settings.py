@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
+from vibeserve_tui.errors import ProfileError
 from vibeserve_tui.inputs.config import Ui
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.ink import BLANK, Ink, Line, fit, line
@@ -85,9 +86,16 @@ class SettingsScreen(ModalScreen[None]):
         self._draw(at)
 
     def action_close(self) -> None:
+        try:
+            self._write()
+        except ProfileError as error:
+            words = f"{error}; it holds until you leave"
+            self.notify(content(words, self).plain, severity="error", markup=False)
+        self.dismiss(None)
+
+    def _write(self) -> None:
         shell = shell_of(self)
         for name, _ in ROWS:
             value = getattr(shell.ui, name)
             if shell.settings_file is not None and self._before is not None and value != getattr(self._before, name):
                 write_setting(shell.settings_file, "ui", name, value)
-        self.dismiss(None)

@@ -117,6 +117,9 @@ class StartScreen(Screen[None]):
 
     def _set_runs(self, runs: Sequence[RunSummary]) -> None:
         self.runs = runs
+        self._at["runs"] = max(0, min(self._at["runs"], len(runs) - 1))
+        if self._marked not in {run.run for run in runs}:
+            self._marked = ""
         self.draw_all()
 
     def _plan(self) -> None:
@@ -265,7 +268,7 @@ class StartScreen(Screen[None]):
 
     def _show_run(self, client: RunClient) -> None:
         self._busy = ""
-        self.app.push_screen(RunScreen(client))
+        self.app.push_screen(RunScreen(client, self._clock))
 
     def action_resume(self) -> None:
         """Bring the chosen run's engine back, then attach to it."""

@@ -8,7 +8,7 @@ from textual.screen import Screen
 
 from vibeserve_tui.client import Liveness, RunClient
 from vibeserve_tui.commands import CancelStep, Command, EditIssue, Pause, Pin, Resume, RevertTo, Steer, Stop
-from vibeserve_tui.events import Issue, IssueStatus, Outcome
+from vibeserve_tui.events import Issue, IssueStatus
 from vibeserve_tui.state.run_dir import RunDir, lock_holder
 from vibeserve_tui.tui.content import content
 from vibeserve_tui.tui.outbox import Outbox
@@ -114,14 +114,21 @@ class Steering(Screen[str]):
 
     # ---- rounds ------------------------------------------------------------------------------------------------
 
+    @property
+    def chosen_round(self) -> int:
+        """The round that the keys mean."""
+        return self.view.selected
+
     def action_revert(self) -> None:
         if not self.is_open():
             return
-        number = self.view.selected
-        record = self.view.state.rounds.get(number)
-        if record is None or record.outcome is not Outcome.KEPT:
-            self.tell(f"round {number} was not kept, so it cannot be the champion", bad=True)
-        elif number == self.view.state.champion:
+        number, state = self.chosen_round, self.view.state
+        record = state.rounds.get(number)
+        if record is None or not state.may_lead(number):
+            self.tell(
+                f"round {number} is {record.outcome if record else 'not over'}: it cannot be the champion", bad=True
+            )
+        elif number == state.champion:
             self.tell(f"round {number} is the champion already", bad=True)
         else:
             self._confirm(
@@ -132,7 +139,7 @@ class Steering(Screen[str]):
             )
 
     def action_pin(self) -> None:
-        number = self.view.selected
+        number = self.chosen_round
         pinned = number not in self.view.state.pinned
         self.send(Pin(round=number, pinned=pinned), f"{'pin' if pinned else 'unpin'} round {number}")
 
@@ -182,7 +189,6 @@ class Steering(Screen[str]):
             self.app.exit()
 
     def _leave(self, choice: Leaving | None) -> None:
-        self.view.asked_to_end = choice in ("pause", "stop", "kill")
         match choice:
             case "pause":
                 self.send(Pause(), "pause")
@@ -197,6 +203,10 @@ class Steering(Screen[str]):
                 pass
             case _:
                 return
+        self._exit(asked_to_end=choice != "detach")
+
+    def _exit(self, *, asked_to_end: bool) -> None:
+        self.view.asked_to_end = asked_to_end
         self.app.exit()
 
     def _confirm(self, title: str, text: str, yes: str, command: Command, *, leave: bool = False) -> None:
@@ -204,6 +214,6 @@ class Steering(Screen[str]):
             if agreed:
                 self.send(command, title.lower())
                 if leave:
-                    self.app.exit()
+                    self._exit(asked_to_end=True)
 
         self.app.push_screen(Confirm(title, text, yes), answer)

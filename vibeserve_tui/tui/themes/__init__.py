@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from textual.theme import BUILTIN_THEMES, Theme
 
 from vibeserve_tui.errors import ProfileError
+from vibeserve_tui.inputs.toml_files import TomlFile
 
 DEFAULT = "vibeserve-dark"
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}$")
@@ -69,9 +69,7 @@ def user_themes(folder: Path) -> list[Theme]:
 
 def _read(path: Path) -> Theme:
     try:
-        given = ThemeFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"not TOML: {error}", where=str(path)) from error
+        given = ThemeFile.model_validate(TomlFile.read(path, ProfileError).table)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "theme"
