@@ -85,3 +85,5 @@ def test_runs_of_different_targets_or_without_a_champion_are_not_compared(tmp_pa
         comparison(one, other)
     with pytest.raises(InputError, match="it has measured no champion"):
         comparison(one, empty)
+    with pytest.raises(InputError, match="with another one"):
+        comparison(one, one)

@@ -192,7 +192,6 @@ class RunSummary:
     max_rounds: int
     metric: str
     unit: str
-    direction: str
     baseline: float | None
     champion: float | None
     gain: float | None
@@ -292,7 +291,7 @@ def _liveness(run: RunDir, state: RunState) -> Liveness:
 
 
 def _summary(run: RunDir, state: RunState, alive: Liveness, fault: str = "") -> RunSummary:
-    headline = state.headline
+    headline, together = state.headline, state.confirmed_headline
     return RunSummary(
         run=run.name,
         path=run.path,
@@ -303,9 +302,9 @@ def _summary(run: RunDir, state: RunState, alive: Liveness, fault: str = "") -> 
         max_rounds=state.max_rounds,
         metric=headline.name if headline else "",
         unit=headline.unit if headline else "",
-        direction=headline.direction if headline else "",
-        baseline=state.level_of(0),
-        champion=state.level_of(state.champion),
+        # Beside a ratio stand the figures that it was made of.
+        baseline=together.a if together else state.level_of(0),
+        champion=together.b if together else state.level_of(state.champion),
         gain=state.total_gain,
         started_wall=state.started_wall,
         active_s=state.active_s,

@@ -35,8 +35,6 @@ START_S = 60.0
 DEFAULT_USD = 10.0
 """A run's limit where nobody set one and money is spent: a first run must not be a surprise on a bill."""
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
-PLAYERS = ("orchestrator", "implementer", "evaluator")
-"""Roles without which there is no round; what they are played by is shown to people."""
 NOBODY_ELSE = frozenset({"playbook", "replay"})
 """Providers that need neither a model nor a key."""
 
@@ -115,7 +113,7 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
         settings=profile.model_dump(mode="json", by_alias=True, exclude_none=True),
         policy=profile.policy,
         harvest=profile.harvest,
-        agents={role: voices[role].name or voices[role].provider for role in PLAYERS},
+        agents={role: voices[role].name or voices[role].provider for role in players_of(profile.policy)},
         voices=voices,
         allowance=allowance,
         approval=profile.approval or ("each-round" if wanted.asks else "auto"),
@@ -129,6 +127,11 @@ def plan_run(wanted: Wanted) -> ev.RunPlan:
         allow_no_sandbox=wanted.allow_no_sandbox,
         asks=wanted.asks,
     )
+
+
+def players_of(policy: str) -> tuple[str, ...]:
+    """The roles without which there is no round; what they are played by is shown to people."""
+    return (asked_by(policy), "implementer", "judge", "evaluator")
 
 
 def require_answers(plan: ev.RunPlan) -> list[str]:

@@ -61,7 +61,7 @@ SKILLS = (
 def run_summary(name: str, liveness: Liveness, **changes: object) -> RunSummary:
     facts: dict[str, object] = {
         "run": name, "path": Path(name), "target": "tiny-llama-chat", "liveness": liveness, "status_reason": "", "rounds": 9, "max_rounds": 12,
-        "metric": "output_throughput", "unit": "tok/s", "direction": "max", "baseline": 67.9, "champion": 388.1, "gain": 5.53,
+        "metric": "output_throughput", "unit": "tok/s", "baseline": 67.9, "champion": 388.1, "gain": 5.53,
         "started_wall": journals.START - 720, "active_s": 540.0, "waiting": False, "fault": "",
     }  # fmt: skip
     return RunSummary(**(facts | changes))  # type: ignore[arg-type]

@@ -74,6 +74,11 @@ def test_every_agent_may_be_chosen_and_one_that_cannot_play_here_says_why(
     assert blocked.blocked.startswith("OPENAI_API_KEY is not set")
     shown = {choice.name: choice.value for choice in blocked.choices}
     assert (shown["agent"], shown["rounds"], shown["policy"]) == ("openai", "4", "agent")
+    assert {player.agent for player in blocked.players} == {"openai"}
+    blocked = services.plan("tiny-llama-chat", {"agent.judge": "openai", "model.judge": "gpt-5.5"})
+    players = {player.role: (player.agent, player.model) for player in blocked.players}
+    assert players.pop("judge") == ("openai", "gpt-5.5")
+    assert set(players.values()) == {("playbook", "")}
     assert services.plan("tiny-llama-chat", {"agent": "lab"}).blocked.startswith("which model of lab is not said")
 
 
@@ -95,6 +100,8 @@ def test_roles_may_have_players_and_models_of_their_own_and_the_command_says_the
     assert players["evaluator"] == ("playbook", "", True)
     assert players["implementer"][0] == "anthropic"
     assert form.estimate.endswith("at most $5.00")
+    only_judge = AppServices(root).plan("tiny-llama-chat", {"agent.judge": "openai", "usd": "5"})
+    assert only_judge.estimate.endswith("at most $5.00")
     words = shlex.split(form.command)
     options = cli.parser_of("run").parse_args(words[2:])
     as_typed = Wanted(
@@ -107,17 +114,27 @@ def test_roles_may_have_players_and_models_of_their_own_and_the_command_says_the
 def test_a_target_whose_weights_are_gone_says_so(root: Path) -> None:
     services = AppServices(root)
     weights = Path(shutil.copytree(MODEL, root.parent / "weights"))
-    services.new_target(NewTarget("mine", weights, clients=4, longest_prompt=64, answers=(8,)))
+    made = services.new_target(NewTarget("mine", weights, clients=4, longest_prompt=64, answers=(8,)))
     shutil.rmtree(weights)
     assert next(target for target in services.targets() if target.name == "mine").blocked == "its weights are not here"
+    (made.path / "OBJECTIVE.md").unlink()
+    assert "OBJECTIVE.md: cannot be read" in next(t for t in services.targets() if t.name == "mine").blocked
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["target", "new", str(tmp_path / "file" / "mine"), "--model", str(MODEL)]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_run_is_deleted_but_never_under_an_engine(root: Path) -> None:
     services, run = AppServices(root), a_run(root, "one", "speed = 1\n")
     with run.owned(), pytest.raises(InputError, match="an engine works on this run"):
         services.delete("one")
+    (run.path / "closed").mkdir(mode=0o000)
     services.delete("one")
     assert services.runs() == []
+    assert not run.path.exists()
 
 
 def test_two_runs_are_compared_champion_against_champion_across_their_stores(root: Path) -> None:
@@ -181,3 +198,8 @@ def test_a_check_that_is_stopped_ends_with_all_it_started() -> None:
 def test_a_verb_that_fails_raises_its_own_last_line(root: Path) -> None:
     with pytest.raises(VibeServeError, match="no run"):
         AppServices(root).ask("nothing-here", "why?")
+
+
+def test_a_question_may_begin_like_an_option(root: Path) -> None:
+    a_run(root, "one", "speed = 1\n")
+    assert "r1 kept" in AppServices(root).ask("one", "--why was round 1 kept?")

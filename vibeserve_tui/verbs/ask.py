@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
     add_run(parser, optional=False)
     parser.add_argument("question", help="in your own words")
     parser.add_argument(
-        "--agent", default="", help="who answers; the run's own orchestrator unless given, playbook for a lookup"
+        "--agent", default="", help="who answers; who planned the run unless given, playbook for a lookup"
     )
     parser.add_argument("--model-name", default="", metavar="NAME", help="the model that answers")
 
@@ -64,17 +64,22 @@ def _settings(options: argparse.Namespace, state: RunState) -> VoiceSettings | N
     from vibeserve_tui.agents.protocol import prepared
     from vibeserve_tui.inputs.config import load_config
     from vibeserve_tui.inputs.profiles import AgentSettings
+    from vibeserve_tui.policies import asked_by
     from vibeserve_tui.starting import voice_of
 
     config = load_config(os.environ, project=Path.cwd())
     if options.agent:
         return voice_of(AgentSettings(provider=options.agent, model=options.model_name), config)
-    own = state.plan.voices.get("orchestrator") if state.plan else None
+    planner = state.plan.voices.get(asked_by(state.plan.policy)) if state.plan else None
+    own = planner if planner is not None and planner.provider != "playbook" else None
+    usual = config.run.agent
+    if options.model_name and own is None and not usual:
+        raise InputError("neither the run nor your settings name an agent for this model", fix="give --agent, too")
     try:
-        if own is not None and own.provider != "playbook":
-            return prepared(own)
-        usual = config.run.agent
-        return voice_of(AgentSettings(provider=usual, model=config.run.model or ""), config) if usual else None
+        if own is not None:
+            return prepared(own.model_copy(update={"model": options.model_name or own.model}))
+        model = options.model_name or config.run.model or ""
+        return voice_of(AgentSettings(provider=usual, model=model), config) if usual else None
     except VibeServeError as error:
         _look(f"no model can be asked: {error}")
         return None

@@ -8,7 +8,7 @@ from vibeserve_tui import events as ev
 from vibeserve_tui.client import open_state
 from vibeserve_tui.errors import InputError, RunError
 from vibeserve_tui.run_state import RunState
-from vibeserve_tui.starting import PLAYERS, create_run
+from vibeserve_tui.starting import create_run, players_of
 from vibeserve_tui.state.run_dir import RunDir, find_run
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 from vibeserve_tui.verbs.run import add_where_it_shows, opened
@@ -36,6 +36,8 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
 
 def comparison(a: RunDir, b: RunDir) -> ev.RunPlan:
     """The order of a run that measures B's champion beside A's. Raises InputError where that would say nothing."""
+    if a.path.resolve() == b.path.resolve():
+        raise InputError("a run is compared with another one", where=a.name, fix="vibeserve ls")
     mine, theirs = open_state(a), open_state(b)
     plan, other = _plan_of(a, mine), _plan_of(b, theirs)
     for what, one, two in (
@@ -51,7 +53,7 @@ def comparison(a: RunDir, b: RunDir) -> ev.RunPlan:
         "settings": plan.settings | {"attempts": 1},
         "policy": "agent",
         "harvest": False,
-        "agents": dict.fromkeys(PLAYERS, "playbook"),
+        "agents": dict.fromkeys(players_of("agent"), "playbook"),
         "voices": {},
         "allowance": ev.Allowance(),
         "approval": "auto",

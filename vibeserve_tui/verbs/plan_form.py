@@ -42,8 +42,9 @@ def plan_form(target: str, changes: Mapping[str, str], past: Sequence[RunSummary
     try:
         plan = plan_of(target, changes)
     except VibeServeError as error:
-        players = _players({}, changes)
-        choices = _choices(_without_agents(target, changes), players, agents)
+        other = _without_agents(target, changes)
+        players = _players(_as_chosen(other.voices, changes) if other else {}, changes)
+        choices = _choices(_values(other) if other else changes, players, agents)
         return PlanForm(target, choices, dict(changes), players, agents, blocked=str(error))
     players = _players(plan.voices, changes)
     return PlanForm(
@@ -58,13 +59,13 @@ def plan_form(target: str, changes: Mapping[str, str], past: Sequence[RunSummary
     )
 
 
-def _without_agents(target: str, changes: Mapping[str, str]) -> Mapping[str, str]:
-    """What the plan's other lines say while it is an agent that keeps it from starting."""
+def _without_agents(target: str, changes: Mapping[str, str]) -> ev.RunPlan | None:
+    """The plan of all other choices, while it is an agent that keeps this one from starting."""
     others = {name: value for name, value in changes.items() if name.partition(".")[0] not in {"agent", "model", "usd"}}
     try:
-        return _values(plan_of(target, others))
+        return plan_of(target, others)
     except VibeServeError:
-        return changes
+        return None
 
 
 def _values(plan: ev.RunPlan) -> dict[str, str]:
@@ -120,6 +121,21 @@ def _own_players(changes: Mapping[str, str]) -> dict[str, str]:
     roles = {name.partition(".")[2] for name in changes if "." in name}
     own = {role: (changes.get(f"agent.{role}", ""), changes.get(f"model.{role}", "")) for role in sorted(roles)}
     return {role: f"{agent}:{model}" if model else agent for role, (agent, model) in own.items()}
+
+
+def _as_chosen(voices: Mapping[str, ev.VoiceSettings], changes: Mapping[str, str]) -> dict[str, ev.VoiceSettings]:
+    """These voices with every choice in place, one that cannot be had here included."""
+
+    def chosen(role: str, voice: ev.VoiceSettings) -> ev.VoiceSettings:
+        own = changes.get(f"agent.{role}", "")
+        agent = own or changes.get("agent", "")
+        # As in the plan: a model that is named for all roles is not meant for one that somebody else plays.
+        model = changes.get(f"model.{role}", "") or ("" if own else changes.get("model", ""))
+        if not agent and not model:
+            return voice
+        return ev.VoiceSettings(provider=agent or voice.name or voice.provider, model=model)
+
+    return {role: chosen(role, voice) for role, voice in voices.items()}
 
 
 def _players(voices: Mapping[str, ev.VoiceSettings], changes: Mapping[str, str]) -> tuple[Player, ...]:

@@ -32,19 +32,17 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     directory = run_of(options)
+    alive = liveness_of(directory)
+    if alive in (Liveness.FINISHED, Liveness.FAILED):
+        raise RunError(f"the run is over ({alive})", where=directory.name, fix="vibeserve report shows what it found")
     if options.max_usd is not None or options.max_tokens is not None:
         directory.post(SetBudget(max_usd=options.max_usd, max_tokens=options.max_tokens))
-    if lock_holder(directory) is not None:
-        if liveness_of(directory) is Liveness.PAUSED:
-            return send(directory, Resume())
-        print(f"{directory.name} is being worked on already", file=sys.stderr)
-    else:
-        alive = liveness_of(directory)
-        if alive in (Liveness.FINISHED, Liveness.FAILED):
-            raise RunError(
-                f"the run is over ({alive})", where=directory.name, fix="vibeserve report shows what it found"
-            )
+    if lock_holder(directory) is None:
         _wait_for_engine(directory)
+    elif alive is Liveness.PAUSED:
+        return send(directory, Resume())
+    else:
+        print(f"{directory.name} is being worked on already", file=sys.stderr)
     if options.detach:
         return 0
     if is_interactive() and not options.headless and options.events == "text":

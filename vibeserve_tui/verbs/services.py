@@ -18,7 +18,9 @@ import platformdirs
 
 from vibeserve_tui import __version__, foreign_trees
 from vibeserve_tui.client import AttachedClient, RunClient, RunList, RunSummary, open_state, start_engine
-from vibeserve_tui.errors import EnvironmentFault, InputError, VibeServeError, WorkspaceError
+from vibeserve_tui.commands import Resume
+from vibeserve_tui.errors import EnvironmentFault, InputError, TargetError, VibeServeError, WorkspaceError
+from vibeserve_tui.metrics import gain_in_words
 from vibeserve_tui.resources import Shipped, shipped_folder, shipped_targets
 from vibeserve_tui.state.run_dir import find_run, lock_holder
 from vibeserve_tui.state.workspace import Store
@@ -60,9 +62,10 @@ class AppServices:
         from vibeserve_tui.backend import discover
         from vibeserve_tui.inputs.own_targets import weights_of
         from vibeserve_tui.inputs.target import read_definition
+        from vibeserve_tui.inputs.toml_files import read_text
 
         try:
-            spec = read_definition(folder)
+            spec, objective = read_definition(folder), read_text(folder / "OBJECTIVE.md", TargetError)
         except VibeServeError as error:
             return TargetEntry(name, folder, "cannot be read", blocked=str(error))
         usable = {n for n, f in discover().items() if f.backend and f.backend.availability(None).usable}
@@ -74,7 +77,7 @@ class AppServices:
             name,
             folder,
             spec.title,
-            description=(folder / "OBJECTIVE.md").read_text("utf-8", "replace"),
+            description=objective,
             workload=f"{spec.workload.kind.value} at {levels}",
             backend=" ".join(spec.backends),
             blocked=blocked,
@@ -89,11 +92,12 @@ class AppServices:
         return self._runs.read()
 
     def skills(self) -> Sequence[SkillEntry]:
+        from vibeserve_tui.inputs.own_skills import skills_folders
         from vibeserve_tui.inputs.skills import SkillLibrary
         from vibeserve_tui.recipes.experience import ExperienceStore
         from vibeserve_tui.recipes.recipe import RecipeBook
 
-        library = SkillLibrary.load([shipped_folder(Shipped.SKILLS)])
+        shipped, library = shipped_folder(Shipped.SKILLS), SkillLibrary.load(skills_folders())
         book, records = RecipeBook.load(library), ExperienceStore.of_this_user().read().records
         entries = []
         for skill in library.values():
@@ -108,7 +112,7 @@ class AppServices:
                     applies=", ".join(str(c) for c in recipe.spec.requires.conditions()) if recipe else "",
                     expected=recipe.spec.prior.source if recipe else "",
                     history=_history(own),
-                    source="shipped",
+                    source="shipped" if skill.folder.is_relative_to(shipped) else "your own",
                     path=skill.path,
                     text=skill.path.read_text("utf-8", "replace"),
                 )
@@ -131,14 +135,18 @@ class AppServices:
         return AttachedClient(find_run(run, self._root))
 
     def resume(self, run: str) -> None:
-        start_engine(find_run(run, self._root))
+        directory = find_run(run, self._root)
+        if lock_holder(directory) is None:
+            start_engine(directory)
+        else:  # its engine waits, or somebody has brought one back meanwhile
+            directory.post(Resume())
 
     def delete(self, run: str) -> None:
         directory = find_run(run, self._root)
         if lock_holder(directory) is not None:
             raise InputError("an engine works on this run", where=directory.name, fix="stop it first")
         try:
-            foreign_trees.remove(directory.path)
+            foreign_trees.remove(directory.path)  # it holds what agents and their programs left behind
         except OSError as error:
             raise EnvironmentFault(f"cannot be removed: {error.strerror}", where=str(directory.path)) from error
 
@@ -162,7 +170,8 @@ class AppServices:
         return AttachedClient(directory)
 
     def ask(self, run: str, question: str) -> str:
-        return _told([*_SELF, "ask", find_run(run, self._root).name, question, "--runs-dir", str(self._root)])
+        name = find_run(run, self._root).name
+        return _told([*_SELF, "ask", "--runs-dir", str(self._root), "--", name, question])
 
     def look_at_model(self, folder: Path) -> str:
         from vibeserve_tui.inputs.model_folder import has_chat_template, read_model_shape
@@ -198,9 +207,7 @@ def _history(own: Sequence[Experience]) -> str:
     kept = sum(record.outcome == "kept" for record in own)
     lines = [f"kept {kept} of {len(own)} times"]
     for record in reversed(own[-EFFECTS_SHOWN:]):
-        effect = "not measured" if record.ratio is None else f"×{record.ratio:.2f}"
-        if record.ci_low is not None and record.ci_high is not None:
-            effect += f" [{record.ci_low:.2f}, {record.ci_high:.2f}]"
+        effect = gain_in_words(record.ratio, record.ci_low, record.ci_high) or "not measured"
         lines.append(f"- {effect} {record.outcome}, round {record.round} of {record.run}")
     return "\n".join(lines)
 
