@@ -55,6 +55,8 @@ GROUPS: dict[str, dict[str, str]] = {
 VERBS = {verb: summary for group in GROUPS.values() for verb, summary in group.items()}
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+BARRED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+"""What a path of the user's may come to; each verb that knows better says better."""
 
 EPILOG = """\
 examples:
@@ -88,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_no_more()
         return 0
     except OSError as error:
+        if error.errno in BARRED and error.filename:
+            print(f"vibeserve: {clean_line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+            return EnvironmentFault.exit_code
         if error.errno not in FULL:
             raise
         _print_no_more()

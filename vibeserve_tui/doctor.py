@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from vibeserve_tui.state.checkup import check_up
 from vibeserve_tui.state.run_dir import RunDir
 
 FREE_DISK = 2 << 30
+OLDEST_GIT = (2, 30)
 LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "uvicorn", "fastapi")
 PROGRAM = '#include <cstdio>\nint main() { std::puts("works"); }\n'
 
@@ -39,9 +42,10 @@ def _basics() -> Iterator[Requirement]:
     yield Requirement(id="python", ok=True, severity="required", observed=version, expected="3.11 or newer")
     git = shutil.which("git")
     seen = _output([git, "--version"]) if git else "not found"
-    yield Requirement(
-        id="git", ok=bool(git), severity="required", observed=seen, expected="git 2.30 or newer", fix="install git"
-    )
+    found = re.search(r"(\d+)\.(\d+)", seen)
+    known = found is not None and (int(found[1]), int(found[2])) >= OLDEST_GIT
+    oldest = f"git {OLDEST_GIT[0]}.{OLDEST_GIT[1]} or newer"
+    yield Requirement(id="git", ok=known, severity="required", observed=seen, expected=oldest, fix=f"install {oldest}")
 
 
 def _sandbox() -> Iterator[Requirement]:
@@ -111,8 +115,6 @@ def _compiler() -> Requirement:
 
 
 def _compiles(compiler: str) -> bool:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder, "probe.cpp"), Path(folder, "probe")
         source.write_text(PROGRAM, "utf-8")

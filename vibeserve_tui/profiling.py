@@ -37,6 +37,8 @@ def main(argv: Sequence[str]) -> int:
     except VibeServeError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     sys.stdout.write(report.model_dump_json(indent=1, exclude_none=True) + "\n")
     return 0
 
@@ -63,9 +65,14 @@ def profile(profiler: LaunchProfiler, command: Sequence[str], out: Path, window:
     if not command:
         raise InputError("there is no server command", fix="give it after --")
     out = out.resolve()
-    if out.is_dir() and any(out.iterdir()):
+    try:
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        is_new = not any(out.iterdir())
+    except OSError as error:
+        what = f"cannot be the folder for the profile: {error.strerror}"
+        raise InputError(what, where=str(out), fix="name a new one") from error
+    if not is_new:
         raise InputError("the folder for the profile is not empty", where=str(out), fix="name a new one")
-    out.mkdir(parents=True, exist_ok=True, mode=0o700)
     plan = profiler.wrap(command, out, window)
     _record(plan, out, window)
     for step in plan.finish:

@@ -21,7 +21,7 @@ def test_a_machine_without_git_fails_with_the_fix_below_the_finding(tmp_path: Pa
     assert (done.code, done.err) == (3, "")
     lines = done.out.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("✗ git"))
-    assert lines[at + 1].strip() == "fix: install git"
+    assert lines[at + 1].strip() == "fix: install git 2.30 or newer"
     assert any(line.startswith("! C++ compiler") for line in lines)
     assert {line[2:24].rstrip() for line in lines if not line.startswith("    ")} >= {"python", "sandbox", "disk"}
 

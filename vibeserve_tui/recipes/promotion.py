@@ -37,7 +37,9 @@ def promote(origin: Origin, change: Change, library: Sequence[Path], destination
     folder = destination / origin.name
     known = SkillLibrary.load(library)
     if folder.exists() or origin.name in known:
-        raise SkillError(f"there is a skill {origin.name!r} already", where=str(folder), fix="give another --name")
+        raise SkillError(
+            f"there is a skill {origin.name!r} already", where=str(folder), fix="give another name with --as"
+        )
     with TemporaryDirectory(prefix="vibeserve-promote-") as scratch:
         draft = _written(
             Path(scratch, "skills", origin.name),

@@ -10,7 +10,7 @@ from vibeserve_tui.client import AttachedClient, RunClient
 from vibeserve_tui.errors import InputError
 from vibeserve_tui.headless import is_interactive
 from vibeserve_tui.inputs.config import load_config, user_config_file
-from vibeserve_tui.state.run_dir import RunDir, runs_root
+from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.tui.app import run_app
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 from vibeserve_tui.verbs.services import AppServices
@@ -32,8 +32,9 @@ def show(directory: RunDir) -> int:
     return _show(AttachedClient(directory), directory.path.parent)
 
 
-def show_client(client: RunClient) -> int:
-    return _show(client, runs_root())
+def show_client(client: RunClient, root: Path) -> int:
+    """Open the app on a recording; `root` is where the runs of its start screen lie."""
+    return _show(client, root)
 
 
 def _show(client: RunClient | None, root: Path) -> int:

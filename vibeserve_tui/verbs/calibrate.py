@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import secrets
 import tempfile
+import tomllib
 from pathlib import Path
 
 from vibeserve_tui.errors import TargetError
@@ -75,6 +76,12 @@ def _write(folder: Path, target: LoadedTarget, limits: GapLimits, rows: tuple[Ro
             where=str(path),
             fix="judge this model in a narrower class, or by a task score",
         )
-    path.write_text(with_limits(path.read_text("utf-8"), limits), "utf-8")
+    text = with_limits(path.read_text("utf-8"), limits)
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        what = "limits cannot be added to its accuracy the way it is written"
+        raise TargetError(what, where=str(path), fix="write it as a table of its own, [accuracy]") from error
+    path.write_text(text, "utf-8")
     digest = load_target(folder, model=target.model_dir if target.spec.model.source == "local" else None).digest
     print(f"{path}: accuracy.limits written; the target's trust hash is now {digest}")

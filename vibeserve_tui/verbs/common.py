@@ -12,7 +12,7 @@ from vibeserve_tui.client import AttachedClient, Liveness
 from vibeserve_tui.commands import Command
 from vibeserve_tui.errors import InputError, RunError
 from vibeserve_tui.safe_text import clean_line
-from vibeserve_tui.state.run_dir import RunDir, find_run, runs_root
+from vibeserve_tui.state.run_dir import RunDir, find_run, lock_holder, runs_root
 
 ANSWER_S = 10.0
 
@@ -72,7 +72,7 @@ def send(run: RunDir, command: Command) -> int:
     while client.poll():
         pass
     alive = client.liveness()
-    if alive not in (Liveness.RUNNING, Liveness.PAUSED, Liveness.NOT_RESPONDING) or _engine_is_gone(run):
+    if alive not in (Liveness.RUNNING, Liveness.PAUSED, Liveness.NOT_RESPONDING) or lock_holder(run) is None:
         over = alive in (Liveness.FINISHED, Liveness.FAILED)
         fix = f"vibeserve {'report' if over else 'resume'} {run.name}"
         raise RunError(f"no engine works on this run ({alive})", where=run.name, fix=fix)
@@ -89,12 +89,6 @@ def send(run: RunDir, command: Command) -> int:
         raise InputError(answer, where=f"{run.name}: {command.kind}")
     print(f"{run.name}: {command.kind} accepted", file=sys.stderr)
     return 0
-
-
-def _engine_is_gone(run: RunDir) -> bool:
-    from vibeserve_tui.state.run_dir import lock_holder
-
-    return lock_holder(run) is None
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from pydantic import ValidationError
+
 from vibeserve_tui.client import open_state
-from vibeserve_tui.errors import RunError
+from vibeserve_tui.errors import RunError, StateDamaged
 from vibeserve_tui.evaluation.evidence import Evidence, explain
 from vibeserve_tui.safe_text import clean
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
@@ -34,6 +36,13 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         raise RunError(f"there is no finished round {options.round}", where=directory.name)
     if record.measured is None or not record.measured.evidence:
         raise RunError(f"round {options.round} was never measured: {record.reason}", where=directory.name)
-    evidence = Evidence.model_validate_json(directory.get_blob(record.measured.evidence))
+    digest = record.measured.evidence
+    try:
+        evidence = Evidence.model_validate_json(directory.get_blob(digest))
+    except ValidationError as error:
+        what = (
+            f"the evidence {digest[:12]} cannot be read: {error.error_count()} of its fields are not as they should be"
+        )
+        raise StateDamaged(what, where=directory.name) from error
     print(clean("\n".join(explain(evidence))))
     return 0

@@ -42,7 +42,7 @@ def _play(directory: RunDir, options: argparse.Namespace) -> int:
     if is_interactive() and not options.headless and options.events == "text":
         from vibeserve_tui.verbs.app import show_client
 
-        return show_client(client)
+        return show_client(client, root_of(options))
     printer = Printer(options.events)
     client.listener = printer.show
     printer.state = client.state

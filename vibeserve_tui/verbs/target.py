@@ -122,7 +122,8 @@ def _check(options: argparse.Namespace) -> int:
     steps = asyncio.run(_live(options, folder))
     failed = [step for step in steps if not step.passed]
     if failed:
-        raise TargetError(f"{len(failed)} of {len(steps)} live steps failed", where=str(folder), fix=failed[0].detail)
+        first = f"{failed[0].title}: {failed[0].detail}"
+        raise TargetError(f"{len(failed)} of {len(steps)} live steps failed, first {first}", where=str(folder))
     return 0
 
 
