@@ -19,6 +19,7 @@ def say(**line: object) -> None:
 if refusal := script.get("refuses_to_load"):
     say(reason=refusal)
     sys.exit(0)
+sys.stderr.write("a warning of the library\n" * script.get("warnings", 0))
 say(context=script.get("context", 2048), constrained=True)
 for line, answer in zip(sys.stdin, script["answers"], strict=False):
     with Path(script["heard"]).open("a", encoding="utf-8") as heard:

@@ -180,6 +180,12 @@ async def test_a_model_that_cannot_be_loaded_or_dies_is_quoted(stage: Stage) -> 
     assert "out of memory" in result.reason
 
 
+async def test_a_library_that_warns_without_end_does_not_hold_the_model_up(stage: Stage) -> None:
+    async with asyncio.timeout(60):
+        _, result = await play(stage.agent(PROBED, SUBMIT, warnings=10_000), stage.request())
+    assert result.status == "ok"
+
+
 async def test_the_engine_answers_while_a_model_thinks_and_a_cancelled_one_is_gone_at_once(stage: Stage) -> None:
     agent = stage.agent(PROBED, "hang")
 

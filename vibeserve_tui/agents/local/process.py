@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,13 +26,14 @@ PASSED_ON = (
 LOAD_S = 300.0
 LONGEST_LINE = 16 << 20
 _LAST_ERRORS = 400
+_READ_BACK = 4 * _LAST_ERRORS
 
 Answer = TypeVar("Answer", bound=Line)
 
 
 class Worker:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, process: asyncio.subprocess.Process, errors: IO[bytes]) -> None:
+        self._process, self._errors = process, errors
         self.ready = Ready(context=0, constrained=False)
 
     async def load(self) -> None:
@@ -60,27 +62,29 @@ class Worker:
         raise AgentError(refused.reason)
 
     async def _last_errors(self) -> str:
-        assert self._process.stderr is not None
-        said = await self._process.stderr.read()
+        await self._process.wait()
+        said = os.pread(self._errors.fileno(), _READ_BACK, max(0, os.fstat(self._errors.fileno()).st_size - _READ_BACK))
         return " ".join(said.decode(errors="replace").split())[-_LAST_ERRORS:]
 
 
 @asynccontextmanager
 async def working(kind: str, path: Path, context: int) -> AsyncIterator[Worker]:
     """A worker with its model loaded; killed in the end. Raises AgentError when it cannot be loaded."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, kind, str(path), str(context),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"PYTHONPATH": str(IMPORT_ROOT)},
-        limit=LONGEST_LINE,
-    )  # fmt: skip
-    try:
-        worker = Worker(process)
-        await worker.load()
-        yield worker
-    except TimeoutError as error:
-        raise AgentError(f"the model was not loaded within {LOAD_S:.0f} s", where=str(path)) from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    # A file, since nobody reads along: a library that says much would wait for ever at a full pipe.
+    with tempfile.TemporaryFile() as errors:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, kind, str(path), str(context),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
+            env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"PYTHONPATH": str(IMPORT_ROOT)},
+            limit=LONGEST_LINE,
+        )  # fmt: skip
+        try:
+            worker = Worker(process, errors)
+            await worker.load()
+            yield worker
+        except TimeoutError as error:
+            raise AgentError(f"the model was not loaded within {LOAD_S:.0f} s", where=str(path)) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()

@@ -74,7 +74,8 @@ def reading_tools(places: Places, shell: Shell | None) -> tuple[Tool, ...]:
         return numbered(places.text(arguments.path), arguments.start, arguments.limit)
 
     async def glob(arguments: Glob) -> str:
-        return places.outputs.cut(_listing(places, arguments.pattern), SEARCH_LIMIT)
+        with told():
+            return places.outputs.cut(_listing(places, arguments.pattern), SEARCH_LIMIT)
 
     tools = [
         Tool("read", f"Read a text file, with line numbers (at most {READ_LIMIT:,} characters a call).", Read, read),
