@@ -55,8 +55,10 @@ GROUPS: dict[str, dict[str, str]] = {
 VERBS = {verb: summary for group in GROUPS.values() for verb, summary in group.items()}
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-BARRED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+MISNAMED = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+BARRED = MISNAMED | {errno.EACCES, errno.EPERM, errno.EROFS}
 """What a path of the user's may come to; each verb that knows better says better."""
+LONGEST_PLACE = 200
 
 EPILOG = """\
 examples:
@@ -91,8 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         if error.errno in BARRED and error.filename:
-            print(f"vibeserve: {clean_line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
-            return EnvironmentFault.exit_code
+            place = clean_line(str(error.filename))
+            print(f"vibeserve: {place[:LONGEST_PLACE]}: {error.strerror}", file=sys.stderr)
+            return (InputError if error.errno in MISNAMED else EnvironmentFault).exit_code
         if error.errno not in FULL:
             raise
         _print_no_more()

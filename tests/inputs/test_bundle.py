@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def bundle(folder: Path, manifest: str = MANIFEST, objective: str = OBJECTIVE, *
     for name, text in (defaults | files).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
     return folder
 
 
@@ -115,6 +116,15 @@ def test_weights_without_a_revision_are_local(tmp_path: Path) -> None:
         ({"reference/config.json": "{}"}, "--architecture llama"),
         ({"manifest": "version = [\n"}, "not valid TOML"),
         ({"reference/meta.json": "{"}, "not JSON"),
+        ({"reference/meta.json": "[" * 100_000}, "not JSON"),
+        ({"manifest": "a = " + "[" * 100_000}, "nested too deeply"),
+        ({"manifest": "a." * 10_000 + "b = 1"}, "too many dots"),
+        ({"objective": "# Minimize\udcff"}, "not UTF-8"),
+        ({"objective": "# Minimize" + "x" * (1 << 20)}, "larger than"),
+        ({"objectives.toml": f"objective = [{{ name = 0x{'f' * 9000}, direction = 'max' }}]"}, "name"),
+        ({"objectives.toml": f"pareto.relative_noise = 0x{'f' * 9000}", "manifest": MANIFEST}, "more than 64 bits"),
+        ({"manifest": MANIFEST.replace("benchmark/benchmark.py", "/etc/passwd.py")}, "it has no benchmark"),
+        ({"manifest": MANIFEST.replace("benchmark/benchmark.py", "../../x.py")}, "it has no benchmark"),
     ],
 )
 def test_what_cannot_be_guessed_is_asked_for(tmp_path: Path, change: dict[str, str], says: str) -> None:
@@ -128,3 +138,29 @@ def test_a_folder_that_is_none_of_these_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(TargetError, match=r"it has OBJECTIVE\.md"):
         imported(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["OBJECTIVE.md", "reference/config.json", "extra", "benchmark/deeper"])
+def test_nothing_is_read_through_a_link_and_none_is_copied(tmp_path: Path, name: str) -> None:
+    """Who imports somebody's folder would else hand his own files to its programs."""
+    source = bundle(tmp_path / "a")
+    (tmp_path / "key").write_text('{"model_type": "the user\'s own"}')
+    (source / name).unlink(missing_ok=True)
+    (source / name).symlink_to(tmp_path / "key")
+    with pytest.raises(TargetError, match="is a link"):
+        imported(source)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    source = bundle(tmp_path / "a")
+    os.mkfifo(source / "reference" / "pipe")
+    with pytest.raises(TargetError, match="not a regular file"):
+        imported(source)
+
+
+def test_a_guess_stays_the_comment_that_it_is(tmp_path: Path) -> None:
+    meta = {"model_id": "x\n[serve]\ncommand = ['sh']\n#"}
+    target, guesses = imported(bundle(tmp_path / "a", **{"reference/meta.json": json.dumps(meta)}))
+    assert "is not pinned" in guesses
+    assert target.serve.command == ("{python}", "-m", "server")

@@ -38,7 +38,7 @@ class Broken:
 
 
 def broken_toml(text: str) -> Iterator[Broken]:
-    """Each line spoilt in each of four ways; only lines of their own are touched, never those inside a bracket."""
+    """Each line spoilt in each of five ways; only lines of their own are touched, never those inside a bracket."""
     lines = text.splitlines()
     for number, line in enumerate(lines):
         if not (match := KEY.match(line)) or line.endswith(("[", "(")):
@@ -48,6 +48,7 @@ def broken_toml(text: str) -> Iterator[Broken]:
             ("no value", f"{match['key']} ="),
             ("another type", f"{match['key']} = 2020-01-01T00:00:00"),
             ("unknown key", f"{line}\n{match['key']}_ = 1"),
+            ("an endless number", f"{match['key']} = 0x{'f' * 9000}"),
         ):
             changed = [*lines[:number], spoilt, *lines[number + 1 :]]
             yield Broken(f"line {number + 1} {match['key']}: {what}", "\n".join(changed) + "\n")
@@ -173,6 +174,15 @@ def test_skills(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         Broken("an alias", sound_front.replace("license: Apache-2.0", "license: &a [*a]", 1)),
         Broken("a python object", sound_front.replace("Apache-2.0", "!!python/object/apply:os.system [id]", 1)),
         Broken("a tab", sound_front.replace("  vibe-kind", "\tvibe-kind", 1)),
+        Broken("a tag that is no word", sound_front.replace("Apache-2.0", "!!bool maybe", 1)),
+        Broken("a tag that is no number", sound_front.replace("Apache-2.0", '!!int ""', 1)),
+        Broken("a tag that is no time", sound_front.replace("Apache-2.0", "!!timestamp now", 1)),
+        Broken("a date for a key", sound_front.replace("metadata:\n", "metadata:\n  2020-01-01: x\n", 1)),
+        Broken("bytes for a key", sound_front.replace("metadata:\n", "metadata:\n  ? !!binary aGk=\n  : x\n", 1)),
+        Broken("a list for a key", sound_front.replace("metadata:\n", "metadata:\n  ? [a]\n  : x\n", 1)),
+        Broken("an endless number", sound_front.replace("Apache-2.0", f"0x{'f' * 9000}", 1)),
+        Broken("an endless time", sound_front.replace("Apache-2.0", "1" + ":59" * 3000, 1)),
+        Broken("a deep nest", sound_front.replace("Apache-2.0", "[" * 5000, 1)),
         Broken("nothing", ""),
     ]  # fmt: skip
     COUNTS["skills"] = len(fronts)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vibeserve_tui.errors import TargetError
 from vibeserve_tui.inputs.scaffold import EXAMPLE
 from vibeserve_tui.inputs.target import FILE_NAME, Target
-from vibeserve_tui.inputs.toml_files import validate
+from vibeserve_tui.inputs.target_files import IGNORED_NAMES, require_plain
+from vibeserve_tui.inputs.toml_files import TomlFile, read_text, validate
 from vibeserve_tui.inputs.toml_writer import commented
 from vibeserve_tui.resources import shipped_targets
+from vibeserve_tui.safe_text import clean_line
 
 MANIFESTS = ("vibesys.input.toml", "vibeserve.input.toml")
 OTHER_MODALITIES = ("/v1/images", "/v1/audio", "image generation", "speech")
@@ -55,7 +56,8 @@ class _Bundle:
     guesses: list[str] = field(default_factory=list)
 
     def guess(self, what: str) -> None:
-        self.guesses.append(what)
+        """Each becomes a comment of one line."""
+        self.guesses.append(clean_line(what))
 
     def table(self, *names: str) -> Mapping[str, object]:
         found: object = self.manifest
@@ -65,13 +67,15 @@ class _Bundle:
 
     def file(self, relative: str) -> Path | None:
         """Below the task's folder or the root; the task's own comes first."""
+        if relative.startswith("/") or ".." in PurePosixPath(relative).parts:
+            return None
         return next((path for path in (self.home / relative, self.root / relative) if path.is_file()), None)
 
     def json(self, relative: str) -> Mapping[str, object]:
         path = self.file(relative)
         try:
-            found = json.loads(path.read_text("utf-8")) if path else {}
-        except ValueError as error:
+            found = json.loads(read_text(path, TargetError)) if path else {}
+        except (ValueError, RecursionError) as error:
             raise TargetError(f"not JSON: {error}", where=str(path)) from error
         return found if isinstance(found, Mapping) else {}
 
@@ -80,6 +84,7 @@ def import_bundle(source: Path, folder: Path, answers: Answers) -> tuple[Target,
     """Write the target `folder`, which must not exist; returns its definition and the guesses in it."""
     if folder.exists():
         raise TargetError("exists already", where=str(folder), fix="choose another name, or remove it")
+    require_plain(source)
     bundle = _found(source, answers)
     table = _declaration(bundle, folder.name)
     spec, faults = validate(table, Target)
@@ -87,7 +92,8 @@ def import_bundle(source: Path, folder: Path, answers: Answers) -> tuple[Target,
         raise TargetError(faults[0].what, where=f"{folder / FILE_NAME}: {faults[0].field}", fix=faults[0].fix)
     _copy(bundle, folder)
     guesses = "\n".join(f"#   - {guess}" for guess in bundle.guesses) or "#   - none"
-    (folder / FILE_NAME).write_text(_HEADER.format(source=source.name, guesses=guesses) + commented(spec), "utf-8")
+    header = _HEADER.format(source=clean_line(source.name), guesses=guesses)
+    (folder / FILE_NAME).write_text(header + commented(spec), "utf-8")
     return spec, tuple(bundle.guesses)
 
 
@@ -96,11 +102,7 @@ def _found(source: Path, answers: Answers) -> _Bundle:
     for home in homes:
         for name in MANIFESTS:
             if (home / name).is_file():
-                try:
-                    manifest = tomllib.loads((home / name).read_text("utf-8"))
-                except ValueError as error:
-                    raise TargetError(f"not valid TOML: {error}", where=str(home / name)) from error
-                return _Bundle(source, home, manifest, answers)
+                return _Bundle(source, home, TomlFile.read(home / name, TargetError).table, answers)
     if not (source / "OBJECTIVE.md").is_file():
         raise TargetError(
             "is no folder of the original", where=str(source), fix=f"it has OBJECTIVE.md, and usually {MANIFESTS[0]}"
@@ -142,7 +144,7 @@ def _objective(bundle: _Bundle) -> str:
     path = bundle.file("OBJECTIVE.md")
     if path is None:
         raise TargetError("OBJECTIVE.md is missing", where=str(bundle.root))
-    text = path.read_text("utf-8")
+    text = read_text(path, TargetError)
     if other := next((word for word in OTHER_MODALITIES if word in text.lower()), None):
         raise TargetError(
             f"its objective speaks of {other!r}: only text can be judged",
@@ -177,25 +179,23 @@ def _declared_objectives(bundle: _Bundle) -> list[tuple[str, str]]:
     path = bundle.file("objectives.toml")
     if path is None:
         return []
-    table = _toml(path)
+    table = TomlFile.read(path, TargetError).table
     listed = table.get("objective", table.get("objectives", []))
     rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
-    return [(str(row.get("name")), _short(str(row.get("direction")), path)) for row in rows]
+    return [(_text(row, "name"), _short(_text(row, "direction"), path)) for row in rows]
+
+
+def _text(row: Mapping[str, object], key: str) -> str:
+    value = row.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _number(bundle: _Bundle, *names: str) -> float:
     path = bundle.file("objectives.toml")
-    found: object = _toml(path) if path else {}
+    found: object = TomlFile.read(path, TargetError).table if path else {}
     for name in names:
         found = found.get(name) if isinstance(found, Mapping) else None
-    return float(found) if isinstance(found, int | float) else 0.0
-
-
-def _toml(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise TargetError(f"not valid TOML: {error}", where=str(path)) from error
+    return found if isinstance(found, int | float) else 0.0
 
 
 def _metric_name(bundle: _Bundle) -> str:
@@ -203,7 +203,7 @@ def _metric_name(bundle: _Bundle) -> str:
     if isinstance(stated, str) and stated:
         return stated
     script = _script(bundle, "benchmark")
-    if script is not None and (match := _PRINTED.search(script.read_text("utf-8", "replace"))):
+    if script is not None and (match := _PRINTED.search(read_text(script, TargetError))):
         bundle.guess(f"the headline is {match[1]}: the benchmark prints it as `Primary metric:`")
         return match[1]
     raise TargetError("its files do not name the metric", where=str(bundle.root), fix="add --metric NAME")
@@ -225,7 +225,7 @@ def _direction(bundle: _Bundle, objective: str, name: str) -> str:
 
 def _short(direction: str, path: Path) -> str:
     if direction[:3] not in ("max", "min"):
-        raise TargetError(f"direction {direction!r} is neither maximize nor minimize", where=str(path))
+        raise TargetError(f"direction {direction[:40]!r} is neither maximize nor minimize", where=str(path))
     return direction[:3]
 
 
@@ -295,7 +295,7 @@ def _command(bundle: _Bundle, table: str, script: Path) -> list[str]:
     place = script.relative_to(bundle.root).as_posix()
     command = ["{python}", f"{{target}}/bundle/{place}"]
     command += [word.replace("${PROJECT_ROOT}", "{workspace}") for word in behind]
-    source = script.read_text("utf-8", "replace")
+    source = read_text(script, TargetError)
     if '"--url"' in source:
         command += ["--url", "{url}"]
     elif '"--port"' in source:
@@ -312,8 +312,8 @@ def _copy(bundle: _Bundle, folder: Path) -> None:
     """The bundle whole, as it is; beside it what the judge needs."""
     example = shipped_targets()[EXAMPLE]
     folder.mkdir(parents=True)
-    ignored = shutil.ignore_patterns("__pycache__", ".git", "*.bin", "*.pt", "*.pth")
-    shutil.copytree(bundle.root, folder / "bundle", ignore=ignored)
+    ignored = shutil.ignore_patterns(*IGNORED_NAMES, "*.bin", "*.pt", "*.pth")
+    shutil.copytree(bundle.root, folder / "bundle", symlinks=True, ignore=ignored)
     shutil.copytree(example / "seed", folder / "seed", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "reference").mkdir()
     shutil.copyfile(example / "reference" / "reference.py", folder / "reference" / "reference.py")

@@ -51,6 +51,7 @@ PHASES = ("prefill", "decode", "sample", "schedule", "grammar", "tokenize", "htt
 MODALITIES = ("text", "speech", "image", "all")
 TAGS = ("backends", "kind", "phases", "modalities", "needs", "bottlenecks", "class", "recipe", "verified")
 _PREFIX = "vibe-"
+_FILE = re.compile(r"\w[\w.-]{0,99}")
 
 
 class FrontMatter(Section):
@@ -173,8 +174,8 @@ def load_skill(folder: Path) -> Skill:
         what = f"{front.name!r} is not the name of its folder, {folder.name!r}"
         raise SkillError(what, where=f"{path}: name", fix="give both the same name")
     recipe = front.metadata.get(f"{_PREFIX}recipe")
-    if recipe and not (folder / recipe).is_file():
-        raise SkillError(f"there is no file {recipe!r}", where=f"{path}: metadata.{_PREFIX}recipe", fix="add it")
+    if recipe and (not _FILE.fullmatch(recipe) or not (folder / recipe).is_file()):
+        raise SkillError(f"there is no file {recipe[:60]!r}", where=f"{path}: metadata.{_PREFIX}recipe", fix="add it")
     return Skill(
         name=front.name,
         description=front.description,
@@ -196,11 +197,14 @@ def _split(text: str, path: Path) -> tuple[str, str]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without anchors and aliases: a few lines of them can stand for gigabytes."""
+    """YAML without aliases, a few lines of which can stand for gigabytes, and without tags, whose readers trust the text."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not used here")
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's own is not annotated
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError("tags are not used here")
         return super().compose_node(parent, index)
 
 

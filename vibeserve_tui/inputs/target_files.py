@@ -53,6 +53,12 @@ def copy_tree(root: Path, destination: Path, rules: TreeRules = TARGET_TREE) -> 
     return _digest(root, rules, copy_to=destination)
 
 
+def require_plain(root: Path, rules: TreeRules = TARGET_TREE) -> None:
+    """Raise TargetError for a folder with anything in it but folders and files, or odd names; no content is read."""
+    for path, name, folder in _files(root, rules):
+        _opened(root / path, name, folder, rules).close()
+
+
 def _digest(root: Path, rules: TreeRules, copy_to: Path | None) -> str:
     lines: list[tuple[str, str]] = []
     total_bytes = 0

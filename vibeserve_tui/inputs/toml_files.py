@@ -24,6 +24,9 @@ from vibeserve_tui.errors import InputError, did_you_mean
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
+MAX_INTEGER = 2**63
+MAX_PATH = 200
+"""Characters; a name beyond 255 bytes is an error wherever it is looked up."""
 MAX_FAULTS = 20
 """Of one file, that are told at once."""
 _MAX_DOTS = 64  # tomllib takes quadratic time: 3 s for a key of 16,000 parts, and a file may hold 500,000
@@ -98,13 +101,12 @@ class TomlFile:
 def read_text(path: Path, error: type[InputError], *, max_bytes: int = MAX_BYTES) -> str:
     """The UTF-8 text of a regular file of at most `max_bytes`; a fifo or device is refused, not waited for."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise error("is not a regular file", where=str(path), fix="give the path of a plain file")
+            content = file.read(max_bytes + 1)
     except OSError as problem:
         raise error(f"cannot be read: {problem.strerror}", where=str(path), fix="check the path") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise error("is not a regular file", where=str(path), fix="give the path of a plain file")
-        content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise error(f"is larger than {max_bytes:,} bytes", where=str(path), fix="keep data in files of its own")
     try:
@@ -144,17 +146,24 @@ def merged(base: Mapping[str, object], overrides: Mapping[str, object]) -> dict[
 
 
 def _unusable_values(value: object, field: str = "", depth: int = 0) -> Iterator[Fault]:
-    """TOML values that no schema here has a use for: dates, nan, inf, and bottomless nesting."""
+    """Values that no schema here has a use for: dates, nan, inf, endless numbers, bottomless nesting; in YAML odd keys."""
     if depth > MAX_DEPTH:
         yield Fault(field[:80], "is nested too deeply", f"at most {MAX_DEPTH} levels")
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _unusable_values(inner, f"{field}.{key}" if field else key, depth + 1)
+            if isinstance(key, str):
+                yield from _unusable_values(
+                    inner, f"{field}.{_shown_key(key)}" if field else _shown_key(key), depth + 1
+                )
+            else:
+                yield Fault(field, "has a key that is no text", "write keys in quotes")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _unusable_values(inner, f"{field}[{index}]", depth + 1)
     elif isinstance(value, float) and not abs(value) < float("inf"):
         yield Fault(field, f"{value} is not a finite number", "give a finite number")
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        yield Fault(field, "is an integer of more than 64 bits", "give a smaller one")
     elif not isinstance(value, str | int | float | bool):
         yield Fault(field, "dates and times are not used here", "write it as text in quotes")
 
@@ -228,9 +237,14 @@ def field_path(location: Location) -> str:
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        else:  # keys are foreign text, and this goes to a terminal
-            path += ("." if path else "") + (part if part.isprintable() else ascii(part))[:80]
+        else:
+            path += ("." if path else "") + _shown_key(part)
     return path
+
+
+def _shown_key(key: str) -> str:
+    """Keys are foreign text, and this goes to a terminal."""
+    return (key if key.isprintable() else ascii(key))[:80]
 
 
 def _schema_at(schema: type[Section], location: Location) -> Mapping[str, object]:

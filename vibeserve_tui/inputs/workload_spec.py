@@ -19,12 +19,13 @@ from pydantic import (
     model_validator,
 )
 
-from vibeserve_tui.inputs.toml_files import Section, section_fault
+from vibeserve_tui.inputs.toml_files import MAX_PATH, Section, section_fault
 
 
 def _relative_path(value: str) -> str:
     parts = value.split("/")
-    if not value or value.startswith("/") or "\\" in value or not value.isprintable() or {"", ".", ".."} & set(parts):
+    odd = not value or value.startswith("/") or "\\" in value or not value.isprintable() or len(value) > MAX_PATH
+    if odd or {"", ".", ".."} & set(parts):
         raise section_fault(
             f"{value[:60]!r} is not a plain path inside the target's folder",
             fix="write it relative to target.toml, with / and without . or ..",

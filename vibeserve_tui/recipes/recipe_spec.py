@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from vibeserve_tui.errors import did_you_mean
-from vibeserve_tui.inputs.toml_files import Section, section_fault
+from vibeserve_tui.inputs.toml_files import MAX_PATH, Section, section_fault
 from vibeserve_tui.recipes.expression_syntax import ExpressionError
 from vibeserve_tui.recipes.expressions import Expression, parse
 from vibeserve_tui.recipes.facts import METRIC_NAMES
@@ -69,8 +69,8 @@ def _quantity(value: object) -> Expression:
 
 def _inside(path: str) -> str:
     parts = PurePosixPath(path).parts
-    if path.startswith("/") or "\\" in path or ".." in parts or not parts:
-        raise section_fault(f"{path!r} does not name a place inside the folder", fix="write a relative path")
+    if path.startswith("/") or "\\" in path or ".." in parts or not parts or len(path) > MAX_PATH:
+        raise section_fault(f"{path[:60]!r} does not name a place inside the folder", fix="write a relative path")
     return path
 
 
@@ -82,7 +82,7 @@ def _inside_workspace(path: str) -> str:
 
 def _metric(name: str) -> str:
     if name not in METRIC_NAMES:
-        raise section_fault(f"no metric {name!r}{did_you_mean(name, METRIC_NAMES)}")
+        raise section_fault(f"no metric {name[:60]!r}{did_you_mean(name, METRIC_NAMES)}")
     return name
 
 
@@ -292,7 +292,7 @@ class Guard:
     def parse(cls, text: object) -> Guard:
         found = _GUARD.match(text) if isinstance(text, str) else None
         if found is None:
-            raise section_fault(f"{text!r} is not a guard", fix='write e.g. "peak_rss_mib <= 1.5 * champion"')
+            raise section_fault(f"{str(text)[:60]!r} is not a guard", fix='write e.g. "peak_rss_mib <= 1.5 * champion"')
         return cls(_metric(found["metric"]), "<=" if found["sign"] == "<=" else ">=", float(found["factor"]))
 
 
