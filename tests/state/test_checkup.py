@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,29 @@ def test_an_empty_journal_is_named(tmp_path: Path) -> None:
     run.journal.touch()
     with pytest.raises(RunError, match="empty"):
         examine_run(run)
+
+
+IN_ITS_PLACE: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a link to a device without an end": lambda path: path.symlink_to("/dev/zero"),
+    "a link to itself": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("put", IN_ITS_PLACE.values(), ids=IN_ITS_PLACE)
+def test_what_is_no_file_in_the_place_of_one_is_neither_waited_for_nor_a_traceback(
+    run: RunDir, put: Callable[[Path], object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    digest = run.put_blob(b"windows")
+    (run.blobs / digest[:2] / digest).unlink()
+    put(run.blobs / digest[:2] / digest)
+    with pytest.raises(StateDamaged, match="no measurement rests on it"):
+        examine_run(run)
+    (run.journal).unlink()
+    put(run.journal)
+    with pytest.raises(StateDamaged, match="journal"):
+        Journal(run.journal)
+    for verb in ("doctor", "report"):
+        assert main([verb, str(run.path)]) == 2
+        assert len(capfd.readouterr().err.splitlines()) == 1

@@ -13,7 +13,9 @@ import fcntl
 import hashlib
 import os
 import signal
+import stat
 import sys
+from io import BufferedReader
 from pathlib import Path
 
 from vibeserve_tui.errors import DiskFull, StateDamaged
@@ -179,11 +181,26 @@ def put_blob(root: Path, data: bytes) -> str:
     return digest
 
 
+def plain_file(path: Path) -> bytes:
+    """Its content. Raises OSError for what is no file; a pipe in its place is not waited for."""
+    with open_plain(path) as file:
+        return file.read()
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open for reading. Raises OSError as above."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no plain file", str(path))
+    return open(descriptor, "rb")
+
+
 def get_blob(root: Path, digest: str) -> bytes:
     """The content of a blob. Raises StateDamaged when it is missing or is not what its name says."""
     path = root / digest[:2] / digest
     try:
-        data = path.read_bytes()
+        data = plain_file(path)
     except OSError as error:
         raise StateDamaged(f"a recorded blob is missing: {error.strerror}", where=str(path)) from error
     if hashlib.sha256(data).hexdigest() != digest:

@@ -129,7 +129,7 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = path.open("rb")
+            self._file = durable.open_plain(path)
         except OSError as error:
             raise RunError(f"the journal cannot be read: {error.strerror}", where=str(path)) from error
         self._offset = 0
@@ -263,7 +263,7 @@ def _recover(path: Path) -> tuple[list[ev.Record], str, int]:
 
     Raises StateDamaged on a fault before the last group.
     """
-    data = path.read_bytes() if path.exists() else b""
+    data = _read(path)
     seq, prev, offset = 0, FIRST, 0
     records: list[ev.Record] = []
     group: list[ev.Record] = []
@@ -288,6 +288,16 @@ def _recover(path: Path) -> tuple[list[ev.Record], str, int]:
             records += group
             group, good = [], (prev, offset)
     return records, *good
+
+
+def _read(path: Path) -> bytes:
+    """Nothing before a run's first record. Raises StateDamaged for what is no file."""
+    try:
+        return durable.plain_file(path)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise StateDamaged(f"the journal cannot be read: {error.strerror}", where=str(path)) from error
 
 
 def _another_group_follows(data: bytes, offset: int, *, group: int) -> bool:

@@ -222,7 +222,7 @@ class Store:
         return self._git(["cat-file", "blob", f"{sha}:{path}"], strip=False)
 
     def files(self, sha: str) -> list[str]:
-        return self._git(["ls-tree", "-r", "--name-only", sha]).splitlines()
+        return self._git(["ls-tree", "-r", "-z", "--name-only", sha]).split("\0")[:-1]
 
     def verify(self) -> None:
         """Raises WorkspaceError when a commit, tree or file of the history is missing or cannot be read."""
