@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from vibeserve_tui.evaluation.answers import AnswerRules, fault_of, late_text, same_text
+from vibeserve_tui.evaluation.answers import LOOKS, AnswerRules, fault_of, same_text
 from vibeserve_tui.evaluation.load_report import CallReport, Fault, Usage
 from vibeserve_tui.evaluation.workload import PlannedRequest
 
@@ -17,7 +17,7 @@ def decode(ids: Sequence[int]) -> str:
     return b"".join(BYTES[token] for token in ids).decode(errors="replace")
 
 
-RULES = AnswerRules(1, frozenset({END}), decode)
+RULES = AnswerRules(1, frozenset({END}), decode, vocabulary=15)
 ASKED = PlannedRequest((5, 6, 7), "", max_tokens=4, ignore_eos=True)
 MAY_END = replace(ASKED, ignore_eos=False)
 
@@ -67,6 +67,8 @@ def test_an_answer_in_order_has_no_fault(request_: PlannedRequest, report: CallR
         ),
         (ASKED, answer([], ["", "a"], chunk_ids=[[10], [], [11]]), "2 tokens where 4 were asked for"),
         (ASKED, answer([10, 11, 10, 10], ["a", "bc", "a", "b"]), "its text is not that of its tokens"),
+        (ASKED, answer([10, 11, 15, 10], ["a", "bc", "", "a"]), "15 is no token of the model"),
+        (ASKED, answer([10, 11, 10, 10], ["a", "", "", "bcaa"]), "chunk 2 holds back text of a token that it carries"),
     ],
 )
 def test_an_answer_out_of_order_is_told_why(request_: PlannedRequest, report: CallReport, fault: str) -> None:
@@ -74,16 +76,19 @@ def test_an_answer_out_of_order_is_told_why(request_: PlannedRequest, report: Ca
 
 
 def test_text_without_a_token_is_fine_only_at_the_very_end() -> None:
-    ids, texts = [[10], [11], [12], [13], []], ["a", "bc", "", "", "é"]
+    ids, texts = [[10], [11], [10], [12], []], ["a", "bc", "a", "", "\ufffd"]
     held = answer([], texts, chunk_ids=ids, usage=Usage(3, 4))
     split = answer([], ["a", "b", "c", "é", ""], chunk_ids=[[10], [11], [], [12], [13]], usage=Usage(3, 4))
     assert fault_of(ASKED, held, RULES) == ""
     assert fault_of(ASKED, split, RULES) == "q1: a chunk carries text but no token"
 
 
-def test_only_half_a_character_may_be_held_back() -> None:
-    assert late_text(answer(*WHOLE), RULES) == ""
-    assert late_text(answer([10, 11], ["", "abc"]), RULES) == "q1: chunk 1 holds back text of a token that it carries"
+def test_text_is_looked_for_all_along_a_long_answer_too() -> None:
+    count = 3 * LOOKS
+    asked = replace(ASKED, max_tokens=count)
+    late = answer([10] * count, [*["a"] * LOOKS, *[""] * (count - LOOKS - 1), "a" * (count - LOOKS)])
+    assert fault_of(asked, answer([10] * count, ["a"] * count), RULES) == ""
+    assert "holds back text" in fault_of(asked, late, RULES)
 
 
 def test_a_run_of_broken_bytes_is_the_same_text_however_it_is_counted() -> None:

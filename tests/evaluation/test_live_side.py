@@ -14,11 +14,12 @@ from tests.evaluation.toy_server import ToyServer
 from tests.evaluation.toy_target import toy_target
 from vibeserve_tui.evaluation import live_side
 from vibeserve_tui.evaluation.blocks import Window
-from vibeserve_tui.evaluation.live_side import FLOOD, PROBES, LiveRun, LiveSide, WindowPlan, WrongAnswers
+from vibeserve_tui.evaluation.live_side import CRUMBS, PROBES, LiveRun, LiveSide, WindowPlan, WrongAnswers
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan
-from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
+from vibeserve_tui.evaluation.load_report import CallReport, ClientUse, LoadReport
 from vibeserve_tui.evaluation.load_report import Usage as Tokens
 from vibeserve_tui.evaluation.reference import ReferenceService, reference_command
+from vibeserve_tui.evaluation.testbed import FLOOD
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.execution.box import Usage
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
@@ -36,12 +37,11 @@ class Timed:
     toy: ToyServer
     spoil: Callable[[CallReport], None] = lambda report: None
     spoils_probes: bool = False
-    bytes_read: int = 1000
+    client: ClientUse = IDLE_CLIENT
     served: object = field(default_factory=lambda: SimpleNamespace(host="127.0.0.1", port=1, resume=nothing))
 
     async def run(self, plan: LoadPlan) -> LoadReport:
-        client = replace(IDLE_CLIENT, bytes_read=self.bytes_read)
-        return report(*await self._answers(plan.calls, self.spoil), of=plan, client=client)
+        return report(*await self._answers(plan.calls, self.spoil), of=plan, client=self.client)
 
     async def send(self, calls: Sequence[Call], *, concurrency: int) -> list[CallReport]:
         return await self._answers(calls, self.spoil if self.spoils_probes else lambda report: None)
@@ -149,9 +149,21 @@ async def test_an_answer_that_runs_on_is_noticed_whether_or_not_its_tokens_are_c
     assert side.verified == 0
 
 
-async def test_who_floods_the_client_to_make_it_late_is_no_window_s_victim(bench: Bench) -> None:
-    run, _ = bench.run(bench.server(bytes_read=100 * FLOOD * 16))
-    with pytest.raises(WrongAnswers, match="bytes for"):
+@pytest.mark.parametrize("flood", [{"bytes_read": 100 * FLOOD * 16}, {"reads": 100 * CRUMBS * 16}], ids=str)
+async def test_who_floods_the_client_to_make_it_late_is_no_window_s_victim(bench: Bench, flood: dict[str, int]) -> None:
+    run, _ = bench.run(bench.server(client=replace(IDLE_CLIENT, **flood)))
+    with pytest.raises(WrongAnswers, match=f"{next(iter(flood)).partition('_')[0]} for"):
+        await run.window("c1", 5, 0)
+
+
+async def test_tokens_that_are_kept_back_where_it_counts_end_the_measurement(bench: Bench) -> None:
+    def keeps_back(answer: CallReport) -> None:
+        answer.chunk_t = [answer.chunk_t[-1] + 1e-6 * number for number in range(len(answer.chunk_t))]
+
+    run, _ = bench.run(bench.server(spoil=keeps_back))
+    for _ in range(2):
+        await run.resume()
+    with pytest.raises(WrongAnswers, match="among others, tokens come at the end"):
         await run.window("c1", 5, 0)
 
 

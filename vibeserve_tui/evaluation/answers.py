@@ -15,6 +15,8 @@ from vibeserve_tui.evaluation.workload import PlannedRequest
 
 REPLACEMENT = "\ufffd"
 _REPLACEMENTS = re.compile(f"{REPLACEMENT}+")
+LOOKS = 64
+"""Places of an answer at which its text so far is looked at: each takes a detokenisation from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class AnswerRules:
     end_ids: frozenset[int]
     decode: Callable[[Sequence[int]], str]
     """Text of ids, special tokens left out, unfinished characters as U+FFFD."""
+    vocabulary: int
+    """How many ids there are."""
 
 
 def fault_of(request: PlannedRequest, report: CallReport, rules: AnswerRules) -> str:
@@ -42,6 +46,8 @@ def ended_at_once(request: PlannedRequest, report: CallReport) -> bool:
 
 def _faults(request: PlannedRequest, report: CallReport, rules: AnswerRules) -> Iterator[str]:
     ids, n = report.token_ids, len(report.token_ids)
+    if any(token >= rules.vocabulary for token in ids):
+        yield f"{max(ids)} is no token of the model"
     if n > request.max_tokens or (request.ignore_eos and n != request.max_tokens):
         yield f"{n} tokens where {request.max_tokens} were asked for"
     expected = "length" if n == request.max_tokens else "stop"
@@ -53,6 +59,7 @@ def _faults(request: PlannedRequest, report: CallReport, rules: AnswerRules) -> 
     yield from _chunk_faults(report, rules)
     if not same_text(report.text, rules.decode(ids)):
         yield "its text is not that of its tokens"
+    yield from _late_text(report, rules)
 
 
 def _usage_faults(report: CallReport) -> Iterator[str]:
@@ -71,14 +78,15 @@ def _chunk_faults(report: CallReport, rules: AnswerRules) -> Iterator[str]:
         yield "a chunk carries text but no token"
 
 
-def late_text(report: CallReport, rules: AnswerRules) -> str:
-    """Where text comes later than its tokens, though it does not end in half a character; "" if nowhere."""
-    shown = accumulate(report.chunk_text)
-    delivered = accumulate(report.chunk_ids, lambda before, ids: [*before, *ids])
-    for number, (text, ids) in enumerate(zip(shown, delivered, strict=True), 1):
-        if len(text.rstrip(REPLACEMENT)) < len(rules.decode(ids).rstrip(REPLACEMENT)):
-            return f"{report.id}: chunk {number} holds back text of a token that it carries"
-    return ""
+def _late_text(report: CallReport, rules: AnswerRules) -> Iterator[str]:
+    """Where text comes later than its tokens, though it does not end in half a character."""
+    step = -(-len(report.chunk_ids) // LOOKS)
+    ids: list[int] = []
+    for number, (new, shown) in enumerate(zip(report.chunk_ids, accumulate(report.chunk_text), strict=True), 1):
+        ids += new
+        looks = number % step == 0
+        if looks and len(shown.rstrip(REPLACEMENT)) < len(rules.decode(ids).rstrip(REPLACEMENT)):
+            yield f"chunk {number} holds back text of a token that it carries"
 
 
 def same_text(a: str, b: str) -> bool:

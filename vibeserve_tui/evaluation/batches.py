@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server, ask, compare
 from vibeserve_tui.evaluation.load_plan import Call
 from vibeserve_tui.evaluation.load_report import CallReport
+from vibeserve_tui.evaluation.streaming import kept_back
 from vibeserve_tui.evaluation.told import Told
 from vibeserve_tui.evaluation.workload import PlannedRequest
 
@@ -41,6 +42,8 @@ async def batched(exam: Exam, server: Server) -> Findings:
     disturbed = await _among_leavers(exam, server, permuted)
     asked = [*zip(requests, alone, strict=True), *together, *zip(permuted, disturbed, strict=True)]
     await compare(exam, [request for request, _ in asked], [report for _, report in asked], findings)
+    late = kept_back([*zip(requests, alone, strict=True)], together)
+    findings.check(not late, late)
     return findings
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from vibeserve_tui.evaluation.answers import ended_at_once, fault_of, late_text, same_text
+from vibeserve_tui.evaluation.answers import ended_at_once, fault_of, same_text
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server, compare
 from vibeserve_tui.evaluation.load_plan import Call
 from vibeserve_tui.evaluation.load_report import CallReport
@@ -30,7 +30,7 @@ async def contract(exam: Exam, server: Server) -> Findings:
     for name in questions.malformed:
         _check_refusal(reports[name], findings)
     for path in questions.paths:
-        _check_pair(exam, path, questions.shared, (reports[f"{path} streamed"], reports[f"{path} plain"]), findings)
+        _check_ways(exam, path, questions.shared, reports, findings)
     _check_texts(exam, questions.wild, [reports[name] for name in questions.wild_names], findings)
     answers = [
         *_shared_answers(exam, questions, reports, findings),
@@ -59,7 +59,7 @@ class _Questions:
         self.malformed = [call.id for call in malformed]
         calls = [*malformed, self.whole.call("whole", exam.path)]
         for path in self.paths:
-            calls += _pair(path, self.shared)
+            calls += _ways(path, self.shared)
         named = zip((*self.natural_names, *self.wild_names), (*self.natural, *self.wild), strict=True)
         calls += [request.call(name, exam.path) for name, request in named]
         self.calls = {call.id: call for call in calls}
@@ -118,24 +118,28 @@ def _check_refusal(report: CallReport, findings: Findings) -> None:
 # ---- shapes, texts, ends --------------------------------------------------------------------------------------------
 
 
-def _pair(path: str, request: PlannedRequest) -> list[Call]:
+def _ways(path: str, request: PlannedRequest) -> list[Call]:
+    """As everywhere in the judgement, without streaming, and as people ask, who want no ids and no usage."""
     body = request.body(path)
+    people = {key: value for key, value in body.items() if key not in ("return_token_ids", "stream_options")}
     unstreamed = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
     return [
         Call(f"{path} streamed", path, body=body),
         Call(f"{path} plain", path, body=unstreamed, stream=False),
+        Call(f"{path} by people", path, body=people),
     ]
 
 
-def _check_pair(
-    exam: Exam, path: str, request: PlannedRequest, pair: tuple[CallReport, CallReport], findings: Findings
+def _check_ways(
+    exam: Exam, path: str, request: PlannedRequest, reports: Mapping[str, CallReport], findings: Findings
 ) -> None:
-    """The same request with and without streaming gives the same text and usage."""
-    streamed, plain = pair
+    """The same request gives the same text, however it is asked, and the same usage where that is told."""
+    streamed, plain, by_people = (reports[f"{path} {way}"] for way in ("streamed", "plain", "by people"))
     answered = (streamed.ok or ended_at_once(request, streamed)) and plain.ok
     if not findings.check(answered, f"{path}: {streamed.error or plain.error} on a good request"):
         return
     findings.check(streamed.text == _text_of(plain), f"{path}: streamed and plain answers differ")
+    findings.check(streamed.text == by_people.text, f"{path}: asked without token ids it answers otherwise")
     findings.check(_usage_of(plain) == _streamed_usage(streamed), f"{path}: streamed and plain usage differ")
     finish = first_choice(plain).get("finish_reason")
     findings.check(streamed.finish_reason == finish, f"{path}: streamed and plain finish_reason differ")
@@ -166,7 +170,7 @@ def _check_texts(
     """Text comes with its token, whole characters only."""
     rules = exam.rules
     for request, report in zip(requests, reports, strict=True):
-        fault = fault_of(request, report, rules) or late_text(report, rules)
+        fault = fault_of(request, report, rules)
         findings.check(not fault, fault)
 
 

@@ -37,6 +37,8 @@ class Corpus:
     questions: tuple[tuple[int, ...], ...]
     """Last user message of each conversation, kept at the end of a prompt; empty for plain text."""
     tokenizer: Tokenizer
+    vocabulary: int
+    """Ids that the model can say; it may have some that its tokenizer has no text for."""
     sha256: str
     """Over corpus, tokenizer and template."""
 
@@ -93,6 +95,7 @@ def read_corpus(path: Path, model_dir: Path) -> Corpus:
         stream=tuple(stream),
         questions=tuple(_encode(tokenizer, question) for question in conversations),
         tokenizer=tokenizer,
+        vocabulary=max(tokenizer.get_vocab_size(), _declared_vocabulary(model_dir)),
         sha256=hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest(),
     )
 
@@ -152,6 +155,18 @@ def _tokenizer(model_dir: Path) -> Tokenizer:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the Rust library raises bare Exception for a file it does not understand
         raise TargetError(f"the tokenizer cannot be read: {error}", where=str(path)) from error
+
+
+def _declared_vocabulary(model_dir: Path) -> int:
+    """Of config.json, also where it describes the text's part of a larger model; 0 where nothing is declared."""
+    path = model_dir / "config.json"
+    try:
+        config = parse(path.read_bytes(), str(path))
+    except (OSError, InputError):
+        return 0
+    parts = [config, config.get("text_config")] if isinstance(config, dict) else []
+    declared = [part.get("vocab_size") for part in parts if isinstance(part, dict)]
+    return max((size for size in declared if isinstance(size, int)), default=0)
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:

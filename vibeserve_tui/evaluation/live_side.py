@@ -25,7 +25,8 @@ from vibeserve_tui.evaluation.load_validity import ValidityRules, violations
 from vibeserve_tui.evaluation.programs import benchmark_stream, run_program
 from vibeserve_tui.evaluation.records import Stream, StreamVoid
 from vibeserve_tui.evaluation.reference import ReferenceService
-from vibeserve_tui.evaluation.testbed import LiveServer, Testbed
+from vibeserve_tui.evaluation.streaming import kept_back
+from vibeserve_tui.evaluation.testbed import FLOOD, LiveServer, Testbed
 from vibeserve_tui.evaluation.told import Compared, Told, answer_rules
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload, calls_of
 from vibeserve_tui.execution.box import Usage
@@ -37,10 +38,8 @@ WARM_REQUESTS = 400
 AGREEMENT = 0.10
 LEAST_VERIFIED = 17
 """Answers checked per window: over an evaluation's six windows or more that is at least a hundred."""
-
-FLOOD = 4096
-"""Bytes of a reply for each of its tokens, of which an honest chunk takes some hundred: who sends more keeps the load
-generator from being on time, and could so void whatever window goes badly."""
+CRUMBS = 8
+"""Reads for each token, of which an honest chunk takes one to three; for the same reason as FLOOD."""
 PROBES = 2
 """Questions before a window, one after the other: about four per process and block, which only the engine counts."""
 
@@ -105,6 +104,8 @@ class LiveRun:
     side: LiveSide
     server: LiveServer
     _random: SystemRandom = field(default_factory=SystemRandom)
+    _probed: list[tuple[PlannedRequest, CallReport]] = field(default_factory=list)
+    """Asked alone, between windows."""
 
     @property
     def _address(self) -> Address:
@@ -181,10 +182,19 @@ class LiveRun:
         answers = [(request, call) for request, call in zip(requests, report.calls, strict=True) if call.ok]
         count = min(len(answers), max(LEAST_VERIFIED, math.ceil(share * len(requests))))
         self._require_order(reference, answers)
-        tokens = sum(len(call.token_ids) for call in report.calls)
-        if report.client.bytes_read > FLOOD * (tokens + len(report.calls)):
-            raise WrongAnswers(f"J9 answers of the timed run: {report.client.bytes_read} bytes for {tokens} tokens")
+        self._require_pace(report, answers)
         await self._require_right(reference, self._random.sample(answers, count))
+
+    def _require_pace(self, report: LoadReport, answers: Sequence[tuple[PlannedRequest, CallReport]]) -> None:
+        """Raises WrongAnswers where tokens are kept back, or come in what keeps the client busy."""
+        tokens, client = sum(len(call.token_ids) for call in report.calls), report.client
+        fault = kept_back(self._probed, answers)
+        if client.bytes_read > FLOOD * (tokens + len(report.calls)):
+            fault = f"{client.bytes_read} bytes for {tokens} tokens"
+        elif client.reads > CRUMBS * (tokens + len(report.calls)):
+            fault = f"{client.reads} reads for {tokens} tokens"
+        if fault:
+            raise WrongAnswers(f"J9 answers of the timed run: {fault}")
 
     def _require_order(self, reference: ReferenceService, answers: Sequence[tuple[PlannedRequest, CallReport]]) -> None:
         """Raises WrongAnswers for one whose length, usage, chunks or text are not as asked for: each of them counts."""
@@ -239,6 +249,7 @@ class LiveRun:
         answers = [(probe, report) for probe, report in zip(probes, reports, strict=True) if report.ok]
         if self.side.reference is not None:
             self._require_order(self.side.reference, answers)
+            self._probed += answers
             await self._require_right(self.side.reference, answers)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from vibeserve_tui.evaluation.answers import fault_of
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server, ask
 from vibeserve_tui.evaluation.load_report import CallReport
 from vibeserve_tui.evaluation.workload import PlannedRequest
@@ -46,7 +47,8 @@ async def sampled(exam: Exam, server: Server) -> Findings:
     crowd = await ask(
         exam, server, [*questions.crowded, *questions.firsts, *questions.plain], concurrency=exam.full_batch
     )
-    if not _all_answered([*alone, *crowd], findings):
+    asked = [*questions.alone, *questions.crowded, *questions.firsts, *questions.plain]
+    if not _all_answered(exam, zip(asked, [*alone, *crowd], strict=True), findings):
         return findings
     crowded, rest = crowd[: len(questions.crowded)], crowd[len(questions.crowded) :]
     firsts, plain = rest[: len(questions.firsts)], rest[len(questions.firsts) :]
@@ -165,11 +167,10 @@ def _request(exam: Exam, prompt: _Prompt, seed: int, tokens: int, temperature: f
     )
 
 
-def _all_answered(reports: Sequence[CallReport], findings: Findings) -> bool:
-    failed = next((report for report in reports if not report.ok and report.finish_reason is None), None)
-    return findings.check(
-        failed is None, "" if failed is None else f"sampling: {failed.error} {failed.detail}".rstrip()
-    )
+def _all_answered(exam: Exam, asked: Iterable[tuple[PlannedRequest, CallReport]], findings: Findings) -> bool:
+    rules = exam.rules
+    fault = next(filter(None, (fault_of(request, report, rules) for request, report in asked)), "")
+    return findings.check(not fault, f"sampling: {fault}")
 
 
 def _first(exam: Exam, report: CallReport) -> int:

@@ -85,4 +85,5 @@ def answer_rules(target: LoadedTarget, workload: Workload, reference: ReferenceS
         max_tokens_per_chunk=target.spec.endpoints[0].max_tokens_per_chunk,
         end_ids=frozenset(reference.end_ids),
         decode=workload.corpus.tokenizer.decode,
+        vocabulary=workload.corpus.vocabulary,
     )
