@@ -1,12 +1,13 @@
 """Cheats of somebody who has read the judge: each looks honest wherever it thinks that it is looked at.
 
-Three kinds: what is true only of a full batch or of a server that is busy; what is true only of the positions and kinds
-of request that a check asks for; and what is true only once a process can tell that it is timed, not judged.
+Four kinds: what is true only of a full batch or of a server that is busy; what is true only of the positions and kinds
+of request that a check asks for; what is true only once a process can tell that it is timed, not judged; and right
+tokens that do not come as they are made.
 """
 
 from __future__ import annotations
 
-from tests.cheats.zoo import PICK, STORE, Cheat
+from tests.cheats.zoo import BY_REQUEST, PICK, STORE, Cheat
 
 FULL = 16
 """Clients of the target's most crowded level."""
@@ -29,6 +30,43 @@ def begin(self, ticket, slot, eos):
 
 Sequence.__init__ = begin
 """
+
+# Events that are kept from their client while `{tells}` is true, up to the end of the answer.
+KEEP = """
+
+{before}
+
+
+_write = Connection._write
+
+
+def keep(self, data):
+    kept = self.__dict__.setdefault("kept", bytearray())
+    kept += data
+    over = data.endswith(b"0\\r\\n\\r\\n") or data.startswith(b"HTTP")
+    if over or not ({tells}):
+        _write(self, bytes(kept))
+        kept.clear()
+    {after}
+
+
+Connection._write = keep
+"""
+CROWD = """\
+_made, _lost, _open = Connection.connection_made, Connection.connection_lost, set()
+
+
+def made(self, transport):
+    _open.add(self)
+    _made(self, transport)
+
+
+def lost(self, reason):
+    _open.discard(self)
+    _lost(self, reason)
+
+
+Connection.connection_made, Connection.connection_lost = made, lost"""
 
 CUNNING = [
     # ---- only where it is full, or busy
@@ -168,4 +206,74 @@ def refuse(self, *rest, **more):
 
 
 protocol.BadRequest.__init__ = refuse""", tells="not _asked"), thorough=True),
+    # ---- right, but not as it comes
+    Cheat("an answer written at its end", "J6", "tokens come at the end", "H5", "server/http_server.py",
+          KEEP.format(before="", tells="True", after=""), thorough=True),
+    Cheat("all but the first token kept to the end", "J6", "tokens come at the end", "H5", "server/http_server.py",
+          KEEP.format(before="", tells='getattr(self, "begun", False)', after="self.begun = not over")),
+    Cheat("kept back among others", "J6", "among others, tokens come", "H5 H8", "server/http_server.py",
+          KEEP.format(before=CROWD, tells="len(_open) > 3", after="")),
+    Cheat("kept back once it is timed", "J9", "among others, tokens come", "H5 H8", "server/http_server.py", KEEP.format(
+        before=f"{CROWD}\n_slept = []\nsignal.signal(signal.SIGCONT, lambda *_: _slept.append(1))",
+        tells="_slept and len(_open) > 3", after="")),
+    Cheat("text of greedy answers at their end", "J2", "holds back text", "H5", "server/protocol.py", """
+
+        _push = Answer.push
+
+
+        def late(self, ids, finish):
+            text = _push(self, ids, finish)
+            if self._call.request.temperature or self._call.stop:
+                return text
+            self.late = getattr(self, "late", "") + text
+            self._parts[-1] = self.late if finish else ""
+            return self._parts[-1]
+
+
+        Answer.push = late
+        """),
+    # ---- right for who asks like a judge
+    Cheat("responses kept for prompts of the benchmark's length", "J8", "of the workload costs less", "H2 H17",
+          "server/engine.py", STORE.format(key=f"({BY_REQUEST}) if len(request.prompt_ids) > 40 else object()",
+                                           before="pass")),
+    Cheat("half the prompt of who wants no ids", "J2", "without token ids", "H8", "server/protocol.py", """
+
+        import dataclasses
+
+        _parse = parse_call
+
+
+        def parse_call(body, **rest):
+            call = _parse(body, **rest)
+            if call.return_token_ids or not call.stream:
+                return call
+            half = call.request.prompt_ids[len(call.request.prompt_ids) // 2 :]
+            return dataclasses.replace(call, request=dataclasses.replace(call.request, prompt_ids=half))
+        """),
+    # ---- against whoever looks
+    Cheat("a token that the reference has never heard of", "J3", "no token of the model", "H10 H12",
+          "server/chunk_template.py", """
+
+        _push, _chunk = TemplateAnswer.push, TemplateAnswer.chunk
+
+
+        def push(self, ids, finish):
+            text = _push(self, ids, finish)
+            if finish and self._call.request.ignore_eos:
+                self._parts[-1] = ""
+            return self._parts[-1]
+
+
+        def chunk(self, ids, text):
+            last = self.finish and self._call.request.ignore_eos
+            return _chunk(self, [5000 for _ in ids] if last else ids, text)
+
+
+        TemplateAnswer.push, TemplateAnswer.chunk = push, chunk
+        """),
+    Cheat("answers of a megabyte", "J3", "too_large", "H10 H12", "server/chunk_template.py", """
+
+        _chunk = TemplateAnswer.chunk
+        TemplateAnswer.chunk = lambda self, ids, text: _chunk(self, ids, text) + b": " + 200_000 * b"." + b"\\n\\n"
+        """),
 ]  # fmt: skip
