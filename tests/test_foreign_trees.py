@@ -199,3 +199,14 @@ def test_an_ordinary_user_gets_rid_of_what_was_closed_to_it() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/")
     foreign_trees.remove(folder)
     assert done.stdout == "Permission denied\n[]\n", done.stderr
+
+
+def test_a_copy_takes_no_more_than_it_may_and_holes_cost_nothing(root: Path) -> None:
+    with (root / "hole").open("wb") as file:
+        file.truncate(1 << 40)
+    foreign_trees.copy(root, root.with_name("copied"), most=1 << 20)
+    foreign_trees.remove(root.with_name("copied"))
+    (root / "large").write_bytes(b"x" * (2 << 20))
+    with pytest.raises(OSError, match="more than may be copied"):
+        foreign_trees.copy(root, root.with_name("copied"), most=1 << 20)
+    assert not (root.with_name("copied") / "large").exists()

@@ -14,37 +14,56 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 MAX_DEPTH = 64
 """Of folders in one another; compilers' caches have four."""
+MOST = 8 << 30
+"""Bytes of one copy: more than any box may write."""
 REMOVED = ".removed"
 _PIECE = 1 << 20
+_LEAST = 4096
+"""Of an entry: an empty file costs an inode."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def copy(source: Path, destination: Path) -> None:
+@dataclass(slots=True)
+class Room:
+    """What a copy may take; whoever is at work in the source could fill the disk with it."""
+
+    left: int
+
+    def take(self, size: int) -> None:
+        self.left -= max(size, _LEAST)
+        if self.left < 0:
+            raise OSError(errno.EFBIG, "it is more than may be copied")
+
+
+def copy(source: Path, destination: Path, *, most: int = MOST) -> None:
     """Make `destination`, which must not exist, what `source` is. Nothing outside of `source` is ever read.
 
-    Links stay links. Raises OSError for what is neither file, folder nor link, cannot be read, or lies too deep.
+    Links stay links. Raises OSError for what is neither file, folder nor link, cannot be read, lies too deep, or takes
+    more than `most` bytes of disk.
     """
-    _copy_folder(os.open(source, _READ | os.O_DIRECTORY), destination, 0)
+    _copy_folder(os.open(source, _READ | os.O_DIRECTORY), destination, 0, Room(most))
 
 
-def _copy_folder(folder: int, made: Path, depth: int) -> None:
+def _copy_folder(folder: int, made: Path, depth: int, room: Room) -> None:
     """Closes `folder`."""
     try:
         if depth > MAX_DEPTH:
             raise OSError(errno.ELOOP, f"more than {MAX_DEPTH} folders are in one another", str(made))
         made.mkdir(mode=0o700)
         for name in _names(folder):
-            _copy_entry(folder, name, made / name, depth)
+            _copy_entry(folder, name, made / name, depth, room)
     finally:
         os.close(folder)
 
 
-def _copy_entry(folder: int, name: str, made: Path, depth: int) -> None:
+def _copy_entry(folder: int, name: str, made: Path, depth: int, room: Room) -> None:
     """What was opened is looked at, not what has that name now."""
+    room.take(0)
     try:
         opened = os.open(name, _READ, dir_fd=folder)
     except OSError as error:
@@ -54,11 +73,12 @@ def _copy_entry(folder: int, name: str, made: Path, depth: int) -> None:
         return
     details = os.fstat(opened)
     if stat.S_ISDIR(details.st_mode):
-        _copy_folder(opened, made, depth + 1)
+        _copy_folder(opened, made, depth + 1, room)
         return
     with open(opened, "rb") as file:
         if not stat.S_ISREG(details.st_mode):
             raise OSError(errno.EINVAL, "only plain files, folders and links can be copied", name)
+        room.take(details.st_blocks * 512)
         with made.open("xb") as copied:
             _copy_content(file.fileno(), copied.fileno(), details.st_size)
     made.chmod(details.st_mode & 0o777)

@@ -231,7 +231,7 @@ def spoilt_records() -> Iterator[tuple[str, object]]:
         "data": {"text": "x"}, "prev": "",
     }  # fmt: skip
     wrong: dict[str, list[object]] = {
-        "v": ["1", None, [], 1.5], "seq": ["2", None, -1, 3], "more": ["0", -1, None, 1.5], "ts_wall": ["now", None, []],
+        "v": ["1", None, [], 1.5], "seq": ["2", None, -1, 3], "more": ["0", -1, None, 1.5], "ts_wall": ["now", None, [], 1e300, -1.0],
         "ts_mono": ["now", None], "boot_id": [1, None], "kind": [1, None, [], {}], "prev": [1, None, "00000000"],
         "data": [[], None, "x", {}, {"text": 1}, {"text": "x", "more": 1}, {"txet": "x"}],
     }  # fmt: skip

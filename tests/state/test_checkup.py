@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,13 @@ def test_views_references_locks_and_leftovers_are_made_good(run: RunDir) -> None
     state = open_state(run)
     assert Store(run.store).ref("rounds/001") == state.rounds[1].commit
     assert len(json.loads((run.views / "rounds.json").read_text())) == 2
+
+
+def test_views_that_were_deleted_with_their_folder_are_made_again(run: RunDir) -> None:
+    examine_run(run)
+    shutil.rmtree(run.views)
+    assert any("made again from the journal" in line for line in examine_run(run))
+    assert (run.views / "progress.md").exists()
 
 
 def test_a_hand_edit_of_the_memory_is_left_for_the_engine(run: RunDir) -> None:

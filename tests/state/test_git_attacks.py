@@ -280,6 +280,11 @@ def repository_with_a_commit(folder: Path) -> None:
         subprocess.run(["git", *identity, *arguments], cwd=folder, check=True)
 
 
+def hole(path: Path, size: int) -> None:
+    path.touch()
+    os.truncate(path, size)
+
+
 REFUSED: dict[str, Callable[[Path], object]] = {
     "a repository": lambda tree: repository(tree / "sub"),
     "a repository with a commit": lambda tree: repository_with_a_commit(tree / "sub"),
@@ -293,6 +298,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "a dangling link": lambda tree: (tree / "later").symlink_to(tree / "nowhere"),
     "a pipe": lambda tree: os.mkfifo(tree / "pipe"),
     "a large file": lambda tree: (tree / "weights").write_bytes(bytes(workspace.MAX_FILE_BYTES + 1)),
+    "many large files": lambda tree: [hole(tree / f"part-{n}", 9 << 20) for n in range(12)],
     "folders in folders": lambda tree: (tree / "/".join("d" * 100)).mkdir(parents=True),
     "nothing": lambda tree: (tree / "server" / "engine.py").unlink(),
 }  # fmt: skip

@@ -43,6 +43,7 @@ def check_up(run: RunDir) -> Findings:
         _check_blobs(run, records, findings)
         return findings
     with run.owned(wait_s=0.0):
+        run.create()  # views may have been deleted with their folder
         _mend_journal(run, len(records), findings)
         _check_blobs(run, records, findings)
         _check_store(run, records, findings)

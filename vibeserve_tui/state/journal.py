@@ -23,6 +23,8 @@ from vibeserve_tui.errors import DiskFull, InputError, RunError, StateDamaged
 from vibeserve_tui.state import durable, redaction
 
 FIRST = "00000000"
+END_OF_TIME = 253_402_300_800
+"""Seconds until the year 10,000, of which no clock and no calendar knows."""
 _TAIL = len(',"crc":"00000000"}')
 
 
@@ -34,7 +36,7 @@ class _Header(BaseModel):
     v: int = Field(le=ev.SCHEMA_VERSION)
     seq: int
     more: int = Field(ge=0)
-    ts_wall: float
+    ts_wall: float = Field(ge=0, lt=END_OF_TIME)
     ts_mono: float
     boot_id: str
     kind: str

@@ -121,7 +121,7 @@ class Store:
         staged = self._path.with_suffix(".staged")
         foreign_trees.remove(staged)
         try:
-            foreign_trees.copy(folder, staged)
+            foreign_trees.copy(folder, staged, most=2 * MAX_TREE_BYTES)
             check_tree(staged, shown_as=folder)
             self._index.unlink(missing_ok=True)
             self._git(["read-tree", "--empty"], staged)

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
         print(json.dumps([{**asdict(summary), "path": str(summary.path)} for summary in runs], indent=1))
         return 0
     if not runs:
-        print(f"no runs in {root}; start one: vibeserve run", file=sys.stderr)
+        print(f"no runs in {clean_line(str(root))}; start one: vibeserve run", file=sys.stderr)
         return 0
     rows = [("RUN", "STATE", "ROUNDS", "RESULT", "STARTED")]
     rows += [_row(summary) for summary in runs]

@@ -23,6 +23,7 @@ from vibeserve_tui import foreign_trees
 from vibeserve_tui.agents.protocol import AgentEvent, AgentRequest, Brief, Result, Said, Status, Used, Waiting
 from vibeserve_tui.errors import RunError
 from vibeserve_tui.events import ToolCall
+from vibeserve_tui.state.workspace import MAX_TREE_BYTES
 
 LEFT_OUT = "__pycache__"
 LARGEST_FILE = 10 << 20
@@ -199,10 +200,13 @@ def _shown(line: str) -> str:
 
 def _files(folder: Path) -> dict[str, Changed]:
     """All files and links below the folder that a tree may hold, but for what interpreters cache there."""
-    found = dict[str, Changed]()
+    found, size = dict[str, Changed](), 0
     for name, mode, content in foreign_trees.files(folder, largest=LARGEST_FILE):
         if LEFT_OUT in PurePosixPath(name).parts:
             continue
+        size += len(content)
+        if size > MAX_TREE_BYTES:  # no store takes it; and it would all be held in memory
+            break
         if isinstance(content, str):
             found[name] = Changed(path=name, link=content)
         else:
