@@ -55,8 +55,8 @@ GROUPS: dict[str, dict[str, str]] = {
 VERBS = {verb: summary for group in GROUPS.values() for verb, summary in group.items()}
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-MISNAMED = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
-BARRED = MISNAMED | {errno.EACCES, errno.EPERM, errno.EROFS}
+MISNAMED = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+BARRED = MISNAMED | {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 """What a path of the user's may come to; each verb that knows better says better."""
 LONGEST_PLACE = 200
 
