@@ -144,6 +144,12 @@ def test_a_name_that_is_taken_is_refused(batching: dict[str, str], tmp_path: Pat
         promote(origin(name="http-path"), Change(batching, changed(batching), SEED), [SKILLS], tmp_path / "own")
 
 
+def test_a_name_that_leads_elsewhere_is_none(batching: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(SkillError, match="is no name of a skill"):
+        promote(origin(name="../elsewhere"), Change(batching, changed(batching), SEED), [SKILLS], tmp_path / "own")
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_the_verb_promotes_a_kept_round_of_an_agent_and_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,8 @@ class Portability(StrEnum):
 PHASES = ("prefill", "decode", "sample", "schedule", "grammar", "tokenize", "http", "all")
 MODALITIES = ("text", "speech", "image", "all")
 TAGS = ("backends", "kind", "phases", "modalities", "needs", "bottlenecks", "class", "recipe", "verified")
+NAME = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
+LONGEST_NAME = 64
 _PREFIX = "vibe-"
 _FILE = re.compile(r"\w[\w.-]{0,99}")
 
@@ -57,7 +59,7 @@ _FILE = re.compile(r"\w[\w.-]{0,99}")
 class FrontMatter(Section):
     """The head of a SKILL.md, exactly as the Agent Skills format has it."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+    name: Annotated[str, StringConstraints(pattern=NAME.pattern, max_length=LONGEST_NAME)]
     description: str = Field(min_length=1, max_length=1024)
     """What it does and when to use it."""
     license: str = ""

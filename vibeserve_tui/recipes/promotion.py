@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vibeserve_tui.errors import SkillError
-from vibeserve_tui.inputs.skills import SkillLibrary
+from vibeserve_tui.inputs.skills import LONGEST_NAME, NAME, SkillLibrary
 from vibeserve_tui.recipes.apply import Applied, edit
 from vibeserve_tui.recipes.chain import explain
 from vibeserve_tui.recipes.lint import SPECIMEN, lint
@@ -34,6 +34,9 @@ class Change:
 
 def promote(origin: Origin, change: Change, library: Sequence[Path], destination: Path) -> Path:
     """The new skill's folder below `destination`. Raises SkillError naming what is in the way; then nothing is written."""
+    if not NAME.fullmatch(origin.name) or len(origin.name) > LONGEST_NAME:
+        fix = f"lower-case letters, digits and single hyphens, {LONGEST_NAME} at most"
+        raise SkillError(f"{origin.name!r} is no name of a skill", where="--as", fix=fix)
     folder = destination / origin.name
     known = SkillLibrary.load(library)
     if folder.exists() or origin.name in known:
