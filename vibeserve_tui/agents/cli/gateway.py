@@ -54,8 +54,8 @@ class Gateway:
             await _say(send, 502, f"the model's server cannot be reached: {error}")
             return
         headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _OF_ONE_CONNECTION]
-        await send({"type": "http.response.start", "status": reply.status_code, "headers": headers})
         try:
+            await send({"type": "http.response.start", "status": reply.status_code, "headers": headers})
             async with aclosing(_raw(reply)) as chunks:
                 async for chunk in chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
