@@ -63,3 +63,10 @@ def test_a_damaged_run_stays_in_the_list_with_its_fault(root: Path) -> None:
         known = {run.run: run for run in runs.read()}["over"]
         assert known.liveness is Liveness.FAILED
         assert "line 1" in known.fault
+
+
+def test_beside_a_confirmed_ratio_stand_the_figures_that_it_was_made_of(root: Path) -> None:
+    over = {run.run: run for run in RunList(root).read()}["over"]
+    assert over.baseline is not None and over.champion is not None
+    assert (round(over.baseline, 1), round(over.champion, 1)) == (68.3, 391.2)
+    assert over.gain == pytest.approx(over.champion / over.baseline, rel=0.01)

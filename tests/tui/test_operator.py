@@ -292,6 +292,17 @@ def test_the_window_title_tells_the_run_in_a_few_words(journal: str, liveness: L
     assert window_title(view) == title
 
 
+def test_an_ablation_is_none_of_the_rounds_that_were_planned() -> None:
+    view = view_of("running")
+    ablation = ev.TaskPlan(title="without it", kind="ablation")
+    for seq, event in enumerate(
+        (ev.RoundPlanned(number=13, task=ablation), ev.PhaseStarted(phase=ev.Phase.MEASURE, round=13)), 100_000
+    ):
+        view.state.apply(ev.Record(seq=seq, ts_wall=view.now, ts_mono=0, boot_id="boot", event=event))
+    assert window_title(view).startswith("◐ tiny-llama-chat r13 measuring")
+    assert "round 13 · measuring" in text_of(draw_header(view, 120)[0])
+
+
 async def test_the_app_s_title_follows_the_run() -> None:
     async with stage("running") as opened:
         assert opened.app.title.startswith("◐ tiny-llama-chat r9/12")
