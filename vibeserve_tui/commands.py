@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from vibeserve_tui.events import ApprovalMode, IssueStatus, IssueType
 
+LONGEST_NAME = 64
 LONGEST_REMARK = 4000
 """Characters that a person may say at once."""
 LONGEST_BODY = 8000
@@ -32,7 +33,7 @@ class Approve(Command):
     """Keep the round that waits; `approval` empty means the one that is waiting now."""
 
     kind: Literal["approve"] = "approve"
-    approval: str = ""
+    approval: str = Field(default="", max_length=LONGEST_NAME)
     comment: str = Field(default="", max_length=LONGEST_REMARK)
 
 
@@ -91,14 +92,14 @@ class NewIssue(Command):
     type: IssueType = IssueType.PERF
     body: str = Field(default="", max_length=LONGEST_BODY)
     priority: int = Field(default=2, ge=1, le=3)
-    skill: str = ""
+    skill: str = Field(default="", max_length=LONGEST_NAME)
 
 
 class EditIssue(Command):
     """Change the fields that are given."""
 
     kind: Literal["edit_issue"] = "edit_issue"
-    issue: str
+    issue: str = Field(max_length=LONGEST_NAME)
     title: str | None = Field(default=None, min_length=1, max_length=200)
     body: str | None = Field(default=None, max_length=LONGEST_BODY)
     status: IssueStatus | None = None
@@ -111,7 +112,7 @@ class EditMemory(Command):
 
     kind: Literal["edit_memory"] = "edit_memory"
     text: str = Field(max_length=LONGEST_MEMORY)
-    base_sha256: str
+    base_sha256: str = Field(max_length=LONGEST_NAME)
 
 
 class MeasureAgain(Command):
@@ -127,7 +128,7 @@ class SetBudget(Command):
     max_rounds: int | None = Field(default=None, ge=0, le=10_000)
     max_minutes: float | None = Field(default=None, gt=0, le=100_000)
     max_usd: float | None = Field(default=None, ge=0, le=100_000)
-    max_tokens: int | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=0, le=10**15)
 
 
 class SetApprovalMode(Command):

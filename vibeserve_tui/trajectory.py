@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 330, 74, 24, 24, 46
+LEAST, MOST = 1e-100, 1e100
 COLOURS = {"kept": "var(--good)", "failed": "var(--bad)"}
 
 
 def trajectory_svg(data: dict[str, Any]) -> str:
     """An inline SVG for the report's HTML; uses the page's colour variables. Log scale: gains are ratios."""
-    rounds = data["rounds"]
+    rounds = [{**row, "level": _drawable(row["level"])} for row in data["rounds"]]
     levels = [row["level"] for row in rounds if row["level"]]
     if len(levels) < 2 or not data["headline"]:
         return "<p>Fewer than two measured rounds: nothing to draw.</p>"
@@ -38,6 +39,11 @@ def trajectory_svg(data: dict[str, Any]) -> str:
     parts.append(f'<text x="{LEFT}" y="14" class="t">{unit} · line: champion</text>')
     style = "<style>.t{font:12px system-ui,sans-serif;fill:var(--muted)}</style>"
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{unit} by round">{style}{"".join(parts)}</svg>'
+
+
+def _drawable(level: float | None) -> float | None:
+    """On a logarithmic scale; a target's own metric may be anything."""
+    return level if level is not None and LEAST < level < MOST else None
 
 
 def _ticks(low: float, high: float) -> list[float]:

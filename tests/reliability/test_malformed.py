@@ -202,6 +202,7 @@ def broken_commands() -> Iterator[tuple[str, str, dict[str, object]]]:
         yield f"{kind} with an unknown field", "force", {**base, "force": True}
         for field in set(cls.model_fields) - {"kind"}:
             yield f"{kind}.{field} a table", field, {**base, field: {"a": [1]}}
+            yield f"{kind}.{field} without an end", field, {**base, field: "9" * 300_000}
     yield "no kind", "", {"id": "x"}
 
 

@@ -37,7 +37,7 @@ def start(issue: ev.Issue, number: int) -> ev.IssueChanged:
 def settle(issue: ev.Issue, status: ev.IssueStatus, mechanism: str = "") -> ev.IssueChanged:
     """The issue leaves `doing` (or the backlog) for good or for now; giving up needs a mechanism, not one bad number."""
     if status in NEEDS_MECHANISM and not mechanism:
-        raise InputError(f"{issue.id} cannot become {status} without saying why", fix="give the mechanism")
+        raise InputError(f"{issue.id} cannot become {status} without saying why", fix="say what makes it so")
     return ev.IssueChanged(issue=issue.model_copy(update={"status": status, "mechanism": mechanism}))
 
 
@@ -62,7 +62,7 @@ def edited(issues: Mapping[str, ev.Issue], command: EditIssue) -> ev.IssueChange
     changes = command.model_dump(include={"title", "body", "status", "priority", "mechanism"}, exclude_none=True)
     changed = issue.model_copy(update=changes)
     if changed.status in NEEDS_MECHANISM and not changed.mechanism:
-        raise InputError(f"{issue.id} cannot become {changed.status} without saying why", fix="give --mechanism")
+        raise InputError(f"{issue.id} cannot become {changed.status} without saying why", fix="edit the issue and name its mechanism")
     return ev.IssueChanged(issue=changed)
 
 
@@ -74,7 +74,7 @@ def in_order(issues: Iterable[ev.Issue]) -> list[ev.Issue]:
         key=lambda issue: (
             rank.get(issue.status, 0 if issue.status is ev.IssueStatus.OPEN else 3 + _ORDER[issue.status]),
             issue.priority,
-            int(issue.id[2:]) if issue.id[2:].isdigit() else 0,
+            int(issue.id[2:]) if issue.id[2:].isdecimal() else 0,
         ),
     )
 
