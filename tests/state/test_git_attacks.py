@@ -124,6 +124,31 @@ def other_objects_in_variables(scene: Scene) -> None:
     scene.environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(scene.home / "objects")
 
 
+def traces_and_readings_in_variables(scene: Scene) -> None:
+    for name in ("GIT_TRACE", "GIT_TRACE2", "GIT_TRACE2_EVENT", "GIT_TRACE_PERFORMANCE", "GIT_TRACE_SETUP"):
+        scene.environment[name] = str(scene.mark)
+    scene.environment.update(
+        GIT_GRAFT_FILE=str(scene.home / "grafts"), GIT_SHALLOW_FILE=str(scene.home / "shallow"), GIT_DEFAULT_HASH="sha256",
+        GIT_REPLACE_REF_BASE="refs/heads/", GIT_ATTR_SOURCE="HEAD", GIT_LITERAL_PATHSPECS="1", GIT_ICASE_PATHSPECS="1",
+        GIT_DIFF_OPTS="--unified=0", GIT_TEST_ASSUME_DIFFERENT_OWNER="1", GIT_REDIRECT_STDOUT=str(scene.mark),
+    )  # fmt: skip
+
+
+def a_tree_that_looks_like_a_repository(scene: Scene) -> None:
+    for folder in ("objects/info", "refs/heads", "refs/replace", "info", "hooks"):
+        (scene.tree / folder).mkdir(parents=True)
+    (scene.tree / "HEAD").write_text("ref: refs/heads/main\n")
+    (scene.tree / "config").write_text(f"[core]\n bare = true\n fsmonitor = {scene.run}\n hooksPath = {scene.home}\n")
+    (scene.tree / "commondir").write_text(f"{scene.home}\n")
+    (scene.tree / "objects" / "info" / "alternates").write_text(f"{scene.home}\n")
+    (scene.tree / "info" / "attributes").write_text("* filter=evil -diff export-ignore\n")
+    (scene.tree / "info" / "grafts").write_text("0" * 40 + "\n")
+    (scene.tree / "info" / "exclude").write_text("*\n")
+    (scene.tree / "packed-refs").write_text(f"{'0' * 40} refs/heads/main\n")
+    (scene.tree / "index").write_bytes(b"DIRC\0\0\0\2\0\0\0\0link" + bytes(24))
+    (scene.tree / "index.lock").touch()
+
+
 def helpers_in_variables(scene: Scene) -> None:
     for name in ("GIT_EDITOR", "GIT_SEQUENCE_EDITOR", "GIT_PAGER", "GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND",
                  "GIT_PROXY_COMMAND", "EDITOR", "VISUAL", "PAGER", "SSH_ASKPASS"):  # fmt: skip
@@ -195,7 +220,7 @@ HARMLESS: tuple[Attack, ...] = (
     hooks_in_the_tree, hooks_of_the_user, a_file_system_monitor, filters, a_filter_process, a_text_converter,
     a_diff_command, a_diff_program_in_the_environment, a_merge_driver, signing, an_included_file,
     settings_in_the_xdg_folder, settings_in_variables, another_repository_in_variables, other_objects_in_variables,
-    helpers_in_variables, helpers_in_settings, aliases, a_git_in_the_tree, ignored_files,
+    traces_and_readings_in_variables, a_tree_that_looks_like_a_repository, helpers_in_variables, helpers_in_settings, aliases, a_git_in_the_tree, ignored_files,
     attributes_that_hide_and_alter, odd_names, submodules, a_sparse_checkout, other_modes,
 )  # fmt: skip
 
