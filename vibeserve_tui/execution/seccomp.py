@@ -12,7 +12,7 @@ import errno
 import functools
 import platform
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from vibeserve_tui.errors import SandboxError
@@ -132,8 +132,9 @@ def build(sockets: Sockets, *, beside_host: bool, machine: str = "") -> bytes:
     # Their arguments lie in memory, where a filter cannot look.
     program += [*_answer(calls["clone3"], _UNKNOWN), *_answer(calls["openat2"], _UNKNOWN)]
     program += _set_id_files(calls)
-    program += _refuse_any(calls["fcntl"], 1, (_F_SETLEASE, _F_NOTIFY))
-    program += _refuse_any(calls["prctl"], 0, (_PR_SET_DUMPABLE, _PR_SCHED_CORE))
+    program += _answer_by(calls["fcntl"], 1, {_F_SETLEASE: _DENY, _F_NOTIFY: _DENY})
+    # Programs that hide themselves end when they may not.
+    program += _answer_by(calls["prctl"], 0, {_PR_SET_DUMPABLE: _PRETEND, _PR_SCHED_CORE: _DENY})
     # A pinned box stays where it was put: the load generator owns the other core. OpenMP runtimes
     # abort when their pinning fails, so the refusal looks like success.
     program += _answer(calls["sched_setaffinity"], _PRETEND)
@@ -165,10 +166,10 @@ def _refuse_if(number: int, argument: int, test: tuple[int, int]) -> list[_Instr
     return [(_EQUAL, 0, len(body), number), *body]
 
 
-def _refuse_any(number: int, argument: int, values: Iterable[int]) -> list[_Instruction]:
-    """As above, for an argument that has one of these values."""
+def _answer_by(number: int, argument: int, answers: Mapping[int, int]) -> list[_Instruction]:
+    """As above, for an argument that has one of these values; each has its own answer."""
     body = [(_LOAD, 0, 0, _ARGUMENTS[argument])]
-    body += [instruction for value in values for instruction in _answer(value, _DENY)]
+    body += [instruction for value, action in answers.items() for instruction in _answer(value, action)]
     body.append((_RETURN, 0, 0, _ALLOW))
     return [(_EQUAL, 0, len(body), number), *body]
 

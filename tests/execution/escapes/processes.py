@@ -223,8 +223,9 @@ def type_into_its_own_terminal() -> None:
 @attempt(outside=True)
 def hide_from_whoever_watches_it() -> None:
     """Of a process that is not dumpable its own user cannot see the sockets and files."""
-    if libc.prctl(4, 0, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
+    libc.prctl(4, 0, 0, 0, 0)
+    if libc.prctl(3, 0, 0, 0, 0) != 0:
+        raise Refused("it can be seen, whatever it was told")
     libc.prctl(4, 1, 0, 0, 0)
 
 
