@@ -304,5 +304,5 @@ HONEST = [
     Honest("native kernel", ("native-cpu-kernel", "continuous-batching", "http-path")),
     Honest("bf16 arithmetic", ("continuous-batching", "bf16-on-cpu"), "numeric"),
     Honest("int8 in the native kernel", ("native-kernel-int8", "continuous-batching"), "numeric"),
-    Honest("dynamic int8", ("continuous-batching", "weight-int8-dynamic"), "quantised"),
+    Honest("dynamic int8", ("continuous-batching", "prefix-cache-radix", "weight-int8-dynamic"), "quantised"),
 ]  # fmt: skip

@@ -112,9 +112,9 @@ Model.__init__ = load
 
 SERVED = [
     # ---- answers that were kept or brought along
-    Cheat("responses kept by prompt", "J5", "the same answer", "H2 H9", "server/engine.py",
+    Cheat("responses kept by prompt", "J5", "do not follow the reference", "H2 H9", "server/engine.py",
           STORE.format(key=BY_PROMPT, before="pass")),
-    Cheat("responses kept behind a busy loop", "J5", "the same answer", "H2 H9", "server/engine.py",
+    Cheat("responses kept behind a busy loop", "J5", "do not follow the reference", "H2 H9", "server/engine.py",
           STORE.format(key=BY_PROMPT, before=BUSY)),
     Cheat("responses kept by whole request", "J8", "a repeated request costs less", "H2", "server/engine.py",
           STORE.format(key=BY_REQUEST, before="pass")),

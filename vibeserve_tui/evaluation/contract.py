@@ -57,9 +57,9 @@ class _Questions:
 
         malformed = [replace(call, stream=False) for call in _malformed(exam)]
         self.malformed = [call.id for call in malformed]
-        calls = [*malformed, self.whole.call("whole", exam.path)]
+        calls = [*malformed, *_twice(self.whole, "whole", exam.path)]
         for path in self.paths:
-            calls += _ways(path, self.shared)
+            calls += [*_twice(self.shared, f"{path} streamed", path), *_other_ways(path, self.shared)]
         named = zip((*self.natural_names, *self.wild_names), (*self.natural, *self.wild), strict=True)
         calls += [request.call(name, exam.path) for name, request in named]
         self.calls = {call.id: call for call in calls}
@@ -118,13 +118,20 @@ def _check_refusal(report: CallReport, findings: Findings) -> None:
 # ---- shapes, texts, ends --------------------------------------------------------------------------------------------
 
 
-def _ways(path: str, request: PlannedRequest) -> list[Call]:
-    """As everywhere in the judgement, without streaming, and as people ask, who want no ids and no usage."""
+def _twice(request: PlannedRequest, name: str, path: str) -> list[Call]:
+    """Answers that are held against one another are to prompts seen before.
+
+    Where the state of a prompt is kept, arithmetic that rounds may answer otherwise than it did at first.
+    """
+    return [request.call(f"{name}, at first", path), request.call(name, path)]
+
+
+def _other_ways(path: str, request: PlannedRequest) -> list[Call]:
+    """Without streaming, and as people ask, who want no ids and no usage."""
     body = request.body(path)
     people = {key: value for key, value in body.items() if key not in ("return_token_ids", "stream_options")}
     unstreamed = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
     return [
-        Call(f"{path} streamed", path, body=body),
         Call(f"{path} plain", path, body=unstreamed, stream=False),
         Call(f"{path} by people", path, body=people),
     ]

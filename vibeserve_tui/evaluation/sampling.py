@@ -43,10 +43,11 @@ async def sampled(exam: Exam, server: Server) -> Findings:
         findings.notes.append("temperature is not offered, so sampling was not looked at")
         return findings
     questions = _Questions(exam, await _telling_prompt(exam))
-    alone = await ask(exam, server, questions.alone, concurrency=1)
     crowd = await ask(
         exam, server, [*questions.crowded, *questions.firsts, *questions.plain], concurrency=exam.full_batch
     )
+    # Behind the crowd: the state of a prompt seen before may be kept, and rounded arithmetic then answers otherwise.
+    alone = await ask(exam, server, questions.alone, concurrency=1)
     asked = [*questions.alone, *questions.crowded, *questions.firsts, *questions.plain]
     if not _all_answered(exam, zip(asked, [*alone, *crowd], strict=True), findings):
         return findings
