@@ -189,6 +189,7 @@ def screen_name(screen: Screen[object]) -> str:
 def _freeze() -> None:
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def run_app(
@@ -207,6 +208,7 @@ def run_app(
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
     with guarded(services.crash_dir / "stray-output.log") as terminal:
+        gc.disable()  # what is made until the first screen stands is there to stay
         app = VibeServeApp(services, client, config=config, config_dir=config_dir)
         app.driver_class = driver_on(terminal)
         # With 16 colours the nearest one to most of ours is white; the terminal's own palette keeps the meanings apart.
