@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vibeserve_tui.safe_text import clean, clean_line
+from vibeserve_tui.safe_text import LONGEST_LINE, clean, clean_line
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,7 @@ def test_the_module_needs_no_screen_library() -> None:
 def test_the_longest_text_takes_no_longer_than_its_length(piece: str) -> None:
     """Before the answer it is a matter of milliseconds or of hours."""
     begun = time.process_time()
-    clean_line(f"é{piece * 200_000}é")
+    text = f"é{piece * 200_000}é"
+    clean(text)
+    assert len(clean_line(text)) <= LONGEST_LINE
     assert time.process_time() - begun < 5

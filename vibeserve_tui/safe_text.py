@@ -41,6 +41,8 @@ _UNWANTED = (
     | dict.fromkeys(_SEPARATORS, "\n")
 )
 TAB_WIDTH = 4
+LONGEST_LINE = 20_000
+"""Characters; no screen has room for them, and looking at a megabyte again with every repaint would hold it up."""
 
 
 def clean(text: str) -> SafeText:
@@ -54,8 +56,10 @@ def clean(text: str) -> SafeText:
 
 
 def clean_line(text: str) -> SafeText:
-    """The text on one line: each run of white space that holds a line break becomes one space."""
+    """The beginning of the text, on one line: each run of white space that holds a line break becomes one space."""
+    text = text[:LONGEST_LINE]
     if text.isascii() and text.isprintable():
         return SafeText(text)
     first, *others = clean(text).strip("\n").split("\n")
-    return SafeText(" ".join(filter(None, map(str.strip, (first, *others)))) if others else first)
+    line = " ".join(filter(None, map(str.strip, (first, *others)))) if others else first
+    return SafeText(line[:LONGEST_LINE])
