@@ -48,6 +48,16 @@ async def test_every_kind_of_key_header_is_served(name: str) -> None:
     assert server.requests[0].headers[name] == KEY
 
 
+async def test_the_key_is_put_nowhere_else() -> None:
+    with FakeLLM([Turn()]) as server:
+        async with through(server.url) as client:
+            asked = {**ASK, "model": STAND_IN}
+            await client.post("/v1/messages", json=asked, headers={"anthropic-version": STAND_IN})
+    (request,) = server.requests
+    assert request.headers["anthropic-version"] == STAND_IN
+    assert KEY not in repr(request.body)
+
+
 async def test_errors_of_the_server_pass_and_a_server_that_is_gone_is_one() -> None:
     with FakeLLM([Turn(status=429, headers={"retry-after": "7"})]) as server:
         async with through(server.url) as client:

@@ -23,6 +23,7 @@ STAND_IN = "sk-vibeserve-the-key-is-not-here"
 _OF_ONE_CONNECTION = frozenset(
     (b"connection", b"keep-alive", b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )
+_KEYS = frozenset((b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"))
 _OURS = frozenset((b"host", b"content-length"))
 CONNECT_S = 10.0
 SILENCE_S = 600.0
@@ -45,7 +46,7 @@ class Gateway:
         request = self._client.build_request(
             scope["method"],
             self._upstream + path + (f"?{query}" if query else ""),
-            headers=[(name, self._with_key(value)) for name, value in scope["headers"] if _goes_on(name)],
+            headers=[(name, self._with_key(name, value)) for name, value in scope["headers"] if _goes_on(name)],
             content=body,
         )
         try:
@@ -63,8 +64,9 @@ class Gateway:
         finally:
             await reply.aclose()
 
-    def _with_key(self, value: bytes) -> bytes:
-        return value.replace(STAND_IN.encode(), self._key)
+    def _with_key(self, name: bytes, value: bytes) -> bytes:
+        """Where keys belong, and nowhere else: a server may quote another header in what it answers to the box."""
+        return value.replace(STAND_IN.encode(), self._key) if name in _KEYS else value
 
 
 @asynccontextmanager
