@@ -34,6 +34,7 @@ class Row:
 
 
 CRASHES, POWER, DISK = ("reliability/test_crashes.py", "reliability/test_power.py", "reliability/test_disk_faults.py")
+CLI, NO_KEYRING = "agents/cli/test_coding_cli.py", "test_a_keyring_of_the_desktop_is_out_of_a_clis_reach"
 AT_A_WRITE = "test_whatever_write_fails_the_run_ends_clearly_and_goes_on_later"
 ROWS = (
     Row("SIGKILL at every write", (f"{CRASHES}::test_a_kill_at_any_failpoint_loses_nothing",)),
@@ -45,7 +46,7 @@ ROWS = (
     Row("app, engine, launcher, box or terminal killed", ("reliability/test_orphans.py::test_nothing_outlives_its_family",)),
     Row("sandbox escapes, each tier, root and user", ("execution/test_escapes.py",)),
     Row("planted git settings, hooks, filters, trees", ("state/test_git_attacks.py",)),
-    Row("a key in env, .env and keyring", ("reliability/test_canary.py",)),
+    Row("a key in env, .env and keyrings", ("reliability/test_canary.py", f"{CLI}::{NO_KEYRING}")),
     Row("malformed inputs", ("reliability/test_malformed.py",)),
     Row("terminal injections", ("reliability/test_hostile_text.py",)),
     Row("two engines on one run", ("reliability/test_inbox.py::test_of_two_engines_exactly_one_gets_the_run",)),
