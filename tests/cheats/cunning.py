@@ -212,7 +212,7 @@ protocol.BadRequest.__init__ = refuse""", tells="not _asked"), thorough=True),
     Cheat("all but the first token kept to the end", "J6", "tokens come at the end", "H5", "server/http_server.py",
           KEEP.format(before="", tells='getattr(self, "begun", False)', after="self.begun = not over")),
     Cheat("kept back among others", "J6", "tokens come at the end", "H5 H8", "server/http_server.py",
-          KEEP.format(before=CROWD, tells="len(_open) > 3", after="")),
+          KEEP.format(before=CROWD, tells="len(_open) > 3", after=""), thorough=True),
     Cheat("kept back once it is timed", "J9", "tokens come at the end", "H5 H8", "server/http_server.py", KEEP.format(
         before=f"{CROWD}\n_slept = []\nsignal.signal(signal.SIGCONT, lambda *_: _slept.append(1))",
         tells="_slept and len(_open) > 3", after="")),

@@ -31,6 +31,7 @@ SHOWN_BY_ITS_RECIPE = {
 LIKE_ANOTHER = {
     "a few milliseconds for others to join", "sampled requests by themselves", "a connection for each answer",
     "weights that are read when they are needed", "events in another dialect", "a queue that is looked at all the time",
+    "another process beside the server", "continuous batching, plain HTTP",
 }  # fmt: skip
 """Their difference is met by few questions, of which others pass most."""
 RUNNING = SERVED + CUNNING
