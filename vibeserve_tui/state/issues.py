@@ -62,7 +62,9 @@ def edited(issues: Mapping[str, ev.Issue], command: EditIssue) -> ev.IssueChange
     changes = command.model_dump(include={"title", "body", "status", "priority", "mechanism"}, exclude_none=True)
     changed = issue.model_copy(update=changes)
     if changed.status in NEEDS_MECHANISM and not changed.mechanism:
-        raise InputError(f"{issue.id} cannot become {changed.status} without saying why", fix="edit the issue and name its mechanism")
+        raise InputError(
+            f"{issue.id} cannot become {changed.status} without saying why", fix="edit the issue and name its mechanism"
+        )
     return ev.IssueChanged(issue=changed)
 
 
