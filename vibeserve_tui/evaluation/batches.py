@@ -17,26 +17,27 @@ from vibeserve_tui.evaluation.told import Told
 from vibeserve_tui.evaluation.workload import PlannedRequest
 
 TOKENS = 24
+TOGETHER = 64
+"""Tokens of an answer in a full batch: arithmetic that is a little off there shows only where two tokens are nearly alike."""
 FULLEST = 32
-"""Requests of a full batch at most: a server that takes them one by one has to come to an end too."""
+"""Requests for a full batch at most: a server that takes them one by one has to come to an end too."""
 LOOKS = 4
 """How often a full batch is asked for at most: a server may have fewer places than its target has clients."""
 LEAVE_AFTER = 3
 """Events that a client waits for before it hangs up."""
 
 
-def batch_requests(exam: Exam) -> tuple[PlannedRequest, ...]:
+def batch_requests(exam: Exam, tokens: int = TOKENS) -> tuple[PlannedRequest, ...]:
     """The same for every process of a judgement."""
     count = max(exam.sizes.batch_invariance, exam.target.spec.accuracy.battery.batch_invariance)
-    return exam.draw("batch", count, tokens=TOKENS)
+    return exam.draw("batch", count, tokens=tokens)
 
 
 async def batched(exam: Exam, server: Server) -> Findings:
     """Alone, within a full batch, and in another order among clients that hang up."""
     findings, requests = Findings(), batch_requests(exam)
     alone = await ask(exam, server, requests, concurrency=1)
-    crowd = (*requests, *exam.draw("crowd", min(exam.full_batch, FULLEST) - len(requests), tokens=TOKENS))
-    together = await met(exam, server, crowd)
+    together = await met(exam, server, crowd(exam))
     order = exam.random("batch").sample(range(len(requests)), len(requests))
     permuted = [requests[i] for i in order]
     disturbed = await _among_leavers(exam, server, permuted)
@@ -45,6 +46,12 @@ async def batched(exam: Exam, server: Server) -> Findings:
     late = kept_back([*zip(requests, alone, strict=True)], together)
     findings.check(not late, late)
     return findings
+
+
+def crowd(exam: Exam) -> tuple[PlannedRequest, ...]:
+    """The same requests and others, for longer answers: twice a full batch, which stays full for a while."""
+    requests = batch_requests(exam, TOGETHER)
+    return (*requests, *exam.draw("crowd", min(2 * exam.full_batch, FULLEST) - len(requests), tokens=TOGETHER))
 
 
 async def met(
