@@ -71,11 +71,18 @@ print(statistics.median(took[500:]) * 1e6)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=100, help="pairs of tool calls")
-    parser.add_argument("--pairs", type=int, default=12, help="pairs of windows")
+    parser.add_argument("--calls", type=several, default=100, help="pairs of tool calls")
+    parser.add_argument("--pairs", type=several, default=12, help="pairs of windows")
     options = parser.parse_args()
     launcher = Launcher.start(f"overhead-{uuid.uuid4().hex}")
     asyncio.run(measure(launcher, options.calls, options.pairs))
+
+
+def several(text: str) -> int:
+    """Quartiles need two."""
+    if (number := int(text)) < 2:
+        raise argparse.ArgumentTypeError("at least 2")
+    return number
 
 
 async def measure(launcher: Launcher, calls: int, pairs: int) -> None:
