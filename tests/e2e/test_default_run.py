@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from vibeserve_tui.client import open_state
+from vibeserve_tui.evaluation.evidence import Evidence
 from vibeserve_tui.events import Outcome
 from vibeserve_tui.report import as_data
 from vibeserve_tui.resources import shipped_targets
@@ -100,6 +101,10 @@ def test_a_killed_default_run_resumes_and_ends_with_a_confirmed_faster_server(tm
     assert json.loads(report.stdout)["champion"]["number"] == state.champion
     explained = vibeserve(tmp_path, "gate", "explain", run.name, "1", "--runs-dir", str(runs))
     assert "DIFFERS" not in explained.stdout and explained.returncode == 0
+    first = state.rounds[1].measured
+    assert first is not None
+    held = Evidence.model_validate_json(run.get_blob(first.evidence)).terms.guards
+    assert any(guard.name == "peak_rss_mib" and guard.tolerance for guard in held), "the recipe's own guard is not held"
 
 
 def _measuring(run: RunDir, number: int) -> bool:

@@ -180,6 +180,22 @@ async def test_too_much_memory_rejects(bench: Bench) -> None:
     assert result.comparison.guards[0].state is GuardState.VIOLATED
 
 
+async def test_what_a_change_promises_to_keep_is_held_against_the_champion_beside_the_declared_guards(
+    bench: Bench,
+) -> None:
+    promise = MEMORY.model_copy(update={"max": None, "tolerance": 0.4})
+    faster_first_token = TTFT.model_copy(update={"basis": Basis.CHAMPION})
+    bench.plan = replace(bench.plan, promised=(promise, faster_first_token))
+    kept = await bench.measured(bench.side("A"), bench.side("B", 130, rss_mib=1200, random=Random(8)))
+    assert kept.comparison.outcome is Outcome.ACCEPTED
+    assert [guard.spec for guard in kept.comparison.guards] == [MEMORY, promise, faster_first_token]
+    assert len({figure.spec.key for figure in kept.comparison.figures}) == len(kept.comparison.figures)
+    broken = await bench.measured(bench.side("A"), bench.side("B", 130, rss_mib=1500, random=Random(8)))
+    assert (broken.comparison.outcome, broken.comparison.reason) == (Outcome.REJECTED, "guard:peak_rss_mib")
+    slow = await bench.measured(bench.side("A"), bench.side("B", 130, ttft_ms=200, random=Random(8)))
+    assert slow.comparison.reason == "guard:p90_ttft_ms@c16"
+
+
 async def test_a_tail_percentile_pools_the_requests_of_a_block(bench: Bench) -> None:
     result = await bench.measured(bench.side("A"), bench.side("B", 130, ttft_ms=25, random=Random(8)))
     tail = next(figure for figure in result.comparison.figures if figure.spec == TTFT)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,10 @@ import pytest
 from tests.recipes.landscape import spec_of
 from tests.recipes.workshop import make_recipe, recipe_text, replace_kv
 from vibeserve_tui.errors import SkillError
+from vibeserve_tui.metrics import Direction, Role
+from vibeserve_tui.recipes.facts import METRIC_NAMES
 from vibeserve_tui.recipes.recipe import RecipeBook, load_recipe
+from vibeserve_tui.recipes.recipe_spec import Guard
 
 TEXT = recipe_text(
     "kv",
@@ -36,6 +40,21 @@ def test_a_recipe_is_read_with_its_expressions_and_guards(tmp_path: Path) -> Non
     assert recipe.asset("assets/kv.py") == "x\n"
 
 
+def test_a_guard_is_held_at_the_level_of_the_headline_or_over_the_whole_process() -> None:
+    memory = Guard.parse("peak_rss_mib <= 1.5 * champion").spec("c16")
+    assert (memory.key, memory.direction, memory.role) == ("peak_rss_mib", Direction.MIN, Role.GUARD)
+    assert memory.tolerated == pytest.approx(math.log(1.5))
+    speed = Guard.parse("request_throughput >= 0.8 * champion").spec("c16")
+    assert (speed.key, speed.direction) == ("request_throughput@c16", Direction.MAX)
+    assert speed.tolerated == pytest.approx(math.log(1 / 0.8))
+
+
+@pytest.mark.parametrize("metric", sorted(METRIC_NAMES))
+def test_each_metric_that_a_recipe_may_name_can_be_guarded(metric: str) -> None:
+    better = ">=" if "throughput" in metric or "goodput" in metric else "<="
+    assert Guard.parse(f"{metric} {better} 1.0 * champion").spec("c1").tolerated == 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "where", "says"),
     [
@@ -45,6 +64,8 @@ def test_a_recipe_is_read_with_its_expressions_and_guards(tmp_path: Path) -> Non
         ('"replace_region"', '"replace_regio"', "apply[0].op", "did you mean 'replace_region'"),
         ("peak_rss_mib <=", "peak_rs_mib <=", "effects.guards[0]", "did you mean 'peak_rss_mib'"),
         ("1.5 * champion", "1.5 * baseline", "effects.guards[0]", "is not a guard"),
+        ("peak_rss_mib <=", "peak_rss_mib >=", "effects.guards[0]", "less of peak_rss_mib is better"),
+        ("1.5 * champion", "0.9 * champion", "effects.guards[0]", "asks for a gain"),
         ("params.mode", "params.mod", "apply[0]", "did you mean 'mode'"),
         ('default = "fast"', 'default = "fats"', "params.mode.default", "did you mean 'fast'"),
         ("sha256:", "md5:", "apply[0].expects", "should match"),

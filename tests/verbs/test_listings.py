@@ -13,7 +13,9 @@ from tests.processes import vibeserve
 from vibeserve_tui import doctor
 from vibeserve_tui.backend import Requirement
 from vibeserve_tui.cli import main
+from vibeserve_tui.inputs.own_skills import own_skills_folder
 from vibeserve_tui.inputs.own_targets import make_target, own_folder
+from vibeserve_tui.resources import Shipped, shipped_folder
 
 
 def test_a_machine_without_git_fails_with_the_fix_below_the_finding(tmp_path: Path) -> None:
@@ -53,6 +55,17 @@ def test_own_targets_are_listed_and_a_broken_one_hides_no_other(
     assert head.split() == ["TARGET", "BACKENDS", "TITLE"]
     assert [row.split()[0] for row in rows] == ["tiny-llama-chat", "broken", "mine"]
     assert "target.toml" in rows[1]
+
+
+def test_a_skill_of_ones_own_that_takes_the_place_of_a_shipped_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    shipped = shipped_folder(Shipped.SKILLS) / "http-path"
+    shutil.copytree(shipped, own_skills_folder() / "http-path")
+    assert main(["skills", "ls"]) == 0
+    told = [row.split()[0] for row in capsys.readouterr().out.splitlines() if "in place of" in row]
+    assert told == ["http-path"]
 
 
 @pytest.mark.parametrize(

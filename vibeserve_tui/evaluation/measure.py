@@ -55,6 +55,8 @@ class MeasurePlan:
     target_digest: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of what servers import here."""
+    promised: tuple[MetricSpec, ...] = ()
+    """What the change itself promises to keep: guards against the champion, beside the declared ones."""
     noise: Noise = field(default_factory=Noise)
     bounds: Mapping[str, float] = field(default_factory=dict)
     """Physical bounds of headlines by metric key."""
@@ -79,8 +81,14 @@ class MeasurePlan:
     def guards(self, basis: Basis) -> tuple[MetricSpec, ...]:
         """The declared ones; of several headlines, whose weighted mean decides, none may surely get worse either."""
         objectives = self.headlines if len(self.headlines) > 1 else ()
-        declared = (spec for spec in self.metrics if spec.role is Role.GUARD and spec.basis is basis)
+        declared = (spec for spec in (*self.metrics, *self.promised) if spec.role is Role.GUARD and spec.basis is basis)
         return (*(spec.as_guard() for spec in objectives), *declared)
+
+    @property
+    def read(self) -> tuple[MetricSpec, ...]:
+        """All that is read, each figure once."""
+        declared = {spec.key for spec in self.metrics}
+        return (*self.metrics, *(spec for spec in self.promised if spec.key not in declared))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +168,7 @@ class _Evaluation:
         levels = _levels(plan.metrics if all_levels else (*plan.headlines, *terms.guards))
         self._bench = Bench(
             sides={Arm.A: champion, Arm.B: candidate},
-            metrics=tuple(spec for spec in plan.metrics if spec.level is None or spec.level in levels),
+            metrics=tuple(spec for spec in plan.read if spec.level is None or spec.level in levels),
             headlines=plan.headlines,
             levels=levels,
             pairs=plan.config.pairs,

@@ -6,6 +6,7 @@ the other recipes; `recipe` does.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from vibeserve_tui.errors import did_you_mean
+from vibeserve_tui.inputs.target_rules import PROCESS_METRICS
 from vibeserve_tui.inputs.toml_files import MAX_PATH, Section, section_fault
+from vibeserve_tui.metrics import Direction, MetricSpec, Role
 from vibeserve_tui.recipes.expression_syntax import ExpressionError
 from vibeserve_tui.recipes.expressions import Expression, parse
 from vibeserve_tui.recipes.facts import METRIC_NAMES
@@ -278,11 +281,20 @@ class Verify(Section):
 
 
 _GUARD = re.compile(r"^(?P<metric>\w+) (?P<sign><=|>=) (?P<factor>\d+(\.\d+)?) \* champion$")
+_MORE_IS_BETTER = frozenset({"request_throughput", "output_throughput", "total_token_throughput", "request_goodput"})
+_UNITS = {
+    "_ms": "ms",
+    "_ms_per_token": "ms",
+    "_mib": "MiB",
+    "_throughput": "1/s",
+    "_goodput": "req/s",
+    "_rate": "share",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A metric that may not get worse than `factor` times the champion's."""
+    """A metric that may not get worse than `factor` times the champion's: the gate holds the recipe to it."""
 
     metric: str
     sign: Literal["<=", ">="]
@@ -293,10 +305,31 @@ class Guard:
         found = _GUARD.match(text) if isinstance(text, str) else None
         if found is None:
             raise section_fault(f"{str(text)[:60]!r} is not a guard", fix='write e.g. "peak_rss_mib <= 1.5 * champion"')
-        return cls(_metric(found["metric"]), "<=" if found["sign"] == "<=" else ">=", float(found["factor"]))
+        metric, factor = _metric(found["metric"]), float(found["factor"])
+        sign: Literal["<=", ">="] = ">=" if metric in _MORE_IS_BETTER else "<="
+        if found["sign"] != sign:
+            what = "more" if sign == ">=" else "less"
+            raise section_fault(f"{what} of {metric} is better", fix=f"write {metric} {sign} … * champion")
+        if not (0 < factor <= 1 if sign == ">=" else factor >= 1):
+            side = "at most" if sign == ">=" else "at least"
+            raise section_fault(f"{factor:g} asks for a gain", fix=f"a guard says what may be lost: {side} 1.0")
+        return cls(metric, sign, factor)
+
+    def spec(self, level: str | None) -> MetricSpec:
+        """As the gate takes it; `level` is where figures of requests are read."""
+        return MetricSpec(
+            name=self.metric,
+            unit=next(unit for ending, unit in _UNITS.items() if self.metric.endswith(ending)),
+            direction=Direction.MAX if self.sign == ">=" else Direction.MIN,
+            level=None if self.metric in PROCESS_METRICS else level,
+            role=Role.GUARD,
+            tolerance=abs(math.log(self.factor)),
+        )
 
 
 class Effects(Section):
+    """What a change may cost elsewhere."""
+
     guards: tuple[Annotated[Guard, PlainValidator(Guard.parse, json_schema_input_type=str)], ...] = ()
 
 

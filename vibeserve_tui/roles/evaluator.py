@@ -27,7 +27,7 @@ from vibeserve_tui.evaluation.sentinels import Sentinels, watching
 from vibeserve_tui.evaluation.testbed import Testbed
 from vibeserve_tui.evaluation.versions import versions
 from vibeserve_tui.evaluation.workload import Workload
-from vibeserve_tui.metrics import Basis, Comparison
+from vibeserve_tui.metrics import Basis, Comparison, MetricSpec
 from vibeserve_tui.recipes.ablation import still_good
 from vibeserve_tui.recipes.expressions import Scope
 from vibeserve_tui.recipes.recipe_spec import Layer
@@ -263,12 +263,13 @@ class Evaluator:
     def _plan(self, sentinels: Sentinels) -> MeasurePlan:
         spec = self._testbed.target.spec
         return MeasurePlan(
-            metrics=(*(metric.spec for metric in spec.metrics), *(guard.spec for guard in spec.guards)),
+            metrics=spec.metric_specs,
             config=self._gate_here(),
             workload_sha256=self._workload.sha256,
             device_fingerprint=self._device.fingerprint,
             target_digest=self._testbed.target.digest,
             versions=versions(),
+            promised=self._promised(),
             noise=self._noise(),
             bounds=self._floors.now.bounds,
             mechanism_declared=self._task.hypothesis is not None,
@@ -282,6 +283,12 @@ class Evaluator:
     def _task(self) -> ev.TaskPlan:
         here = self._run.state.in_flight
         return here.task if here else ev.TaskPlan(title="")
+
+    def _promised(self) -> tuple[MetricSpec, ...]:
+        """The guards of the recipe that is tried."""
+        recipe = self._briefing.book.get(self._task.skill) if self._task.kind in ("recipe", "tune") else None
+        level = next(m.level for m in self._testbed.target.spec.metrics if m.headline)
+        return tuple(guard.spec(level) for guard in recipe.spec.effects.guards) if recipe else ()
 
     def _changes_threads(self) -> bool:
         """Threads trade CPU time for latency: where their number differs, CPU time says nothing about speed."""

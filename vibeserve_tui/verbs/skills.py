@@ -60,7 +60,8 @@ def _list(library: SkillLibrary, backend_name: str) -> None:
     rows = [("SKILL", "RECIPE", "OFFERED", "WHY")]
     for offer in offers:
         recipe = "recipe" if offer.skill.recipe else "text"
-        rows.append((offer.skill.name, recipe, "yes" if offer.offered else "no", offer.why))
+        instead = f"; in place of {offer.skill.shadows}" if offer.skill.shadows else ""
+        rows.append((offer.skill.name, recipe, "yes" if offer.offered else "no", offer.why + instead))
     print(table(rows))
 
 
