@@ -1,6 +1,7 @@
 """Judge every cheat and every honest server of the zoo on several private seeds, and print who was rejected.
 
-    python benchmarks/judge_zoo.py [--seeds 3] [--honest-seeds 10] [--first-seed 1] [--only TEXT] [--out FILE]
+    python benchmarks/judge_zoo.py [--seeds 3] [--honest-seeds 10] [--first-seed 1] [--only TEXT]
+                                   [--part 1/1] [--out FILE]
 
 The test suite asks each of them once; detection and false-alarm rates come from here. A cheat is asked by the step that
 is there for it, an honest server by all steps, on one process per start that the battery makes.
@@ -57,8 +58,10 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="vibeserve-zoo-") as name:
         folder = Path(name)
         async with laboratory(launcher, folder) as lab:
+            part, parts = options.part
             cheats = [one for one in READ + SERVED + CUNNING if options.seeds and options.only in one.name]
             honest = [one for one in HONEST if options.honest_seeds and options.only in one.name]
+            cheats, honest = cheats[part - 1 :: parts], honest[part - 1 :: parts]
             for number, cheat in enumerate(cheats):
                 row = ask_cheat(lab, cheat, range(first, first + options.seeds), folder / f"cheat-{number}")
                 await show(row, options.out)
@@ -66,6 +69,13 @@ async def main(options: argparse.Namespace) -> None:
                 row = ask_honest(lab, server, range(first, first + options.honest_seeds), folder / f"honest-{number}")
                 await show(row, options.out)
     await launcher.close()
+
+
+def part_of(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError("write it like 1/2")
+    return int(part), int(parts)
 
 
 async def show(row: Coroutine[None, None, dict[str, object]], out: Path | None) -> None:
@@ -83,5 +93,6 @@ if __name__ == "__main__":
     parser.add_argument("--honest-seeds", type=int, default=10, help="per honest server; 0 leaves them out")
     parser.add_argument("--first-seed", type=int, default=1, help="they are counted up from here")
     parser.add_argument("--only", default="", help="only servers whose name contains this")
+    parser.add_argument("--part", type=part_of, default=(1, 1), help="every Nth server from the Ith on, as I/N")
     parser.add_argument("--out", type=Path, default=None, help="append each row there as a line of JSON")
     asyncio.run(main(parser.parse_args()))
