@@ -13,6 +13,7 @@ from vibeserve_tui.backend import Backend, Ceiling, Ceilings, load_backend
 from vibeserve_tui.evaluation.floors import DRAWN, HARD_BOUND_SLACK, DeviceFloors, floors_of, model_shape
 from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.inputs.target import LoadedTarget
+from vibeserve_tui.inputs.workload_spec import WorkloadKind
 from vibeserve_tui.metrics import Direction
 
 C16 = "output_throughput@c16"
@@ -50,6 +51,13 @@ def test_the_bound_is_the_arithmetic_of_a_token_over_the_peak(target: LoadedTarg
     work = 2 * shape.body * (prompt + answer - 1) / answer + 2 * shape.head
     assert floors.bounds[C16] == pytest.approx(HARD_BOUND_SLACK * 2e11 / work, rel=0.1)
     assert floors.bounds[C16] > HARD_BOUND_SLACK * 2e11 / work, "what prompts have in common is no work"
+
+
+def test_what_a_program_of_the_target_asks_for_has_no_known_floor(target: LoadedTarget, workload: Workload) -> None:
+    own = target.spec.workload.model_copy(update={"kind": WorkloadKind.PROGRAM})
+    asked = replace(target, spec=target.spec.model_copy(update={"workload": own}))
+    floors = floors_of(asked, workload, compute(float32=2e11))
+    assert (floors.bounds, floors.best) == ({}, {})
 
 
 def test_the_distance_says_how_much_is_left_in_either_direction(target: LoadedTarget, workload: Workload) -> None:

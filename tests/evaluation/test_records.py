@@ -53,9 +53,30 @@ def test_the_older_protocol_has_one_result_and_no_hello() -> None:
     assert old.verdict is None
 
 
+OLD_HELLO = {"kind": "hello", "protocol": 2, "metrics": {"speed": {"unit": "tokens/s"}, "p99-ms": {"required": False}}}
+
+
+def test_the_original_s_hello_names_no_role_and_its_units_are_for_people() -> None:
+    beside = {"unit": "tok/s", "artifacts": {"sweep": [{"clients": 8}]}, "metadata": {"clients": 8}}
+    told = {"kind": "result", "label": "", "values": {"speed": 231.5}, **beside}
+    assert read(OLD_HELLO, told).values("c1") == {"speed": 231.5}
+
+
+def test_the_original_s_error_needs_no_hello_and_ends_its_stream() -> None:
+    error = {"kind": "error", "message": "not ready within 300 s", "partial": {"name": "warm", "value": 1.0}}
+    for records in ((error,), (error, {"kind": "result", "values": {"speed": 1}}), (OLD_HELLO, error, OLD_HELLO)):
+        with pytest.raises(StreamVoid, match="not ready within 300 s"):
+            read(*records)
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
+        (lines({**OLD_HELLO, "role": "checker"}, RESULT), "INVALID_RECORD"),
+        (lines({**OLD_HELLO, "metrics": {"speed": {"direction": "min"}}}, RESULT), "DIRECTION_MISMATCH"),
+        (lines(OLD_HELLO, {**RESULT, "label": ""}, {**RESULT, "label": ""}), "DUPLICATE_LABEL"),
+        (lines({key: value for key, value in HELLO.items() if key != "role"}, RESULT), "INVALID_RECORD"),
+        (lines({**HELLO, "metrics": {"speed": {"direction": "max"}}}, RESULT), "INVALID_RECORD"),
         (b"", "MISSING_HELLO"),
         (lines({"kind": "check", "id": "a", "passed": True}, HELLO), "MISSING_HELLO"),
         (lines({"kind": "result", "values": {}}, HELLO), "HELLO_NOT_FIRST"),

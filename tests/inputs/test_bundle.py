@@ -96,6 +96,68 @@ def test_a_metric_that_is_only_printed_is_a_guess(tmp_path: Path) -> None:
     assert "prints it as `Primary metric:`" in guesses
 
 
+def test_a_task_s_programs_are_found_wherever_the_manifest_says_that_they_are(tmp_path: Path) -> None:
+    home = ".vibesys/tasks/prefix"
+    root = "${PROJECT_ROOT}"
+    manifest = f"""
+version = 1
+[accuracy]
+command = ["uv", "run", "--offline", "python", "{root}/{home}/accuracy_checker/checker.py", "--seen={root}/reference"]
+[benchmark]
+entrypoint = "request-factory-adapter"
+args = ["{root}/{home}/benchmark/run.py", "--mode", "quick", "--scratch", "{root}/artifacts/new"]
+result_protocol = 2
+"""
+    files = {
+        f"{home}/vibesys.input.toml": manifest,
+        f"{home}/objectives.toml": '[[objective]]\nname = "p50_ttft_ms"\ndirection = "min"\n',
+        f"{home}/accuracy_checker/checker.py": 'add_argument("--url")',
+        f"{home}/benchmark/run.py": 'add_argument("--url"); add_argument("--output-json"); add_argument("--vs-output")',
+        ".vibesys/tasks/throughput/vibesys.input.toml": MANIFEST,
+    }
+    target, guesses = imported(bundle(tmp_path / "a", manifest="", **files))
+    assert target.programs.checker is not None
+    assert target.programs.benchmark is not None
+    copy = "{target}/bundle"
+    assert target.programs.checker.command == (
+        "{python}", f"{copy}/{home}/accuracy_checker/checker.py", f"--seen={copy}/reference", "--url", "{url}",
+    )  # fmt: skip
+    assert target.programs.benchmark.command == (
+        "{python}", f"{copy}/{home}/benchmark/run.py", "--mode", "quick", "--scratch", "{workspace}/artifacts/new",
+        "--url", "{url}", "--vs-output", "{out}",
+    )  # fmt: skip
+    assert "the task is prefix; it has others: throughput" in guesses
+    (headline,) = target.headlines
+    assert (headline.name, headline.direction, headline.level) == ("p50_ttft_ms", "min", "own")
+
+
+def test_objectives_may_stand_in_the_manifest(tmp_path: Path) -> None:
+    manifest = MANIFEST + '[[objective]]\nname = "speed"\ndirection = "maximize"\n'
+    target, _ = imported(bundle(tmp_path / "a", manifest=manifest))
+    assert [(one.name, one.direction) for one in target.headlines] == [("speed", "max")]
+
+
+@pytest.mark.parametrize(
+    ("objective", "backend"),
+    [("# X\nMinimize latency on an H100.\n", "cuda"), ("# X\nMinimize latency with MLX.\n", "metal")],
+)
+def test_the_hardware_and_the_arithmetic_are_guesses(tmp_path: Path, objective: str, backend: str) -> None:
+    config = {"model_type": "llama", "max_position_embeddings": 8192, "torch_dtype": "bfloat16"}
+    source = bundle(tmp_path / "a", objective=objective, **{"reference/config.json": json.dumps(config)})
+    target, guesses = imported(source)
+    assert target.backends == (backend,)
+    assert f"it is for {backend}" in guesses
+    assert (target.model.dtype, target.model.exact_in) == ("float32", "bfloat16")
+    assert "the truth computes in float32" in guesses
+
+
+def test_a_benchmark_that_writes_no_file_is_said_to_be_read_from_what_it_prints(tmp_path: Path) -> None:
+    target, guesses = imported(bundle(tmp_path / "a", manifest="version = 1\n"), direction="max")
+    assert target.programs.benchmark is not None
+    assert "{out}" not in target.programs.benchmark.command
+    assert "what the benchmark prints is its figures" in guesses
+
+
 def test_weights_without_a_revision_are_local(tmp_path: Path) -> None:
     source = bundle(tmp_path / "a", **{"reference/meta.json": json.dumps({"verifier": {"hf_id": "org/model"}})})
     target, guesses = imported(source)

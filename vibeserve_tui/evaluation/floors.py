@@ -22,7 +22,7 @@ from vibeserve_tui.evaluation.roofline import Load, ModelShape, Roof, best_throu
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload
 from vibeserve_tui.inputs.model_folder import read_model_shape
 from vibeserve_tui.inputs.target import LoadedTarget, Target
-from vibeserve_tui.inputs.workload_spec import ClosedLevel
+from vibeserve_tui.inputs.workload_spec import ClosedLevel, WorkloadKind
 from vibeserve_tui.metrics import Direction
 
 HARD_BOUND_SLACK = 1.05
@@ -107,8 +107,8 @@ def _higher(old: Ceilings, new: Ceilings) -> Ceilings:
 def floors_of(target: LoadedTarget, workload: Workload, ceilings: Ceilings) -> Floors:
     """Of throughputs and first tokens under closed loops; nothing else has a floor that no cleverness could cross."""
     spec, shape = target.spec, model_shape(target)
-    if shape is None:
-        return Floors({}, {})
+    if shape is None or spec.workload.kind is WorkloadKind.PROGRAM:
+        return Floors({}, {})  # what a program asks for is its own business
     requests = workload.draw(DRAWN, DRAWN)
     prompts = _uncached(requests)
     load = Load(fmean(prompts), fmean(request.max_tokens for request in requests))

@@ -8,8 +8,8 @@
     {"kind":"error","message":"data set missing","retryable":false}   instead of any result
 
 `hello` comes first. A stream that breaks a rule is void with a reason code: nobody passed, nobody was measured. What the
-program prints elsewhere is for people and never read. Protocol 2, without a hello and with one unlabelled result, is
-read too.
+program prints elsewhere is for people and never read. Protocol 2, the original system's, is read too: its hello names no
+role and need not name units and directions, its one result has no label, and it may be an error from the start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROTOCOL = 3
 OLD_PROTOCOL = 2
 MAX_LINE = 64 << 10
 MAX_STREAM = 16 << 20
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,79}")
+_NAME = re.compile(r"[!-~]{1,80}")
 
 
 class StreamVoid(MeasurementError):
@@ -46,15 +46,15 @@ class _Record(BaseModel):
 
 
 class MetricRow(_Record):
-    unit: str
-    direction: Literal["max", "min"]
+    unit: str | None = None
+    direction: Literal["max", "min"] | None = None
     required: bool = True
 
 
 class Hello(_Record):
     kind: Literal["hello"]
     protocol: int
-    role: Literal["benchmark", "checker"]
+    role: Literal["benchmark", "checker"] | None = None
     metrics: dict[str, MetricRow] = {}
 
 
@@ -79,12 +79,18 @@ class Result(_Record):
     label: str = ""
     verdict: Literal["pass", "fail"] | None = None
     values: dict[str, float | int | None] = {}
+    unit: str | None = None
+    artifacts: object = None
+    metadata: object = None
+    """These three are for people: benchmarks of the original write them beside their figures."""
 
 
 class Failure(_Record):
     kind: Literal["error"]
     message: str
     retryable: bool = False
+    partial: object = None
+    """What was measured until then: no figure."""
 
 
 Record = Hello | Sample | Check | Result | Failure
@@ -181,10 +187,12 @@ class _Reader:
     def take(self, record: Record, *, first: bool) -> None:
         if first and isinstance(record, Result):
             self._old = True
-        if self._hello is None and not self._old and not isinstance(record, Hello):
-            raise StreamVoid("MISSING_HELLO" if first else "HELLO_NOT_FIRST", "the first record is no hello")
         if self._failure is not None:
+            if self._hello is None or self._old:
+                return  # what follows is not read
             raise StreamVoid("CONTRADICTION", "something follows the error")
+        if self._hello is None and not self._old and not isinstance(record, Hello | Failure):
+            raise StreamVoid("MISSING_HELLO" if first else "HELLO_NOT_FIRST", "the first record is no hello")
         match record:
             case Hello():
                 self._greet(record)
@@ -204,8 +212,9 @@ class _Reader:
             raise StreamVoid("HELLO_NOT_FIRST", "a result came before it")
         if hello.protocol not in (OLD_PROTOCOL, PROTOCOL):
             raise StreamVoid("UNSUPPORTED_PROTOCOL", f"{hello.protocol}, known are {OLD_PROTOCOL} and {PROTOCOL}")
-        if hello.role != self._role:
-            raise StreamVoid("INVALID_RECORD", f"it calls itself a {hello.role}, not a {self._role}")
+        self._old = hello.protocol == OLD_PROTOCOL
+        if hello.role != self._role and not (self._old and hello.role is None):
+            raise StreamVoid("INVALID_RECORD", f"it calls itself {hello.role or 'nothing'}, not a {self._role}")
         if self._role == "benchmark" and not hello.metrics:
             raise StreamVoid("EMPTY_METRICS", "it announces no metric")
         for name, row in hello.metrics.items():
@@ -215,8 +224,14 @@ class _Reader:
     def _check_row(self, name: str, row: MetricRow) -> None:
         if not _NAME.fullmatch(name):
             raise StreamVoid("INVALID_METRIC_NAME", f"{name[:80]!r}")
+        if not self._old and (row.unit is None or row.direction is None):
+            raise StreamVoid("INVALID_RECORD", f"hello: {name} needs a unit and a direction")
         declared = self._declared.metrics.get(name)
-        if declared is not None and declared != (row.unit, row.direction):
+        if declared is None:
+            return
+        # There, a unit is for people, and the target's is a guess of whoever imported it.
+        unit = declared[0] if self._old else row.unit
+        if declared != (unit, row.direction or declared[1]):
             said = f"{name}: {row.unit}, {row.direction}; target.toml says {declared[0]}, {declared[1]}"
             raise StreamVoid("DIRECTION_MISMATCH", said)
 

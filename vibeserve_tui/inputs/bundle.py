@@ -18,6 +18,7 @@ from vibeserve_tui.errors import TargetError
 from vibeserve_tui.inputs.scaffold import EXAMPLE
 from vibeserve_tui.inputs.target import FILE_NAME, Target
 from vibeserve_tui.inputs.target_files import IGNORED_NAMES, require_plain
+from vibeserve_tui.inputs.target_rules import LEVEL_METRICS
 from vibeserve_tui.inputs.toml_files import TomlFile, read_text, validate
 from vibeserve_tui.inputs.toml_writer import commented
 from vibeserve_tui.resources import shipped_targets
@@ -31,6 +32,9 @@ _UNITS = {
     "latency": "s", "ttft": "ms", "tpot": "ms",
 }  # fmt: skip
 _PRINTED = re.compile(r"Primary metric:\s*([A-Za-z][\w.]*)")
+_IN_PROJECT = re.compile(r"\$\{PROJECT_ROOT\}(?:/([\w./-]+))?")
+_ON_A_MAC = re.compile(r"\b(mlx|metal|apple silicon|macbook)\b", re.IGNORECASE)
+LEVEL = "own"
 _DIRECTED = re.compile(r"\b(maximi[sz]e|minimi[sz]e)\b", re.IGNORECASE)
 
 
@@ -67,9 +71,24 @@ class _Bundle:
 
     def file(self, relative: str) -> Path | None:
         """Below the task's folder or the root; the task's own comes first."""
-        if relative.startswith("/") or ".." in PurePosixPath(relative).parts:
+        if not _stays_inside(relative):
             return None
         return next((path for path in (self.home / relative, self.root / relative) if path.is_file()), None)
+
+    def words(self, table: str) -> list[str]:
+        """Of a program's command, or what an entry point of the original's own is given."""
+        words = self.table(table).get("command", self.table(table).get("args"))
+        return [word for word in words if isinstance(word, str)] if isinstance(words, list) else []
+
+    def placed(self, word: str) -> str:
+        """With the project's root where its files are now: in the copy, or else in the program's own folder."""
+
+        def place(found: re.Match[str]) -> str:
+            name = found[1] or ""
+            known = name and _stays_inside(name) and (self.root / name).exists()
+            return f"{{target}}/bundle/{name}" if known else f"{{workspace}}/{name}".rstrip("/")
+
+        return _IN_PROJECT.sub(place, word)
 
     def json(self, relative: str) -> Mapping[str, object]:
         path = self.file(relative)
@@ -78,6 +97,10 @@ class _Bundle:
         except (ValueError, RecursionError) as error:
             raise TargetError(f"not JSON: {error}", where=str(path)) from error
         return found if isinstance(found, Mapping) else {}
+
+
+def _stays_inside(relative: str) -> bool:
+    return not relative.startswith("/") and ".." not in PurePosixPath(relative).parts
 
 
 def import_bundle(source: Path, folder: Path, answers: Answers) -> tuple[Target, tuple[str, ...]]:
@@ -99,10 +122,12 @@ def import_bundle(source: Path, folder: Path, answers: Answers) -> tuple[Target,
 
 def _found(source: Path, answers: Answers) -> _Bundle:
     homes = [source, *sorted(source.glob(".vibesys/tasks/*"))]
-    for home in homes:
-        for name in MANIFESTS:
-            if (home / name).is_file():
-                return _Bundle(source, home, TomlFile.read(home / name, TargetError).table, answers)
+    found = [home / name for home in homes for name in MANIFESTS if (home / name).is_file()]
+    if found:
+        bundle = _Bundle(source, found[0].parent, TomlFile.read(found[0], TargetError).table, answers)
+        if others := sorted({path.parent.name for path in found[1:]} - {bundle.home.name}):
+            bundle.guess(f"the task is {bundle.home.name}; it has others: {', '.join(others)}")
+        return bundle
     if not (source / "OBJECTIVE.md").is_file():
         raise TargetError(
             "is no folder of the original", where=str(source), fix=f"it has OBJECTIVE.md, and usually {MANIFESTS[0]}"
@@ -113,18 +138,20 @@ def _found(source: Path, answers: Answers) -> _Bundle:
 def _declaration(bundle: _Bundle, name: str) -> dict[str, object]:
     objective = _objective(bundle)
     bundle.guess("endpoints, levels, the judge's prompts and the seed server are those of the shipped example")
+    backend = "metal" if _ON_A_MAC.search(objective) else "cuda"
+    bundle.guess(f"it is for {backend}, and answers are judged as those of class numeric")
     return {
         "schema": 1,
         "name": name,
         "title": _title(objective, name),
         "modality": "text_generation",
-        "backends": ["cuda"],
+        "backends": [backend],
         "license": "unknown",
         "endpoints": [
             {"path": "/v1/completions", "stream": "sse", "fields": ["temperature", "seed", "stop", "ignore_eos"]},
             {"path": "/v1/chat/completions", "stream": "sse", "fields": ["temperature", "seed", "stop"]},
         ],
-        "levels": [{"id": "own", "mode": "closed", "concurrency": 8, "requests": 16}],
+        "levels": [{"id": LEVEL, "mode": "closed", "concurrency": 8, "requests": 16}],
         **_metrics(bundle, objective),
         "model": _model(bundle),
         "serve": {"command": ["{python}", "-m", "server"]},
@@ -171,18 +198,22 @@ def _metrics(bundle: _Bundle, objective: str) -> dict[str, object]:
     metrics = []
     for name, direction in rows:
         row: dict[str, object] = {"name": name, "unit": _unit(bundle, name), "direction": direction, "headline": True}
+        row |= {"level": LEVEL} if name in LEVEL_METRICS else {}
         metrics.append(row | ({"min_effect": noise} if noise else {}))
     return {"metrics": metrics, "pareto": len(rows) > 1}
 
 
 def _declared_objectives(bundle: _Bundle) -> list[tuple[str, str]]:
-    path = bundle.file("objectives.toml")
-    if path is None:
-        return []
-    table = TomlFile.read(path, TargetError).table
+    table = _objectives(bundle)
     listed = table.get("objective", table.get("objectives", []))
     rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
-    return [(_text(row, "name"), _short(_text(row, "direction"), path)) for row in rows]
+    return [(_text(row, "name"), _short(bundle, _text(row, "direction"))) for row in rows]
+
+
+def _objectives(bundle: _Bundle) -> Mapping[str, object]:
+    """A file of their own, or a part of the manifest."""
+    path = bundle.file("objectives.toml")
+    return TomlFile.read(path, TargetError).table if path else bundle.manifest
 
 
 def _text(row: Mapping[str, object], key: str) -> str:
@@ -191,8 +222,7 @@ def _text(row: Mapping[str, object], key: str) -> str:
 
 
 def _number(bundle: _Bundle, *names: str) -> float:
-    path = bundle.file("objectives.toml")
-    found: object = TomlFile.read(path, TargetError).table if path else {}
+    found: object = _objectives(bundle)
     for name in names:
         found = found.get(name) if isinstance(found, Mapping) else None
     return found if isinstance(found, int | float) else 0.0
@@ -223,9 +253,9 @@ def _direction(bundle: _Bundle, objective: str, name: str) -> str:
     return direction
 
 
-def _short(direction: str, path: Path) -> str:
+def _short(bundle: _Bundle, direction: str) -> str:
     if direction[:3] not in ("max", "min"):
-        raise TargetError(f"direction {direction[:40]!r} is neither maximize nor minimize", where=str(path))
+        raise TargetError(f"direction {direction[:40]!r} is neither maximize nor minimize", where=str(bundle.root))
     return direction[:3]
 
 
@@ -253,9 +283,12 @@ def _model(bundle: _Bundle) -> dict[str, object]:
     context = config.get("max_position_embeddings")
     if not isinstance(context, int):
         bundle.guess("the model's context is 4096 tokens")
+    bundle.guess("the truth computes in float32")
+    held_in = inner.get("dtype") or config.get("torch_dtype") or config.get("dtype")
     model: dict[str, object] = {
         "architecture": architecture,
         "dtype": "float32",
+        "exact_in": held_in if held_in in ("bfloat16", "float16") else "",
         "max_context": context if isinstance(context, int) else 4096,
     }
     if identifier and re.fullmatch(r"[0-9a-f]{40}", revision):
@@ -281,20 +314,16 @@ def _programs(bundle: _Bundle) -> dict[str, object]:
 
 def _script(bundle: _Bundle, table: str) -> Path | None:
     """The Python file that a command names, or the customary one."""
-    command = bundle.table(table).get("command", bundle.table(table).get("args", []))
-    words = [word for word in command if isinstance(word, str)] if isinstance(command, list) else []
-    named = next((word for word in words if word.endswith(".py")), "")
+    named = next((word for word in bundle.words(table) if word.endswith(".py")), "").removeprefix("${PROJECT_ROOT}/")
     customary = {"accuracy": "accuracy_checker/checker.py", "benchmark": "benchmark/benchmark.py"}[table]
     return bundle.file(named) if named else bundle.file(customary)
 
 
 def _command(bundle: _Bundle, table: str, script: Path) -> list[str]:
-    declared = bundle.table(table).get("command")
-    words = [str(word) for word in declared] if isinstance(declared, list) else []
+    words = bundle.words(table)
     behind = next((words[i + 1 :] for i, word in enumerate(words) if word.endswith(".py")), [])
     place = script.relative_to(bundle.root).as_posix()
-    command = ["{python}", f"{{target}}/bundle/{place}"]
-    command += [word.replace("${PROJECT_ROOT}", "{workspace}") for word in behind]
+    command = ["{python}", f"{{target}}/bundle/{place}", *map(bundle.placed, behind)]
     source = read_text(script, TargetError)
     if '"--url"' in source:
         command += ["--url", "{url}"]
@@ -302,10 +331,24 @@ def _command(bundle: _Bundle, table: str, script: Path) -> list[str]:
         command += ["--port", "{port}"]
     else:
         bundle.guess(f"{place} takes neither --url nor --port: it has to find the server at $PORT")
-    out = bundle.table(table, "result").get("json_argument") or ("--output-json" if "--output-json" in source else "")
-    if table == "benchmark" and out:
-        command += [str(out), "{out}"]
+    if table == "benchmark":
+        command += _told_to_write(bundle, source)
     return command
+
+
+def _told_to_write(bundle: _Bundle, source: str) -> list[str]:
+    """The option with which a benchmark writes its figures down, and the file."""
+    named = bundle.table("benchmark", "result").get("json_argument")
+    if isinstance(named, str) and named:
+        return [named, "{out}"]
+    if "result_protocol" in bundle.table("benchmark"):
+        return ["--vs-output", "{out}"]
+    if option := next((one for one in ("--output-json", "--vs-output") if one in source), ""):
+        return [option, "{out}"]
+    bundle.guess(
+        "what the benchmark prints is its figures, as records or one JSON object: nothing else would be believed"
+    )
+    return []
 
 
 def _copy(bundle: _Bundle, folder: Path) -> None:
