@@ -45,6 +45,10 @@ class Behaviour:
     """Requests queue, as in a server without batching."""
     model: str | None = None
     """Requests must name this model."""
+    key: str | None = None
+    """Requests must bear this key."""
+    ids: bool = True
+    """Whether chunks carry token ids."""
     port: int = 0
     """0 = any that is free; on a given one it serves until it is killed."""
 
@@ -80,6 +84,8 @@ class Server:
         self.served += 1
         fault = self.behaviour.fault if self.served % self.behaviour.fault_every == 0 else ""
         exchange = Exchange(self.behaviour, writer, fault, self.served)
+        if self.behaviour.key is not None and f"authorization: bearer {self.behaviour.key}" not in head:
+            return await exchange.reply_json(401, {"error": {"message": "no such key", "type": "unauthorized"}})
         if not self.behaviour.one_at_a_time:
             return await exchange.run(raw)
         async with self.turn:
@@ -155,7 +161,10 @@ class Exchange:
                 yield event
                 continue
             last = index == len(chunks) - 1 and self.fault != "no_finish"
-            yield json.dumps(chunk_event(ids, chat=chat, finish="length" if last else None), ensure_ascii=False)
+            event = chunk_event(ids, chat=chat, finish="length" if last else None)
+            if not self.behaviour.ids:
+                del event["choices"][0]["token_ids"]  # type: ignore[index]
+            yield json.dumps(event, ensure_ascii=False)
         if self.fault == "empty":
             yield json.dumps(chunk_event([], chat=chat, finish="stop"))
         sent = sum(map(len, chunks))

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.evaluation import mock_server
@@ -111,3 +118,50 @@ def test_what_is_missing_is_shown_as_missing():
     shown = render({"completed": 0, "vibeserve": {}})
     assert "output tokens per second               –" in shown
     assert "TTFT, ms" in shown
+
+
+async def test_a_server_that_sends_no_ids_is_not_accused_of_lying(workload_file: Path):
+    with mock_server.running(Behaviour(ids=False)) as (_, port):
+        table = await bench(f"http://127.0.0.1:{port}", workload_file, seed=3)
+    assert (table["completed"], table["total_output_tokens"]) == (6, 48)
+    assert not any(v["reason"] == "usage" for v in own(table)["violations"])  # type: ignore[union-attr,index,call-overload]
+
+
+def started(url: str, workload_file: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vibeserve_tui", "bench", url, "--workload", str(workload_file), *more]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ending_it_ends_its_load(workload_file: Path, ending: signal.Signals):
+    with mock_server.running(Behaviour(ttft_s=3600)) as (server, port):
+        process = started(f"http://127.0.0.1:{port}", workload_file)
+        asked = psutil.Process(server.pid)
+        wait_until(lambda: any(one.status == psutil.CONN_ESTABLISHED for one in asked.net_connections()))
+        process.send_signal(ending)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in said
+        wait_until(lambda: not any(one.status == psutil.CONN_ESTABLISHED for one in asked.net_connections()))
+
+
+def test_a_server_s_key_comes_from_the_environment(workload_file: Path):
+    with mock_server.running(Behaviour(key="sesame")) as (_, port):
+        url = f"http://127.0.0.1:{port}"
+        with started(url, workload_file, "--key-from", "A_KEY", "--json", A_KEY="sesame") as right:
+            assert json.loads(right.communicate(timeout=30)[0])["failed"] == 0
+        with started(url, workload_file, "--json") as wrong:
+            assert json.loads(wrong.communicate(timeout=30)[0])["vibeserve"]["error_labels"] == {"http_401": 6}
+        assert wrong.returncode == 1
+    with started(url, workload_file, "--key-from", "NO_SUCH_KEY") as missing:
+        assert "NO_SUCH_KEY" in missing.communicate(timeout=30)[1]
+    assert missing.returncode == 2
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -121,6 +121,11 @@ def test_burstiness_is_the_shape_of_the_gaps():
     assert variation(4.0) == pytest.approx(0.5, rel=0.1)
 
 
+def test_gaps_too_small_for_a_number_still_end_at_n_over_rate():
+    for seed in range(20):
+        assert gamma_arrivals(1, 4.0, 1e-4, seed) == [pytest.approx(0.25)]
+
+
 def test_equal_seeds_give_equal_arrivals_and_other_seeds_others():
     assert gamma_arrivals(9, 1.0, 1.0, seed=1) == gamma_arrivals(9, 1.0, 1.0, seed=1)
     assert gamma_arrivals(9, 1.0, 1.0, seed=1) != gamma_arrivals(9, 1.0, 1.0, seed=2)

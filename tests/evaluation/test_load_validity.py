@@ -53,6 +53,16 @@ def test_usage_must_be_the_number_of_ids(usage: Usage | None):
     assert reasons(report(replace(GOOD[0], usage=usage), GOOD[1], of=PLAN)) == {Reason.USAGE}
 
 
+def test_who_promised_no_ids_is_not_accused_of_miscounting_them():
+    foreign = ValidityRules(ids_promised=False)
+    without = [replace(call, chunk_ids=[[] for _ in call.chunk_t]) for call in GOOD]
+    assert reasons(report(*without, of=PLAN)) == {Reason.USAGE}
+    assert reasons(report(*without, of=PLAN), rules=foreign) == set()
+    assert reasons(report(*(replace(call, usage=None) for call in without), of=PLAN), rules=foreign) == {Reason.USAGE}
+    lies = replace(GOOD[0], usage=Usage(prompt_tokens=3, completion_tokens=3))
+    assert reasons(report(lies, GOOD[1], of=PLAN), rules=foreign) == {Reason.USAGE}
+
+
 def test_undeclared_coalescing_is_found():
     window = report(answered("r0", 0.0, 0.1, 0.2, tokens=2), GOOD[1], of=PLAN)
     assert reasons(window) == {Reason.COALESCED}

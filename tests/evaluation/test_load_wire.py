@@ -85,6 +85,10 @@ def test_a_connection_is_kept_unless_the_server_says_otherwise():
     assert keeps_alive(BY_LENGTH)
     assert not keeps_alive(BY_CLOSE)
     assert not keeps_alive(BY_LENGTH.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))
+    assert not keeps_alive(BY_LENGTH.replace(b"OK\r\n", b"OK\r\nConnection: TE, Close\r\n"))
+    older = BY_LENGTH.replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert not keeps_alive(older)
+    assert keeps_alive(older.replace(b"OK\r\n", b"OK\r\nConnection: Keep-Alive\r\n"))
     assert not keeps_alive(BY_LENGTH[:-1])
 
 

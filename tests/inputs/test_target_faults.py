@@ -67,6 +67,9 @@ MALFORMED = {
         "not below stop",
     ),
     "metric nobody reports": (swap('"median_ttft_ms"', '"median_ttft"'), "metrics[2].name", "did you mean"),
+    "goodput of no one's idea": (
+        swap('"median_ttft_ms", level = "c1"', '"request_goodput", level = "c1"'), "metrics[2].level", "what is good"
+    ),
     "metric at no level": (swap('level = "c16", unit = "tok/s"', 'unit = "tok/s"'), "metrics[0].level", "is missing"),
     "metric at an unknown level": (swap('level = "c16"', 'level = "c166"'), "metrics[0].level", "did you mean 'c16'"),
     "no direction": (swap('unit = "ms", direction = "min" }', 'unit = "ms" }'), "metrics[2].direction", "is missing"),

@@ -20,6 +20,10 @@ def arrival_times(plan: LoadPlan) -> list[float]:
             return [0.0] * len(plan.calls)
 
 
+SHORTEST = 1e-300
+"""With a very small shape a gap would be too small for a float."""
+
+
 def gamma_arrivals(n: int, rate: float, burstiness: float, seed: int) -> list[float]:
     """Sums of gamma gaps, stretched so that the last arrival is at exactly n / rate.
 
@@ -27,6 +31,6 @@ def gamma_arrivals(n: int, rate: float, burstiness: float, seed: int) -> list[fl
     arrivals miss their rate by 18 % (1 sd), more than most changes to a server are worth.
     """
     draw = random.Random(seed)
-    arrivals = list(accumulate(draw.gammavariate(burstiness, 1.0) for _ in range(n)))
+    arrivals = list(accumulate(max(SHORTEST, draw.gammavariate(burstiness, 1.0)) for _ in range(n)))
     stretch = n / rate / arrivals[-1]
     return [arrival * stretch for arrival in arrivals]

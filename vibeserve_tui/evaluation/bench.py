@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from vibeserve_tui.errors import InputError, MeasurementError
 from vibeserve_tui.evaluation.load_client import run_load_here
@@ -26,15 +26,9 @@ from vibeserve_tui.evaluation.load_validity import ValidityRules, violations
 from vibeserve_tui.evaluation.strict_json import Json
 from vibeserve_tui.evaluation.workload import Workload, calls_of
 from vibeserve_tui.inputs.toml_files import Section, TomlFile
-from vibeserve_tui.inputs.workload_spec import Level, TraceLevel, WorkloadSpec
+from vibeserve_tui.inputs.workload_spec import Level, Slo, TraceLevel, WorkloadSpec
 
 CONNECT_S = 5.0
-
-
-class SloSpec(Section):
-    ttft_ms: PositiveFloat | None = None
-    tpot_ms: PositiveFloat | None = None
-    e2el_ms: PositiveFloat | None = None
 
 
 class BenchFile(Section):
@@ -50,7 +44,7 @@ class BenchFile(Section):
     """How the requests arrive, as one of a target's levels."""
     workload: WorkloadSpec
     """What is asked, as a target's [workload]."""
-    slo: SloSpec | None = None
+    slo: Slo | None = None
     """Which requests count for the goodput."""
     warmup_requests: NonNegativeInt = 1
     """Sent ahead, one after the other, and not measured."""
@@ -86,9 +80,10 @@ async def bench(
 
 async def _measure(plan: LoadPlan, file: BenchFile, workload_sha256: str) -> dict[str, Json]:
     report = await run_load_here(plan)
-    slos = Slos(**file.slo.model_dump()) if file.slo else None
+    slo = file.slo or file.level.slo
+    slos = Slos(**slo.model_dump()) if slo else None
     table = summarise(report, slos, WindowContext(workload_sha256=workload_sha256))
-    found = violations(report, plan, ValidityRules(max_tokens_per_chunk=file.max_tokens_per_chunk))
+    found = violations(report, plan, ValidityRules(max_tokens_per_chunk=file.max_tokens_per_chunk, ids_promised=False))
     own = table["vibeserve"]
     assert isinstance(own, dict)
     own["violations"] = [asdict(violation) for violation in found]

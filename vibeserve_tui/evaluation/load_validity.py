@@ -1,7 +1,7 @@
 """Whether a window may be believed: every reason why not, by name.
 
 A window with a violation is void: repeated once, never averaged in. A saturated server is no
-violation (the client was on time); the summary says so, and its latencies decide nothing.
+violation (the client was on time); the summary says so: its latencies are those of its queue.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class ValidityRules:
     max_tokens_per_chunk: int = 1
     finest: float = 0.99
     """Highest quantile of a latency that decides anything; what only later ones see is no reason to doubt a window."""
+    ids_promised: bool = True
+    """Streams carry the id of each token. Where they need not, the server's usage is all there is to count by."""
 
 
 def violations(report: LoadReport, plan: LoadPlan, rules: ValidityRules | None = None) -> tuple[Violation, ...]:
@@ -103,7 +105,10 @@ def _of_the_calls(report: LoadReport, rules: ValidityRules) -> Iterator[Violatio
 
 def _of_the_tokens(report: LoadReport, rules: ValidityRules) -> Iterator[Violation]:
     streamed = [call for call in report.calls if call.ok and call.chunk_t]
-    liars = [call.id for call in streamed if _states_other_usage(call)]
+    silent = [call.id for call in streamed if call.usage is None]
+    if silent:
+        yield Violation(Reason.USAGE, f"no usage in {len(silent)} calls, such as {silent[0]}")
+    liars = [call.id for call in streamed if _states_other_usage(call, rules)]
     if liars:
         yield Violation(Reason.USAGE, f"usage is not the number of ids in {len(liars)} calls, such as {liars[0]}")
     allowed = rules.max_tokens_per_chunk
@@ -114,8 +119,9 @@ def _of_the_tokens(report: LoadReport, rules: ValidityRules) -> Iterator[Violati
         )
 
 
-def _states_other_usage(call: CallReport) -> bool:
-    return call.usage is None or call.usage.completion_tokens != len(call.token_ids)
+def _states_other_usage(call: CallReport, rules: ValidityRules) -> bool:
+    counts = rules.ids_promised or any(call.chunk_ids)
+    return counts and call.usage is not None and call.usage.completion_tokens != len(call.token_ids)
 
 
 def _of_the_lags(report: LoadReport, finest: float) -> Iterator[Violation]:

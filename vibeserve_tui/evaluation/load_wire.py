@@ -52,13 +52,14 @@ class ReplyDecoder:
         self.complete = False
         self.until_close = False
         self._held = b""  # a head or a chunk-size line that has not ended yet
+        self._closes = False  # once it is complete
         self._left: int | None = None  # bytes of the body, by Content-Length
         self._in_chunk = 0  # bytes of this chunk and the line break behind it
         self._in_trailer = False
 
     @property
     def keeps_alive(self) -> bool:
-        return self.complete and not self.until_close and self.headers.get("connection", "").lower() != "close"
+        return self.complete and not self.until_close and not self._closes
 
     def feed(self, data: bytes) -> bytes:
         """The part of the body within `data`."""
@@ -90,6 +91,8 @@ class ReplyDecoder:
                 raise HttpSyntaxError(f"no header: {line[:60]!r}")
             self.headers[name.strip().lower()] = value.strip()
         self.status = int(status[:3])
+        wishes = {wish.strip() for wish in self.headers.get("connection", "").lower().split(",")}
+        self._closes = "close" in wishes or (version == "HTTP/1.0" and "keep-alive" not in wishes)
         self._choose_framing()
         return rest
 

@@ -98,6 +98,8 @@ def _metric_faults(target: Target) -> Iterator[Fault]:
             yield Fault(f"{field}.level", f"there is no level {level!r}{suggestion}", f"one of: {', '.join(levels)}")
         elif level is not None and isinstance(levels[level], SweepLevel):
             yield Fault(f"{field}.level", f"{level!r} is a sweep, which decides nothing", "name another level")
+        elif level is not None and name == "request_goodput" and levels[level].slo is None and not own_names:
+            yield Fault(f"{field}.level", f"{level!r} does not say what is good", "slo = { ttft_ms = 500 } in its row")
 
 
 def _workload_faults(target: Target) -> Iterator[Fault]:

@@ -95,11 +95,21 @@ class LognormalLength(_RangedLength):
 Lengths = Annotated[FixedLength | ChosenLength | UniformLength | LognormalLength, Field(discriminator="dist")]
 
 
+class Slo(Section):
+    """Which requests count for the goodput: those that keep all of these."""
+
+    ttft_ms: PositiveFloat | None = None
+    tpot_ms: PositiveFloat | None = None
+    e2el_ms: PositiveFloat | None = None
+
+
 class _Level(Section):
     id: Identifier
     """How metrics, guards and result files name this level."""
     requests: PositiveInt
     """Fixed work: the same list for champion and candidate."""
+    slo: Slo | None = None
+    """Which requests count for request_goodput."""
 
 
 class ClosedLevel(_Level):
@@ -126,7 +136,7 @@ class BurstLevel(_Level):
 class TraceLevel(_Level):
     mode: Literal["trace"]
     file: RelativePath
-    """JSON lines, each with `at_s` and optionally a prompt of its own."""
+    """JSON lines, each with `at_s`: when a request is sent, in seconds from the start."""
     factor: PositiveFloat = 1.0
     """Multiplies the recorded time stamps."""
 
