@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +14,9 @@ from tests.evaluation.load_windows import IDLE_CLIENT, report
 from tests.evaluation.toy_server import ToyServer
 from tests.evaluation.toy_target import toy_target
 from vibeserve_tui.evaluation import live_side
+from vibeserve_tui.evaluation.arrivals import arrival_times
 from vibeserve_tui.evaluation.blocks import Window
-from vibeserve_tui.evaluation.live_side import CRUMBS, PROBES, LiveRun, LiveSide, WindowPlan, WrongAnswers
+from vibeserve_tui.evaluation.live_side import CRUMBS, DEADLINE_S, PROBES, LiveRun, LiveSide, WindowPlan, WrongAnswers
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan
 from vibeserve_tui.evaluation.load_report import CallReport, ClientUse, LoadReport
 from vibeserve_tui.evaluation.load_report import Usage as Tokens
@@ -38,9 +40,13 @@ class Timed:
     spoil: Callable[[CallReport], None] = lambda report: None
     spoils_probes: bool = False
     client: ClientUse = IDLE_CLIENT
-    served: object = field(default_factory=lambda: SimpleNamespace(host="127.0.0.1", port=1, resume=nothing))
+    served: object = field(
+        default_factory=lambda: SimpleNamespace(host="127.0.0.1", port=1, resume=nothing, ready_s=0.25)
+    )
+    plans: list[LoadPlan] = field(default_factory=list)
 
     async def run(self, plan: LoadPlan) -> LoadReport:
+        self.plans.append(plan)
         return report(*await self._answers(plan.calls, self.spoil), of=plan, client=self.client)
 
     async def send(self, calls: Sequence[Call], *, concurrency: int) -> list[CallReport]:
@@ -89,6 +95,68 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     )
     yield Bench(target, reference)
     await reference.close()
+
+
+CLOSED = '{ id = "c1", mode = "closed", concurrency = 1, requests = 16 }'
+
+
+def under(bench: Bench, level: str) -> Bench:
+    """The same target with another load at c1."""
+    path = bench.target.root / "target.toml"
+    text = path.read_text()
+    assert CLOSED in text
+    path.write_text(text.replace(CLOSED, f'{{ id = "c1", requests = 16, {level} }}'))
+    return replace(bench, target=load_target(bench.target.root))
+
+
+async def test_a_trace_is_sent_at_its_own_times(bench: Bench) -> None:
+    times = [round(0.5 * number, 1) for number in range(40)]
+    shuffled = Random(5).sample(times, len(times))
+    (bench.target.root / "benchmark" / "times.jsonl").write_text("".join(f'{{"at_s": {t}}}\n' for t in shuffled))
+    run, _ = under(bench, 'mode = "trace", file = "benchmark/times.jsonl", factor = 2.0').run(server := bench.server())
+    await run.window("c1", 5, 0)
+    (plan,) = server.plans
+    assert [call.at_s for call in plan.calls] == times[:16]
+    assert plan.time_scale == 2.0
+    assert plan.deadline_s == DEADLINE_S + 15.0
+
+
+async def test_each_pair_has_arrivals_of_its_own_and_both_sides_the_same(bench: Bench) -> None:
+    bench = under(bench, 'mode = "poisson", rate = 4.0')
+    run, _ = bench.run(server := bench.server())
+    for index in (0, 0, 1):
+        await run.window("c1", 5, index)
+    first, again, next_pair = map(arrival_times, server.plans)
+    assert first == again != next_pair
+    assert [plan.deadline_s for plan in server.plans] == [DEADLINE_S + 4.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("level", "first_ms"),
+    [('mode = "poisson", rate = 4.0, max_concurrency = 1', 501), ('mode = "closed", concurrency = 1', 1)],
+)
+async def test_a_server_that_keeps_an_open_loop_waiting_answers_for_it(
+    bench: Bench, level: str, first_ms: float
+) -> None:
+    def kept_waiting(answer: CallReport) -> None:
+        answer.t_sched = -0.5
+
+    run, _ = under(bench, level).run(bench.server(spoil=kept_waiting))
+    window = await run.window("c1", 5, 0)
+    assert window.values["median_ttft_ms"] == pytest.approx(first_ms)
+    assert window.samples["ttft_ms"][0] == pytest.approx(first_ms)
+
+
+async def test_what_a_target_may_declare_is_measured(bench: Bench) -> None:
+    path = bench.target.root / "target.toml"
+    row = '{ name = "median_ttft_ms", level = "c1", unit = "ms", direction = "min" },'
+    assert row in path.read_text()
+    path.write_text(path.read_text().replace(row, f"{row}\n  {row.replace('median_ttft_ms', 'p90_e2el_ms')}"))
+    run, _ = under(bench, 'mode = "closed", concurrency = 1, slo = { ttft_ms = 0.5 }').run()
+    window = await run.window("c1", 5, 0)
+    assert window.values["request_goodput"] == 0
+    assert window.values["ready_s"] == 0.25
+    assert len(window.samples["e2el_ms"]) == 16
 
 
 async def test_right_answers_are_a_window_and_are_counted(bench: Bench) -> None:

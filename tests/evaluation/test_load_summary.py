@@ -18,6 +18,7 @@ from vibeserve_tui.evaluation.load_summary import (
     is_saturated,
     percentile,
     samples_ms,
+    since_scheduled,
     summarise,
 )
 
@@ -83,6 +84,14 @@ def test_waiting_for_a_slot_counts_only_where_it_is_named():
     assert table["mean_e2el_ms"] == pytest.approx(200)
     assert table["mean_e2el_including_client_queue_ms"] == pytest.approx(400)
     assert samples_ms(window)["ttft_including_client_queue_ms"] == pytest.approx([300])
+
+
+def test_who_is_kept_waiting_in_an_open_loop_waits_from_when_he_was_due():
+    window = report(answered("r0", 0.3, 0.4, 0.5, sched=0.1), answered("r1", 0.3, 0.5, 0.6, sched=0.3))
+    table = since_scheduled(figures(summarise(window)))
+    assert (table["mean_ttft_ms"], table["mean_e2el_ms"]) == (pytest.approx(250), pytest.approx(350))
+    assert table["mean_tpot_ms"] == pytest.approx(100)
+    assert since_scheduled(samples_ms(window))["ttft_ms"] == pytest.approx([300, 200])
 
 
 def test_a_single_token_has_no_tpot_and_keeps_every_tpot_slo():

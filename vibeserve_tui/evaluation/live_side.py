@@ -11,16 +11,17 @@ import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random, SystemRandom
 
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation.answers import fault_of
+from vibeserve_tui.evaluation.arrivals import arrival_times
 from vibeserve_tui.evaluation.blocks import Window
-from vibeserve_tui.evaluation.load_level import Address, plan_of
+from vibeserve_tui.evaluation.load_level import Address, plan_of, timed
 from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
 from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
-from vibeserve_tui.evaluation.load_summary import figures, samples_ms, summarise
+from vibeserve_tui.evaluation.load_summary import Slos, figures, samples_ms, since_scheduled, summarise
 from vibeserve_tui.evaluation.load_validity import ValidityRules, violations
 from vibeserve_tui.evaluation.programs import benchmark_stream, run_program
 from vibeserve_tui.evaluation.records import Stream, StreamVoid
@@ -30,9 +31,12 @@ from vibeserve_tui.evaluation.testbed import FLOOD, LiveServer, Testbed
 from vibeserve_tui.evaluation.told import Compared, Told, answer_rules
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload, calls_of
 from vibeserve_tui.execution.box import Usage
-from vibeserve_tui.inputs.workload_spec import ClosedLevel, Level
+from vibeserve_tui.inputs.workload_spec import ClosedLevel, Level, TraceLevel
 
 DEADLINE_S = 120.0
+"""For a closed loop; an open one has as long after its last request was due."""
+SHOWN = frozenset({"ttft_ms", "tpot_ms"})
+"""Quantities whose single requests are drawn while a window is looked at."""
 WARM_CONCURRENCY = 4
 WARM_REQUESTS = 400
 AGREEMENT = 0.10
@@ -135,14 +139,17 @@ class LiveRun:
         if self.side.testbed.target.spec.programs.benchmark is not None:
             return await self._program_window(declared.id, seed, index)
         requests = self._requests(declared, seed, index)
-        plan = plan_of(declared, requests, self._address, deadline_s=DEADLINE_S, seed=seed)
+        # Each pair has arrivals of its own, or one lucky pattern would be in all of them.
+        gaps = Random(f"{seed}:{index}:gaps").getrandbits(48)
+        plan = plan_of(declared, requests, self._address, deadline_s=DEADLINE_S, seed=gaps)
+        plan = replace(plan, deadline_s=DEADLINE_S + max(arrival_times(plan)))
         before = await self.server.usage()
         report = await self.server.run(plan)
         after = await self.server.usage()
         await self._verify(requests, report)
         if self.side.reference is not None and not self.side.counters:
             self.side.counters = await self.server.counters()
-        return self._window(plan, report, before, after)
+        return self._window(declared, plan, report, before, after)
 
     async def _program_window(self, level: str, seed: int, index: int) -> Window:
         """The target's own benchmark, on a draw that is the same for both sides of a pair."""
@@ -160,7 +167,7 @@ class LiveRun:
         tokens = sum(sample.output_tokens or 0 for sample in stream.samples)
         ttfts = [sample.ttft_ms for sample in stream.samples if sample.level in ("", level)]
         return Window(
-            values=dict(stream.values(level)),
+            values={**stream.values(level), "ready_s": self.server.served.ready_s},
             cpu_ms_per_token=1000 * (after.cpu_s - before.cpu_s) / tokens if tokens else None,
             peak_rss_mib=after.peak_rss_mib,
             violations=faults,
@@ -170,8 +177,11 @@ class LiveRun:
         )
 
     def _requests(self, level: Level, seed: int, index: int) -> tuple[PlannedRequest, ...]:
-        count = getattr(level, "requests", None) or 16
-        return self.side.workload.slice(seed, index, count * self.side.windows.get(level.id, WindowPlan()).passes)
+        count = level.requests * self.side.windows.get(level.id, WindowPlan()).passes
+        requests = self.side.workload.slice(seed, index, count)
+        return (
+            timed(requests, self.side.testbed.target.root / level.file) if isinstance(level, TraceLevel) else requests
+        )
 
     async def _verify(self, requests: Sequence[PlannedRequest], report: LoadReport) -> None:
         """All answers in order, and the tokens of some compared: of which ones, no server can know."""
@@ -215,21 +225,25 @@ class LiveRun:
             raise WrongAnswers(f"J9 answers of the timed run: {fault}")
         side.verified += len(answers)
 
-    def _window(self, plan: LoadPlan, report: LoadReport, before: Usage, after: Usage) -> Window:
+    def _window(self, level: Level, plan: LoadPlan, report: LoadReport, before: Usage, after: Usage) -> Window:
         spec = self.side.testbed.target.spec
-        # The client cannot know these two; they are read off the server's process tree below.
-        table = {k: v for k, v in figures(summarise(report)).items() if k not in ("cpu_ms_per_token", "peak_rss_mib")}
+        slos = Slos(**level.slo.model_dump()) if level.slo else None
+        table, pooled = figures(summarise(report, slos)), samples_ms(report)
+        if plan.mode is not Mode.CLOSED:
+            table, pooled = since_scheduled(table), since_scheduled(pooled)
+        # The client cannot know these; they are read off the server's process tree.
+        table = {k: v for k, v in table.items() if k not in ("cpu_ms_per_token", "peak_rss_mib")}
+        table["ready_s"] = self.server.served.ready_s
         tokens = sum(call.output_tokens or 0 for call in report.calls if call.ok)
         cpu_ms = 1000 * (after.cpu_s - before.cpu_s)
         rules = ValidityRules(spec.accuracy.error_budget, spec.endpoints[0].max_tokens_per_chunk, self._finest)
-        pooled = samples_ms(report)
         return Window(
             values=table,
             cpu_ms_per_token=cpu_ms / tokens if tokens else None,
             peak_rss_mib=after.peak_rss_mib,
             violations=tuple(f"{v.reason}: {v.detail}" for v in violations(report, plan, rules)),
             failed=max(0, sum(not call.ok for call in report.calls) - spec.accuracy.error_budget),
-            samples={name: tuple(pooled.get(name, ())) for name in ("ttft_ms", "tpot_ms")},
+            samples={name: tuple(values) for name, values in pooled.items() if name in SHOWN | self._pooled},
             slice_sha256=hashlib.sha256("".join(str(call.body) for call in plan.calls).encode()).hexdigest(),
             took_s=report.client.wall_s,
         )
@@ -238,6 +252,11 @@ class LiveRun:
     def _finest(self) -> float:
         """Highest quantile of a latency that any of the target's metrics or guards reads."""
         return max(metric.stat.tail or 0.5 for metric in self.side.testbed.target.spec.metric_specs)
+
+    @property
+    def _pooled(self) -> frozenset[str]:
+        """Quantities of which a tail is read, over the requests of a whole block."""
+        return frozenset(spec.quantity for spec in self.side.testbed.target.spec.metric_specs if spec.stat.tail)
 
     async def suspend(self) -> None:
         await self.server.served.suspend()

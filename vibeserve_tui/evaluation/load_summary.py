@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from vibeserve_tui.evaluation.load_report import LOST, CallReport, LoadReport
 from vibeserve_tui.evaluation.strict_json import Json
 
+T = TypeVar("T")
 SCHEMA_VERSION = 1
 PERCENTILES = (50, 90, 95, 99)
 MIN_SAMPLES = {50: 1, 90: 20, 95: 200, 99: 1000}
@@ -161,6 +163,22 @@ def samples_ms(report: LoadReport) -> dict[str, list[float]]:
         if tpot is not None:
             pooled["tpot_ms"].append(tpot)
     return pooled
+
+
+SINCE_SCHEDULED = {"ttft_ms": "ttft_including_client_queue_ms", "e2el_ms": "e2el_including_client_queue_ms"}
+
+
+def since_scheduled(values: Mapping[str, T]) -> dict[str, T]:
+    """Figures or samples with latencies from when the schedule wanted a call: an open loop's do not wait for one another,
+    so a server answers for those that it keeps waiting.
+    """
+    counted = dict(values)
+    for quantity, whole in SINCE_SCHEDULED.items():
+        for name in values:
+            prefix = name.removesuffix(quantity)
+            if name.endswith(quantity) and prefix + whole in values:
+                counted[name] = values[prefix + whole]
+    return counted
 
 
 def statistics_of(quantity: str, values: Sequence[float]) -> dict[str, Json]:
