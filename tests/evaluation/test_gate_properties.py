@@ -145,6 +145,19 @@ def test_a_bad_window_costs_its_pair_and_nothing_else(
     assert (block.windows, block.void_windows) == (8, 1)
 
 
+def test_processor_time_of_some_pairs_is_that_of_none() -> None:
+    whole = record([(100.0, 110.0)] * 2)
+    told = tuple(
+        timed.model_copy(update={"window": timed.window.model_copy(update={"cpu_ms_per_token": 1.0 + timed.pair})})
+        for timed in whole.windows
+    )
+    assert block_of(whole.model_copy(update={"windows": told}), [speed(Direction.MAX)]).d_cpu == 0
+    for silent in (None, 0.0, -1.0, math.nan):
+        last = told[-1].window.model_copy(update={"cpu_ms_per_token": silent})
+        windows = (*told[:-1], told[-1].model_copy(update={"window": last}))
+        assert block_of(whole.model_copy(update={"windows": windows}), [speed(Direction.MAX)]).d_cpu is None
+
+
 @given(windows, st.integers(0, 3))
 def test_a_pair_on_different_requests_is_left_out(pairs: list[tuple[float, float]], at: int) -> None:
     whole = record(pairs)

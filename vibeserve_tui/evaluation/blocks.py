@@ -139,15 +139,12 @@ def block_of(record: BlockRecord, metrics: Sequence[MetricSpec]) -> Block:
     pairs = _valid_pairs(record, headlines)
     readings = {spec.key: _read(spec, pairs) for spec in metrics}
     void_windows = _void_windows(record, headlines)
-    cpu = [
-        d
-        for pair in pairs
-        if pair.level in levels
-        and (d := log_ratio(Direction.MIN, pair.a.cpu_ms_per_token, pair.b.cpu_ms_per_token)) is not None
-    ]
+    mine = [pair for pair in pairs if None in levels or pair.level in levels]
+    cpu = [log_ratio(Direction.MIN, pair.a.cpu_ms_per_token, pair.b.cpu_ms_per_token) for pair in mine]
+    known = [d for d in cpu if d is not None]
     return Block(
         d=_weighted(headlines, readings),
-        d_cpu=median(cpu) if cpu else None,
+        d_cpu=median(known) if known and len(known) == len(cpu) else None,
         readings=readings,
         windows=len(record.windows),
         void_windows=void_windows,

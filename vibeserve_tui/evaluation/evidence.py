@@ -10,14 +10,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation.block_stats import estimate, median
 from vibeserve_tui.evaluation.blocks import Arm, Block, BlockRecord, block_of, fault
 from vibeserve_tui.evaluation.gate import Closed, Decision, decide
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise, Spread, Terms
-from vibeserve_tui.metrics import Comparison, Direction, Figure, GuardResult, MetricSpec, Value
+from vibeserve_tui.metrics import Comparison, Direction, Figure, GuardResult, MetricSpec, Role, Value
 
 UNKNOWN = "not recorded"
 
@@ -55,6 +55,13 @@ class Evidence(Value):
     closed: Closed | None
     decision: Decision
     took_s: float
+
+    @model_validator(mode="after")
+    def _whole(self) -> Evidence:
+        read = {spec.key for spec in self.metrics if spec.role is Role.HEADLINE}
+        if not self.terms.headlines or not read.issuperset(spec.key for spec in self.terms.headlines):
+            raise ValueError("the headlines are not among the metrics")
+        return self
 
     def readings(self) -> list[Block]:
         return [block_of(record, self.metrics) for record in self.blocks]

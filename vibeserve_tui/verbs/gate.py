@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from vibeserve_tui.client import open_state
 from vibeserve_tui.errors import RunError, StateDamaged
-from vibeserve_tui.evaluation.evidence import Evidence, explain
+from vibeserve_tui.evaluation.evidence import Evidence, explain, recompute
 from vibeserve_tui.safe_text import clean
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 
@@ -44,5 +44,10 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
             f"the evidence {digest[:12]} cannot be read: {error.error_count()} of its fields are not as they should be"
         )
         raise StateDamaged(what, where=directory.name) from error
-    print(clean("\n".join(explain(evidence))))
+    lines = explain(evidence)
+    print(clean("\n".join(lines)))
+    if recompute(evidence) != evidence.decision:
+        raise StateDamaged(
+            f"the decision of round {options.round} does not follow from its evidence", where=directory.name
+        )
     return 0
