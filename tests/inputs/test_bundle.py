@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vibeserve_tui.errors import TargetError
-from vibeserve_tui.inputs.bundle import Answers, import_bundle
+from vibeserve_tui.inputs.bundle import Answers, import_bundle, plain_name
 from vibeserve_tui.inputs.target import Target, read_definition
 
 MANIFEST = """
@@ -69,6 +69,20 @@ def test_a_folder_with_a_manifest_becomes_a_target(tmp_path: Path) -> None:
     assert (folder / "bundle" / "benchmark" / "benchmark.py").is_file()
     assert (folder / "seed" / "server").is_dir()
     assert "Guesses" in (folder / "target.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("Llama-3.1-8B-Instruct-MLX-8bit", "llama-3-1-8b-instruct-mlx-8bit"),
+        ("a" * 39 + ".b", "a" * 39),
+        ("..", "imported"),
+    ],
+)
+def test_a_target_s_name_is_made_of_its_folder_s(tmp_path: Path, folder: str, name: str) -> None:
+    assert plain_name(folder) == name
+    target, _ = import_bundle(bundle(tmp_path / "a"), tmp_path / name, Answers())
+    assert target.name == name
 
 
 def test_a_manifest_may_lie_with_its_task(tmp_path: Path) -> None:

@@ -103,6 +103,11 @@ def _stays_inside(relative: str) -> bool:
     return not relative.startswith("/") and ".." not in PurePosixPath(relative).parts
 
 
+def plain_name(folder: str) -> str:
+    """A target's name that is as near to the folder's as a target's name can be."""
+    return re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")[:40].rstrip("-") or "imported"
+
+
 def import_bundle(source: Path, folder: Path, answers: Answers) -> tuple[Target, tuple[str, ...]]:
     """Write the target `folder`, which must not exist; returns its definition and the guesses in it."""
     if folder.exists():

@@ -86,9 +86,9 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from vibeserve_tui.inputs.bundle import Answers, import_bundle
+    from vibeserve_tui.inputs.bundle import Answers, import_bundle, plain_name
 
-    folder: Path = options.into or Path(Path(options.path).resolve().name.lower())
+    folder: Path = options.into or Path(plain_name(Path(options.path).resolve().name))
     answers = Answers(options.metric, options.direction, options.revision, options.architecture)
     spec, guesses = import_bundle(Path(options.path), folder, answers)
     print(f"{folder}: {', '.join(metric.name for metric in spec.headlines)} of {spec.model.architecture}; guessed:")
