@@ -54,6 +54,11 @@ def test_comments_and_other_fields_of_an_event_are_no_data():
     assert list(sse_data([(0.5, stream)])) == [(0.5, b"1\n2")]
 
 
+def test_the_end_of_a_reply_ends_its_last_event():
+    assert list(sse_data([(0.1, b"data: 1\n\nda"), (0.2, b"ta: [DONE]\n")])) == [(0.1, b"1"), (0.2, b"[DONE]")]
+    assert list(sse_data([(0.1, b"data: 1\n\n: bye")])) == [(0.1, b"1")]
+
+
 @pytest.mark.parametrize(
     "reply",
     [

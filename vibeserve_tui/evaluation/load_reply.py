@@ -93,6 +93,7 @@ def _read_stream(call: Call, reply: Reply, report: CallReport, t0: float) -> Non
 def sse_data(pieces: Iterable[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
     """(time, data) of each event; its time is that of the read which completed it."""
     held = bytearray()
+    stamp = 0.0
     for stamp, piece in pieces:
         searched = max(0, len(held) - 3)
         held += piece
@@ -102,6 +103,8 @@ def sse_data(pieces: Iterable[tuple[float, bytes]]) -> Iterator[tuple[float, byt
                 yield stamp, data
             begin = end.end()
         del held[:begin]
+    if data := _data_of(bytes(held)):
+        yield stamp, data  # the end of a reply ends its last event
 
 
 def _data_of(event: bytes) -> bytes:
