@@ -6,8 +6,8 @@ from random import Random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vibeserve_tui.evaluation.blocks import Arm, Block, BlockRecord, TimedWindow, Window, block_of
-from vibeserve_tui.evaluation.gate import decide
+from vibeserve_tui.evaluation.blocks import Arm, Block, BlockRecord, Reading, TimedWindow, Window, block_of
+from vibeserve_tui.evaluation.gate import Closed, Decision, decide
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise, Spread, Terms
 from vibeserve_tui.metrics import Direction, MetricSpec, Outcome
 
@@ -87,6 +87,27 @@ def test_two_blocks_without_a_value_are_void_unless_the_gate_had_decided_before(
     mixed.insert(second, Block(d=other))
     screened = decide(mixed, config).reason == "screen"
     assert screened or decide(mixed, config).outcome is Outcome.VOID
+
+
+odd = st.none() | st.floats() | st.floats(-0.5, 0.5)
+GUARD = MetricSpec(name="median_ttft_ms", level="c1", unit="ms", direction="min", role="guard", tolerance=0.05)
+odd_blocks = st.builds(
+    lambda d, d_cpu, guard: Block(d=d, d_cpu=d_cpu, readings={GUARD.key: Reading(*guard)}, windows=4),
+    odd, odd, st.tuples(odd, odd, odd),
+)  # fmt: skip
+
+
+@given(st.lists(odd_blocks, max_size=14), configs, noises, st.booleans(), st.sampled_from([None, *Closed]))
+@example([Block(d=1e308)] * 3 + [Block(d=0.1)] * 4, GateConfig.quick(), None, False, None)
+def test_no_number_is_too_odd_to_be_answered(
+    series: list[Block], config: GateConfig, spread: Spread | None, quiet: bool, closed: Closed | None
+) -> None:
+    terms = Terms(noise=Noise(wall=spread, cpu=spread), guards=(GUARD,), cpu_proxy=True, wall_trusted=quiet)
+    decision = decide(series, config, terms, closed=closed)
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    if decision.outcome is Outcome.ACCEPTED:
+        assert decision.mean_d is not None
+        assert decision.delta <= decision.mean_d < 1500
 
 
 measured = st.floats(1e-3, 1e6)

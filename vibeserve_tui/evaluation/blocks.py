@@ -10,11 +10,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeGuard
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from vibeserve_tui.evaluation.block_stats import median, quantile
 from vibeserve_tui.metrics import Direction, MetricSpec, Role, Stat, Value, log_ratio
+
+FURTHEST = 1500.0
+"""No log ratio of two positive numbers is larger."""
+
+
+def is_value(d: float | None) -> TypeGuard[float]:
+    """Whether a log ratio can be reckoned with: neither missing, nor NaN, nor what no two numbers can have."""
+    return d is not None and abs(d) <= FURTHEST
 
 
 class Arm(StrEnum):
@@ -122,7 +131,7 @@ class Block:
             return "champion_crash" if self.crashed is Arm.A else "crash"
         if self.void:
             return self.void
-        return "" if self.d is not None and math.isfinite(self.d) else "no_value"
+        return "" if is_value(self.d) else "no_value"
 
 
 @dataclass(frozen=True, slots=True)

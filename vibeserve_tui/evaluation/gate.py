@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vibeserve_tui.evaluation.block_stats import estimate, mean, standard_error, t_quantile, t_upper_tail
-from vibeserve_tui.evaluation.blocks import Arm, Block
+from vibeserve_tui.evaluation.blocks import Arm, Block, is_value
 from vibeserve_tui.evaluation.gate_config import ONE_SIDED, GateConfig, LookRule, Spread, Terms
 from vibeserve_tui.evaluation.gate_guards import beyond_bound, guard_result, looks_broken
 from vibeserve_tui.metrics import GuardResult, GuardState, Look, Outcome, TimeBasis, Value
@@ -163,7 +163,7 @@ class _Case:
         walls = [block.d for block in usable if block.d is not None]
         hopes = [_chance(walls, last, self._delta(noise.wall))]
         if self.terms.cpu_proxy and noise.wall is not None and noise.wall.sd > NOISY_WALL:
-            cpus = [block.d_cpu for block in usable if block.d_cpu is not None and math.isfinite(block.d_cpu)]
+            cpus = [block.d_cpu for block in usable if is_value(block.d_cpu)]
             complete = len(cpus) == len(usable)  # else it may not accept at all
             hopes.append(_chance(cpus, last, self._delta(noise.cpu)) if complete else 0.0)
         return max(hopes) < limit
@@ -238,7 +238,7 @@ class _Case:
 
     def _cpu_verdict(self, usable: Sequence[Block]) -> Outcome | None:
         """What the looks so far say of the CPU-time series; None = nothing."""
-        values = [block.d_cpu for block in usable if block.d_cpu is not None and math.isfinite(block.d_cpu)]
+        values = [block.d_cpu for block in usable if is_value(block.d_cpu)]
         if not self.terms.cpu_proxy or len(values) < len(usable):
             return None
         delta = self._delta(self.terms.noise.cpu)

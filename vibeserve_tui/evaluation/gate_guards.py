@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from vibeserve_tui.evaluation.block_stats import mean, median, standard_error, t_quantile
-from vibeserve_tui.evaluation.blocks import Block, Reading
+from vibeserve_tui.evaluation.blocks import Block, Reading, is_value
 from vibeserve_tui.evaluation.gate_config import ONE_SIDED
 from vibeserve_tui.metrics import Direction, GuardResult, GuardState, MetricSpec, Stat, log_ratio
 
@@ -14,7 +14,7 @@ from vibeserve_tui.metrics import Direction, GuardResult, GuardState, MetricSpec
 def guard_result(spec: MetricSpec, blocks: Sequence[Block]) -> GuardResult:
     """A guard over these blocks: violated only if its 95 % bound is beyond the tolerance, or its limit is broken."""
     readings = [reading for block in blocks if (reading := block.readings.get(spec.key)) is not None]
-    candidate = [reading.b for reading in readings if reading.b is not None]
+    candidate = [reading.b for reading in readings if reading.b is not None and math.isfinite(reading.b)]
     if spec.max is not None and candidate:
         worst = max(candidate) if spec.stat is Stat.PEAK else median(candidate)
         if worst > spec.max:
@@ -53,11 +53,11 @@ def beyond_bound(spec: MetricSpec, blocks: Sequence[Block], bounds: Mapping[str,
 def _series(spec: MetricSpec, readings: Sequence[Reading]) -> list[float]:
     """The guard's d per block; of a peak one value, the worst blocks against each other."""
     if spec.stat is not Stat.PEAK:
-        return [reading.d for reading in readings if reading.d is not None]
+        return [reading.d for reading in readings if is_value(reading.d)]
     a = max((reading.a for reading in readings if reading.a is not None), default=None)
     b = max((reading.b for reading in readings if reading.b is not None), default=None)
     d = log_ratio(spec.direction, a, b)
-    return [] if d is None else [d]
+    return [d] if is_value(d) else []
 
 
 def _bounds(spec: MetricSpec, series: Sequence[float]) -> tuple[float, float]:
