@@ -47,12 +47,6 @@ def test_a_checker_gives_checks_and_one_verdict() -> None:
     assert (stream.verdict, stream.checks[0].id) == ("fail", "greedy-17")
 
 
-def test_the_older_protocol_has_one_result_and_no_hello() -> None:
-    assert read({"kind": "result", "values": {"speed": 7}}).values("c1") == {"speed": 7.0}
-    old = read_stream(lines({"kind": "result", "values": {}}), "checker", DECLARED)
-    assert old.verdict is None
-
-
 OLD_HELLO = {"kind": "hello", "protocol": 2, "metrics": {"speed": {"unit": "tokens/s"}, "p99-ms": {"required": False}}}
 
 
@@ -74,12 +68,13 @@ def test_the_original_s_error_needs_no_hello_and_ends_its_stream() -> None:
     [
         (lines({**OLD_HELLO, "role": "checker"}, RESULT), "INVALID_RECORD"),
         (lines({**OLD_HELLO, "metrics": {"speed": {"direction": "min"}}}, RESULT), "DIRECTION_MISMATCH"),
-        (lines(OLD_HELLO, {**RESULT, "label": ""}, {**RESULT, "label": ""}), "DUPLICATE_LABEL"),
+        (lines(OLD_HELLO, {**RESULT, "label": ""}, {**RESULT, "label": ""}), "INVALID_RECORD"),
         (lines({key: value for key, value in HELLO.items() if key != "role"}, RESULT), "INVALID_RECORD"),
         (lines({**HELLO, "metrics": {"speed": {"direction": "max"}}}, RESULT), "INVALID_RECORD"),
         (b"", "MISSING_HELLO"),
-        (lines({"kind": "check", "id": "a", "passed": True}, HELLO), "MISSING_HELLO"),
-        (lines({"kind": "result", "values": {}}, HELLO), "HELLO_NOT_FIRST"),
+        (lines({"kind": "check", "id": "a", "passed": True}, HELLO), "HELLO_NOT_FIRST"),
+        (lines(RESULT), "MISSING_HELLO"),
+        (lines({"kind": "error", "message": ""}), "INVALID_RECORD"),
         (lines(HELLO, HELLO, RESULT), "DUPLICATE_HELLO"),
         (lines({**HELLO, "protocol": 9}, RESULT), "UNSUPPORTED_PROTOCOL"),
         (lines({**HELLO, "metrics": {}}, RESULT), "EMPTY_METRICS"),

@@ -87,7 +87,7 @@ class Result(_Record):
 
 class Failure(_Record):
     kind: Literal["error"]
-    message: str
+    message: Annotated[str, Field(min_length=1)]
     retryable: bool = False
     partial: object = None
     """What was measured until then: no figure."""
@@ -134,9 +134,12 @@ def read_stream(content: bytes, role: Literal["benchmark", "checker"], declared:
     if len(content) > MAX_STREAM:
         raise StreamVoid("TOO_LARGE", f"{len(content):,} bytes, at most {MAX_STREAM:,}")
     records = [_parsed(number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
+    if records and not isinstance(records[0], Hello | Failure):
+        late = any(isinstance(record, Hello) for record in records)
+        raise StreamVoid("HELLO_NOT_FIRST" if late else "MISSING_HELLO", "the first record is no hello")
     reader = _Reader(role, declared)
-    for number, record in enumerate(records):
-        reader.take(record, first=number == 0)
+    for record in records:
+        reader.take(record)
     return reader.ended()
 
 
@@ -184,15 +187,11 @@ class _Reader:
         self._old = False
         self._failure: Failure | None = None
 
-    def take(self, record: Record, *, first: bool) -> None:
-        if first and isinstance(record, Result):
-            self._old = True
+    def take(self, record: Record) -> None:
         if self._failure is not None:
             if self._hello is None or self._old:
                 return  # what follows is not read
             raise StreamVoid("CONTRADICTION", "something follows the error")
-        if self._hello is None and not self._old and not isinstance(record, Hello | Failure):
-            raise StreamVoid("MISSING_HELLO" if first else "HELLO_NOT_FIRST", "the first record is no hello")
         match record:
             case Hello():
                 self._greet(record)
@@ -208,8 +207,6 @@ class _Reader:
     def _greet(self, hello: Hello) -> None:
         if self._hello is not None:
             raise StreamVoid("DUPLICATE_HELLO", "hello is said once")
-        if self._old:
-            raise StreamVoid("HELLO_NOT_FIRST", "a result came before it")
         if hello.protocol not in (OLD_PROTOCOL, PROTOCOL):
             raise StreamVoid("UNSUPPORTED_PROTOCOL", f"{hello.protocol}, known are {OLD_PROTOCOL} and {PROTOCOL}")
         self._old = hello.protocol == OLD_PROTOCOL
@@ -237,7 +234,7 @@ class _Reader:
 
     def _conclude(self, result: Result) -> None:
         if result.label in self._stream.results:
-            raise StreamVoid("DUPLICATE_LABEL", f"two results for {result.label!r}")
+            raise StreamVoid("INVALID_RECORD" if self._old else "DUPLICATE_LABEL", f"two results for {result.label!r}")
         if result.label and result.label not in self._declared.labels:
             raise StreamVoid("UNSUPPORTED_LABEL", f"{result.label[:40]!r} is no level of the target")
         if (result.verdict is not None) != (self._role == "checker") and not self._old:
@@ -251,14 +248,13 @@ class _Reader:
     def ended(self) -> Stream:
         if self._failure is not None:
             raise StreamVoid("ERROR", self._failure.message[:200], retryable=self._failure.retryable)
-        if self._hello is None and not self._old:
+        if self._hello is None:
             raise StreamVoid("MISSING_HELLO", "it wrote nothing")
         if not self._stream.results:
             raise StreamVoid("NO_OUTCOME", "it ended without a result")
         if self._role == "checker" and len(self._stream.results) > 1:
             raise StreamVoid("DUPLICATE_LABEL", "a checker gives one result")
-        if self._hello is not None:
-            self._check_required(self._hello)
+        self._check_required(self._hello)
         return self._stream
 
     def _check_required(self, hello: Hello) -> None:
