@@ -44,6 +44,19 @@ def test_a_decision_that_follows_from_its_evidence_is_explained(
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{decision.outcome} ({decision.reason}) after ")
 
 
+def test_the_last_confirmation_is_explained_too(
+    tmp_path: Path, evidence: Evidence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, digest, (*command, _, option, folder) = explained(tmp_path, evidence.model_dump_json().encode())
+    assert main([*command, "confirmed", option, folder]) == 2
+    assert "nothing was confirmed yet" in capsys.readouterr().err
+    journal = Journal(run.journal)
+    journal.append(ev.Confirmed(champion=1, baseline=0, figures=(), blocks=4, evidence=digest))
+    journal.close()
+    assert main([*command, "confirmed", option, folder]) == 0
+    assert capsys.readouterr().out.startswith("A round 2 aaaaaaaaaa against")
+
+
 def test_a_decision_that_does_not_follow_is_explained_and_an_error(
     tmp_path: Path, evidence: Evidence, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,13 +9,16 @@ from pydantic import ValidationError
 from vibeserve_tui.client import open_state
 from vibeserve_tui.errors import RunError, StateDamaged
 from vibeserve_tui.evaluation.evidence import Evidence, explain, recompute
+from vibeserve_tui.run_state import RunState
 from vibeserve_tui.safe_text import clean
 from vibeserve_tui.verbs.common import add_runs_dir, root_of
 
+CONFIRMED = "confirmed"
 EXAMPLES = """
 examples:
-  vibeserve gate explain latest 3    its blocks, its limits and why it was or was not kept, computed again
-  vibeserve gate explain latest 0    how much identical servers differ on this machine
+  vibeserve gate explain latest 3            its blocks, its limits and why it was or was not kept, computed again
+  vibeserve gate explain latest 0            how much identical servers differ on this machine
+  vibeserve gate explain latest confirmed    the champion against the baseline, as the report quotes it
 """
 
 
@@ -23,20 +26,27 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
     parser.epilog = EXAMPLES
     parser.add_argument("action", choices=["explain"], help="what to do")
     parser.add_argument("run", metavar="RUN", help="a run's id, the unique beginning of one, or `latest`")
-    parser.add_argument("round", type=int, metavar="ROUND", help="the round; 0 is the baseline")
+    parser.add_argument(
+        "round", type=_round, metavar="ROUND", help=f"the round; 0 is the baseline, `{CONFIRMED}` the last confirmation"
+    )
     add_runs_dir(parser)
+
+
+def _round(text: str) -> int | None:
+    """None = the last confirmation."""
+    if text == CONFIRMED:
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a round nor {CONFIRMED!r}") from error
 
 
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     from vibeserve_tui.state.run_dir import find_run
 
     directory = find_run(options.run, root_of(options))
-    record = open_state(directory).rounds.get(options.round)
-    if record is None:
-        raise RunError(f"there is no finished round {options.round}", where=directory.name)
-    if record.measured is None or not record.measured.evidence:
-        raise RunError(f"round {options.round} was never measured: {record.reason}", where=directory.name)
-    digest = record.measured.evidence
+    digest = _evidence_of(open_state(directory), options.round, directory.name)
     try:
         evidence = Evidence.model_validate_json(directory.get_blob(digest))
     except ValidationError as error:
@@ -44,10 +54,21 @@ def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
             f"the evidence {digest[:12]} cannot be read: {error.error_count()} of its fields are not as they should be"
         )
         raise StateDamaged(what, where=directory.name) from error
-    lines = explain(evidence)
-    print(clean("\n".join(lines)))
+    print(clean("\n".join(explain(evidence))))
     if recompute(evidence) != evidence.decision:
-        raise StateDamaged(
-            f"the decision of round {options.round} does not follow from its evidence", where=directory.name
-        )
+        raise StateDamaged(f"the decision does not follow from its evidence {digest[:12]}", where=directory.name)
     return 0
+
+
+def _evidence_of(state: RunState, number: int | None, run: str) -> str:
+    """Digest of the evidence of a round, or of the last confirmation."""
+    if number is None:
+        if not state.confirmed or not state.confirmed[-1].evidence:
+            raise RunError("nothing was confirmed yet", where=run)
+        return state.confirmed[-1].evidence
+    record = state.rounds.get(number)
+    if record is None:
+        raise RunError(f"there is no finished round {number}", where=run)
+    if record.measured is None or not record.measured.evidence:
+        raise RunError(f"round {number} was never measured: {record.reason}", where=run)
+    return record.measured.evidence
