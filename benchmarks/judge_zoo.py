@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.cheats.cunning import CUNNING
 from tests.cheats.honest import HONEST, Honest
 from tests.cheats.laboratory import Laboratory, laboratory
+from tests.cheats.lucky import LUCKY
 from tests.cheats.zoo import READ, SERVED, Cheat
 from vibeserve_tui.execution.launcher import Launcher
 
@@ -59,7 +60,7 @@ async def main(options: argparse.Namespace) -> None:
         folder = Path(name)
         async with laboratory(launcher, folder) as lab:
             part, parts = options.part
-            cheats = [one for one in READ + SERVED + CUNNING if options.seeds and options.only in one.name]
+            cheats = [one for one in READ + SERVED + CUNNING + LUCKY if options.seeds and options.only in one.name]
             honest = [one for one in HONEST if options.honest_seeds and options.only in one.name]
             cheats, honest = cheats[part - 1 :: parts], honest[part - 1 :: parts]
             for number, cheat in enumerate(cheats):

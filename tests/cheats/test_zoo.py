@@ -8,6 +8,7 @@ import pytest
 from tests.cheats.cunning import CUNNING
 from tests.cheats.honest import HONEST, Honest
 from tests.cheats.laboratory import Laboratory
+from tests.cheats.lucky import LUCKY
 from tests.cheats.zoo import BAKED, READ, SERVED, Cheat
 from tests.thoroughly import thoroughly
 from vibeserve_tui.evaluation.battery import SWAPPED_TOKENS, judge
@@ -34,8 +35,8 @@ LIKE_ANOTHER = {
     "another process beside the server", "continuous batching, plain HTTP",
 }  # fmt: skip
 """Their difference is met by few questions, of which others pass most."""
-RUNNING = SERVED + CUNNING
-GROSS = [cheat for cheat in RUNNING if cheat.says == "gap max" and cheat.name not in NEARLY_HONEST]
+RUNNING = SERVED + CUNNING + LUCKY
+GROSS = [cheat for cheat in SERVED + CUNNING if cheat.says == "gap max" and cheat.name not in NEARLY_HONEST]
 FIRST_OF_STEP = {cheat.step: cheat.name for cheat in reversed(RUNNING)}
 
 

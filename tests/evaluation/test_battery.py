@@ -286,6 +286,7 @@ async def test_no_time_enters_the_words_of_a_verdict(make_bench: MakeBench) -> N
     [
         ("idle_share", 0.5, "it is busy before it is asked anything"),
         ("tree", (ProcessInfo(10, 1, "python", 0.0), ProcessInfo(12, 1, "sleep 60", 0.0)), "sleep 60"),
+        ("tree", (ProcessInfo(10, 1, "python", 0.0, 9), ProcessInfo(12, 10, "sleep 61", 0.0, 12)), "sleep 61"),
         ("sockets", (Listener(10, "tcp", 8000), Listener(10, "tcp", 8001)), "it listens on tcp port 8001 too"),
         ("sockets", (Listener(10, "tcp", 8000), Listener(10, "udp", 53)), "it listens on udp port 53 too"),
         ("sockets", (), "none of its processes listens on port 8000"),

@@ -16,6 +16,7 @@ from vibeserve_tui.evaluation.sampling import (
     _bins,
     chi_square_p,
     likelihood_z,
+    rare_p,
     tempered,
     upper_tail,
 )
@@ -116,3 +117,17 @@ def test_a_temperature_sharpens_or_flattens() -> None:
 def test_certain_tokens_and_no_tokens_are_no_evidence() -> None:
     assert likelihood_z([], []) == likelihood_z([[1.0, 0.0]], [0]) == 0.0
     assert likelihood_z([[0.5, 0.5]], [7]) < TOO_UNLIKELY
+
+
+@pytest.mark.parametrize("share", [0.9, 0.95])
+def test_a_tail_that_was_cut_off_is_always_missed(share: float) -> None:
+    kept = next(n for n in range(1000) if sum(PROBABILITIES[: n + 1]) > share)
+    for seed in range(20):
+        assert rare_p([PROBABILITIES] * 260, [*drawn(PROBABILITIES[:kept], seed, 260).elements()]) < SIGNIFICANT
+
+
+def test_unlikely_tokens_are_hardly_ever_missed_where_none_was_cut_off() -> None:
+    values = [rare_p([PROBABILITIES] * 260, [*drawn(PROBABILITIES, seed, 260).elements()]) for seed in range(300)]
+    assert min(values) > SIGNIFICANT
+    assert sum(p < 0.05 for p in values) / 300 == pytest.approx(0.04, abs=0.04)
+    assert rare_p([], []) == rare_p([[1.0]], [0]) == 1.0

@@ -221,7 +221,8 @@ def test_uniform_lengths_reach_both_ends():
 
 
 @pytest.mark.parametrize(
-    ("position", "where"), [(Position.FIRST, {0}), (Position.MIDDLE, set(range(1, 8))), (Position.LAST, {8})]
+    ("position", "where"),
+    [(Position.FIRST, {0}), (Position.EARLY, {1, 2, 3}), (Position.LATE, {4, 5, 6, 7}), (Position.LAST, {8})],
 )
 def test_a_perturbed_prompt_differs_in_one_token_which_within_it_may_be_any(position: Position, where: set[int]):
     ids, changed = tuple(range(100, 109)), set()

@@ -96,9 +96,12 @@ def _short_requests(exam: Exam, step: str) -> list[PlannedRequest]:
 
 
 def check_tree(processes: Sequence[ProcessInfo], listening: Sequence[Listener], port: int, findings: Findings) -> None:
-    """Everything that runs hangs below the started command, and nothing but the server's port is listened on."""
+    """Everything that runs hangs below the started command, nothing was made to outlive it, which is what sessions of
+    their own are for, and nothing but the server's port is listened on.
+    """
     known = {process.pid for process in processes}
-    strays = [process for process in processes[1:] if process.parent not in known]
+    sessions = {0, *(process.session for process in processes[:1])}
+    strays = [one for one in processes[1:] if one.parent not in known or one.session not in sessions]
     findings.check(not strays, f"a process has left the server's: {strays[0].command[:80]}" if strays else "")
     others = [one for one in listening if one.port != port or not one.protocol.startswith("tcp")]
     findings.check(not others, f"it listens on {others[0].protocol} port {others[0].port} too" if others else "")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vibeserve_tui.evaluation.answers import ended_at_once, fault_of, same_text
+from vibeserve_tui.evaluation.corpus import Corpus
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server, compare
 from vibeserve_tui.evaluation.load_plan import Call
 from vibeserve_tui.evaluation.load_report import CallReport
@@ -18,8 +19,11 @@ from vibeserve_tui.evaluation.workload import CHAT_PATH, PlannedRequest
 WILD_TEMPERATURE = 2.0
 """Sampled so, answers are full of split and broken characters, which is where detokenisers go wrong."""
 TOKENS = 24
-SHARED_DRAWS = 16
-"""Tried, to find a prompt whose words are tokenized to the very ids that were drawn."""
+SHARED_DRAWS = 48
+"""Tried, to find prompts whose words are tokenized to the very ids that were drawn."""
+SHARED = 4
+"""Of these, that every endpoint is asked."""
+SEEDS = (1, 2)
 
 
 async def contract(exam: Exam, server: Server) -> Findings:
@@ -32,12 +36,11 @@ async def contract(exam: Exam, server: Server) -> Findings:
     for path in questions.paths:
         _check_ways(exam, path, questions.shared, reports, findings)
     _check_texts(exam, questions.wild, [reports[name] for name in questions.wild_names], findings)
-    answers = [
-        *_shared_answers(exam, questions, reports, findings),
-        *(reports[name] for name in questions.natural_names),
-    ]
-    requests = [questions.shared] * (len(answers) - len(questions.natural)) + questions.natural
-    await compare(exam, requests, answers, findings)
+    for path in questions.sampled_paths:
+        _check_seeds(path, [reports[f"{path} seed {seed}"] for seed in SEEDS], findings)
+    natural = zip(questions.natural, map(reports.__getitem__, questions.natural_names), strict=True)
+    answers = [*_shared_answers(exam, questions, reports, findings), *natural]
+    await compare(exam, [request for request, _ in answers], [report for _, report in answers], findings)
     await _stop_strings(exam, server, questions.whole, reports["whole"], findings)
     return findings
 
@@ -48,7 +51,7 @@ class _Questions:
     def __init__(self, exam: Exam) -> None:
         self.paths = [endpoint.path for endpoint in exam.target.spec.endpoints]
         (self.whole,) = exam.draw("contract", 1, tokens=TOKENS)
-        self.shared, self.is_one_prompt = _shared(exam)
+        (self.shared, *self.further), self.is_one_prompt = _shared(exam)
         count = max(1, exam.sizes.contract // 2)
         self.natural = [replace(one, ignore_eos=False) for one in exam.draw("ends", count, tokens=2 * TOKENS)]
         self.wild = _wild(exam, count) if "temperature" in exam.offers else []
@@ -60,20 +63,33 @@ class _Questions:
         calls = [*malformed, *_twice(self.whole, "whole", exam.path)]
         for path in self.paths:
             calls += [*_twice(self.shared, f"{path} streamed", path), *_other_ways(path, self.shared)]
+            calls += [request.call(f"{path} further {number}", path) for number, request in enumerate(self.further)]
+        self.sampled_paths = [
+            one.path for one in exam.target.spec.endpoints[1:] if {"temperature", "seed"} <= {*one.fields}
+        ]
+        for path in self.sampled_paths:
+            sampled = [replace(self.shared, temperature=WILD_TEMPERATURE, seed=seed) for seed in SEEDS]
+            calls += [request.call(f"{path} seed {request.seed}", path) for request in sampled]
         named = zip((*self.natural_names, *self.wild_names), (*self.natural, *self.wild), strict=True)
         calls += [request.call(name, exam.path) for name, request in named]
         self.calls = {call.id: call for call in calls}
 
 
-def _shared(exam: Exam) -> tuple[PlannedRequest, bool]:
-    """A request for every endpoint, and whether its words and its ids are surely one prompt, template included."""
+def _shared(exam: Exam) -> tuple[list[PlannedRequest], bool]:
+    """Requests for every endpoint, and whether the words and the ids of each are surely one prompt, template included.
+
+    Long ones, of which an endpoint that cuts prompts short loses most.
+    """
     corpus = exam.workload.corpus
     drawn = [replace(one, ignore_eos=False) for one in exam.draw("shared", SHARED_DRAWS, tokens=TOKENS)]
-    for request in drawn if corpus.closing else ():
-        whole = corpus.tokenizer.encode(corpus.text(request.prompt_ids), add_special_tokens=False).ids
-        if request.text == request.text.strip() and tuple(whole) == request.prompt_ids:
-            return request, True
-    return drawn[0], False
+    alike = [request for request in drawn if corpus.closing and _is_one_prompt(corpus, request)]
+    longest = sorted(alike, key=lambda request: -len(request.prompt_ids))
+    return (longest[:SHARED], True) if longest else (drawn[:1], False)
+
+
+def _is_one_prompt(corpus: Corpus, request: PlannedRequest) -> bool:
+    whole = corpus.tokenizer.encode(corpus.text(request.prompt_ids), add_special_tokens=False).ids
+    return request.text == request.text.strip() and tuple(whole) == request.prompt_ids
 
 
 def _wild(exam: Exam, count: int) -> list[PlannedRequest]:
@@ -155,20 +171,30 @@ def _check_ways(
         findings.check(matching, f"{path}: the text is not that of its tokens")
 
 
+def _check_seeds(path: str, reports: Sequence[CallReport], findings: Findings) -> None:
+    """An endpoint that is not timed samples too."""
+    fault = next((f"{report.id}: {report.error}" for report in reports if not report.ok), "")
+    findings.check(not fault, fault)
+    texts = {report.text for report in reports}
+    findings.check(len(texts) > 1, f"{path}: two seeds at temperature {WILD_TEMPERATURE:g} give the same answer")
+
+
 def _shared_answers(
     exam: Exam, questions: _Questions, reports: Mapping[str, CallReport], findings: Findings
-) -> list[CallReport]:
-    """The answers to the shared prompt whose ids can be compared; one without ids has to have the same text."""
-    first = reports[f"{exam.path} streamed"]
-    answers = [first]
+) -> Iterator[tuple[PlannedRequest, CallReport]]:
+    """The answers to shared prompts whose ids can be compared; one without ids has to have the same text."""
     others = [path for path in questions.paths if path != exam.path] if questions.is_one_prompt else []
-    for path in others:
-        other = reports[f"{path} streamed"]
-        if other.token_ids or ended_at_once(questions.shared, other):
-            answers.append(other)
-        elif exam.target.spec.accuracy.tolerance_class == "exact":
-            findings.check(other.text == first.text, f"{path}: the same prompt has another answer at {exam.path}")
-    return answers
+    further = [(request, f"further {number}") for number, request in enumerate(questions.further)]
+    for request, way in ((questions.shared, "streamed"), *further):
+        first = reports[f"{exam.path} {way}"]
+        yield request, first
+        for other in (reports[f"{path} {way}"] for path in others):
+            if other.token_ids or ended_at_once(request, other):
+                yield request, other
+            elif exam.target.spec.accuracy.tolerance_class == "exact":
+                findings.check(
+                    other.text == first.text, f"{other.id}: the same prompt has another answer at {exam.path}"
+                )
 
 
 def _check_texts(

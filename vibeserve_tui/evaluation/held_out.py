@@ -12,6 +12,7 @@ from operator import itemgetter
 from random import Random
 
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server, ask, compare
+from vibeserve_tui.evaluation.load_report import CallReport
 from vibeserve_tui.evaluation.logprobs import check_logprobs, logprob_call
 from vibeserve_tui.evaluation.workload import PlannedRequest, Position, perturb
 
@@ -19,11 +20,16 @@ FULL_LENGTH_EVERY = 4
 """One answer in so many is asked for at its whole declared length, for servers that know what a check looks like."""
 LONGEST_CONTEXT = 4096
 """A model's context is filled once, up to so many tokens: beyond, one prompt would cost more than all the others."""
-CONTEXT_TAIL = 32
+LONG_TOKENS = 3 * 2048
+MOST_LONG = 3
+"""Of small models it is filled several times: what stands far back often makes no difference."""
+CONTEXT_TAIL = 64
 BEYOND = 64
 """Tokens behind the longest declared answer: a server that is made for the benchmark's lengths does not get there."""
+SOON, LATE = 2, 8
+"""Answers that end where their text does: those with the nearest end, and with the farthest."""
 PERTURBED_TOKENS = 16
-TRIED = {Position.FIRST: 2, Position.MIDDLE: 16, Position.LAST: 2}
+TRIED = {Position.FIRST: 2, Position.EARLY: 8, Position.LATE: 8, Position.LAST: 2}
 """Changes of a prompt of which the most telling one is asked: a model cares little for one token among many."""
 SPECIAL_IDS = 5
 """Of most tokenizers the first ids are special ones, which are not swapped for one another."""
@@ -32,14 +38,33 @@ SPECIAL_IDS = 5
 async def held_out(exam: Exam, server: Server) -> Findings:
     """J3: all at once, and every position compared."""
     findings = Findings()
-    requests = [*_drawn(exam), *_extremes(exam)]
+    drawn = _drawn(exam)
+    requests = [*drawn, *_extremes(exam)]
     calls = [request.call(f"q{number}", exam.path) for number, request in enumerate(requests)]
     probe = requests[0]
     *reports, logprobs = await server.send([*calls, logprob_call(exam, probe)], concurrency=exam.full_batch)
     await compare(exam, requests, reports, findings)
     if not findings.fault:
         await check_logprobs(exam, probe, logprobs, findings)
+        await _check_ends(exam, server, zip(drawn, reports, strict=False), findings)
     return findings
+
+
+async def _check_ends(
+    exam: Exam, server: Server, answered: Iterable[tuple[PlannedRequest, CallReport]], findings: Findings
+) -> None:
+    """Some prompts once more, now free to end: right answers that went on behind their end tell where it is."""
+    known = [(request, _length(exam, report)) for request, report in answered if request.ignore_eos]
+    ranked = [replace(request, ignore_eos=False) for request, _ in sorted(known, key=itemgetter(1))]
+    asked = [*ranked[:SOON], *ranked[max(SOON, len(ranked) - LATE) :]]
+    if asked:
+        await compare(exam, asked, await ask(exam, server, asked, concurrency=exam.full_batch), findings)
+
+
+def _length(exam: Exam, report: CallReport) -> int:
+    """Tokens in front of the first one that ends a text."""
+    ends = exam.rules.end_ids
+    return next((at for at, token in enumerate(report.token_ids) if token in ends), len(report.token_ids))
 
 
 def _drawn(exam: Exam) -> list[PlannedRequest]:
@@ -56,10 +81,10 @@ def _extremes(exam: Exam) -> list[PlannedRequest]:
     assert workload.prompt_tokens is not None, "the declaration checks this"
     assert workload.output_tokens is not None, "the declaration checks this"
     context = min(spec.model.max_context, LONGEST_CONTEXT)
+    filled = [(context - CONTEXT_TAIL, CONTEXT_TAIL)] * max(1, min(MOST_LONG, LONG_TOKENS // context))
     longest = workload.prompt_tokens.most
     answer = max(workload.output_tokens.most, min(workload.output_tokens.most + BEYOND, context - longest))
-    lengths = ((longest, answer), (context - CONTEXT_TAIL, CONTEXT_TAIL))
-    return [_of_length(exam, random, prompt, output) for prompt, output in lengths]
+    return [_of_length(exam, random, prompt, output) for prompt, output in ((longest, answer), *filled)]
 
 
 def _of_length(exam: Exam, random: Random, prompt: int, output: int) -> PlannedRequest:
@@ -69,12 +94,12 @@ def _of_length(exam: Exam, random: Random, prompt: int, output: int) -> PlannedR
 
 
 async def perturbed(exam: Exam, server: Server) -> Findings:
-    """J4: right after the original, a prompt changed at its first, some inner or its last token has its own answer."""
+    """J4: right after the original, a prompt changed at its first, an inner or its last token has its own answer."""
     findings = Findings()
     count = max(exam.sizes.perturb, exam.target.spec.accuracy.battery.perturb)
     originals = exam.draw("perturb", -(-count // len(Position)), tokens=PERTURBED_TOKENS)
     changed = iter(await _told_apart(exam, originals))
-    requests = [one for original in originals for one in (original, *(next(changed) for _ in Position))]
+    requests = [one for original in originals for _ in Position for one in (original, next(changed))]
     reports = await ask(exam, server, requests, concurrency=1)
     await compare(exam, requests, reports, findings)
     return findings

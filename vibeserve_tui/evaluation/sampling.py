@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from vibeserve_tui.evaluation.answers import fault_of
-from vibeserve_tui.evaluation.exam import Exam, Findings, Server, ask
+from vibeserve_tui.evaluation.exam import Exam, Findings, Server, ask, compare
 from vibeserve_tui.evaluation.load_report import CallReport
 from vibeserve_tui.evaluation.workload import PlannedRequest
 
@@ -22,17 +23,23 @@ LIKELIEST = 10
 ALONE = 2
 CROWDED = 4
 TOKENS = 16
+GREEDY = 2
+GREEDY_TOKENS = 64
+"""As long as the others take: who mixes up whose temperature is whose shows only where there are several."""
 WARM = (1.8, 2.0)
 """Where whole answers are sampled: open enough to tell greedy from sampled at every token, and far from 1, so that a
 server which knows no other temperature is told too."""
 EVERY = 2
 """Of so many tokens behind the first, one is looked at."""
-FIRSTS = 32
+FIRSTS = 160
+"""As many as tell four fifths of a temperature from all of it."""
 LEAST_VARIANCE = 1e-6
 """Where every token is certain, any other one is far too unlikely, and the right one is no evidence."""
 TOO_LIKELY, TOO_UNLIKELY = 4.0, -5.0
 """Standard deviations of the summed log-probabilities: honest ones have their longer tail on the unlikely side."""
 SIGNIFICANT = 1e-4
+RARE = 0.05
+"""Of all probability, which the least likely tokens share: whoever cuts a tail off never says one of them."""
 LEAST_EXPECTED = 8.0
 """Samples per bin, below which the statistic is no longer distributed as the formula says."""
 
@@ -43,23 +50,27 @@ async def sampled(exam: Exam, server: Server) -> Findings:
         findings.notes.append("temperature is not offered, so sampling was not looked at")
         return findings
     questions = _Questions(exam, await _telling_prompt(exam))
-    crowd = await ask(
-        exam, server, [*questions.crowded, *questions.firsts, *questions.plain], concurrency=exam.full_batch
-    )
+    asked = [*questions.greedy, *questions.crowded, *questions.firsts, *questions.plain]
+    greedy, crowd = _parted(await ask(exam, server, asked, concurrency=exam.full_batch), questions.greedy)
     # Behind the crowd: the state of a prompt seen before may be kept, and rounded arithmetic then answers otherwise.
     alone = await ask(exam, server, questions.alone, concurrency=1)
-    asked = [*questions.alone, *questions.crowded, *questions.firsts, *questions.plain]
-    if not _all_answered(exam, zip(asked, [*alone, *crowd], strict=True), findings):
+    if not _all_answered(exam, zip([*asked, *questions.alone], [*greedy, *crowd, *alone], strict=True), findings):
         return findings
-    crowded, rest = crowd[: len(questions.crowded)], crowd[len(questions.crowded) :]
-    firsts, plain = rest[: len(questions.firsts)], rest[len(questions.firsts) :]
+    crowded, rest = _parted(crowd, questions.crowded)
+    firsts, plain = _parted(rest, questions.firsts)
+    await compare(exam, questions.greedy, greedy, findings)
     answers = [tuple(report.token_ids) for report in (*alone, *crowded)]
     if "seed" in exam.offers:
         _check_seeds(questions, answers, findings)
     await _check_continuations(exam, questions, answers, findings)
-    _check_firsts(exam, questions, firsts, findings)
+    _check_firsts(exam, questions, firsts, plain, findings)
     _check_distribution(exam, questions, plain, findings)
     return findings
+
+
+def _parted(reports: list[CallReport], first: Sequence[PlannedRequest]) -> tuple[list[CallReport], list[CallReport]]:
+    """The answers to these requests, and all that come behind them."""
+    return reports[: len(first)], reports[len(first) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ async def _telling_prompt(exam: Exam) -> _Prompt:
 
 
 class _Questions:
-    """All about one prompt; at one temperature but for `plain`, which is at 1."""
+    """All about one prompt, at one temperature, but for `plain`, which is at 1, and `greedy`."""
 
     def __init__(self, exam: Exam, prompt: _Prompt) -> None:
         random = exam.random("seeds")
@@ -107,6 +118,8 @@ class _Questions:
         """Whole answers among many others: a server may sample otherwise when it is busy."""
         self.firsts = [_request(exam, prompt, random.getrandbits(31), 1, self.temperature) for _ in range(FIRSTS)]
         self.plain = [_request(exam, prompt, random.getrandbits(31), 1, 1.0) for _ in range(count)]
+        self.greedy = [replace(one, temperature=0.0, seed=None) for one in exam.draw("greedy", GREEDY)]
+        self.greedy = [replace(one, max_tokens=GREEDY_TOKENS) for one in self.greedy]
 
 
 def _check_seeds(questions: _Questions, answers: Sequence[tuple[int, ...]], findings: Findings) -> None:
@@ -131,12 +144,26 @@ async def _check_continuations(
         _check_likelihood(given, tokens, f"tokens {where} at temperature {temperature:g}, each in its place", findings)
 
 
-def _check_firsts(exam: Exam, questions: _Questions, reports: Sequence[CallReport], findings: Findings) -> None:
-    """At another temperature than 1."""
-    given = tempered([math.log(max(p, 1e-300)) for p in questions.prompt.probabilities], questions.temperature)
-    tokens = [_first(exam, report) for report in reports]
+def _check_firsts(
+    exam: Exam,
+    questions: _Questions,
+    firsts: Sequence[CallReport],
+    plain: Sequence[CallReport],
+    findings: Findings,
+) -> None:
+    """At another temperature than 1; and together with those at 1, which tells what both have a little of."""
+    cold = questions.prompt.probabilities
+    warm = tempered([math.log(max(p, 1e-300)) for p in cold], questions.temperature)
+    tokens = [_first(exam, report) for report in (*firsts, *plain)]
+    given = [warm] * len(firsts) + [cold] * len(plain)
     what = f"first tokens at temperature {questions.temperature:g}"
-    _check_likelihood([given] * len(tokens), tokens, what, findings)
+    _check_likelihood(given[: len(firsts)], tokens[: len(firsts)], what, findings)
+    _check_likelihood(given, tokens, "of all first tokens", findings)
+    p = findings.numbers["p_rare"] = rare_p(given, tokens)
+    findings.check(
+        p >= SIGNIFICANT,
+        f"{len(tokens)} first tokens do not follow the reference: unlikely ones are missing (p = {p:.1g})",
+    )
 
 
 def _check_likelihood(given: Sequence[Sequence[float]], tokens: Sequence[int], what: str, findings: Findings) -> None:
@@ -226,10 +253,45 @@ def likelihood_z(given: Sequence[Sequence[float]], tokens: Sequence[int]) -> flo
 
     It is what tells temperatures apart best, and greedy from sampled, whatever the probabilities are.
     """
+    moments = {id(probabilities): _moments(probabilities) for probabilities in _distinct(given)}
     above = variance = 0.0
     for probabilities, token in zip(given, tokens, strict=True):
-        logs = [math.log(p) if p > 0 else 0.0 for p in probabilities]
-        centre = math.fsum(p * log for p, log in zip(probabilities, logs, strict=True))
-        variance += math.fsum(p * (log - centre) ** 2 for p, log in zip(probabilities, logs, strict=True))
+        centre, spread = moments[id(probabilities)]
+        variance += spread
         above += math.log(max(probabilities[token] if 0 <= token < len(probabilities) else 0.0, 1e-300)) - centre
     return above / math.sqrt(max(variance, LEAST_VARIANCE))
+
+
+def _moments(probabilities: Sequence[float]) -> tuple[float, float]:
+    """Mean and variance of a sample's log-probability."""
+    logs = [math.log(p) if p > 0 else 0.0 for p in probabilities]
+    centre = math.fsum(p * log for p, log in zip(probabilities, logs, strict=True))
+    return centre, math.fsum(p * (log - centre) ** 2 for p, log in zip(probabilities, logs, strict=True))
+
+
+def _distinct(given: Iterable[Sequence[float]]) -> Iterable[Sequence[float]]:
+    """Each once, though many places may share one."""
+    return {id(probabilities): probabilities for probabilities in given}.values()
+
+
+def rare_p(given: Sequence[Sequence[float]], tokens: Sequence[int]) -> float:
+    """Probability that so few of the samples, or fewer, are among the least likely tokens of their place."""
+    rare = {id(probabilities): _rare(probabilities) for probabilities in _distinct(given)}
+    seen = sum(token in rare[id(probabilities)] for probabilities, token in zip(given, tokens, strict=True))
+    chances = {
+        id(probabilities): math.fsum(map(probabilities.__getitem__, rare[id(probabilities)]))
+        for probabilities in _distinct(given)
+    }
+    exactly = [1.0] + [0.0] * seen
+    for probabilities in given:
+        chance = chances[id(probabilities)]
+        for k in range(seen, -1, -1):
+            exactly[k] = exactly[k] * (1 - chance) + (exactly[k - 1] * chance if k else 0.0)
+    return min(1.0, math.fsum(exactly))
+
+
+def _rare(probabilities: Sequence[float]) -> frozenset[int]:
+    """The least likely tokens, as many as have no more than RARE together."""
+    ranked = sorted(range(len(probabilities)), key=probabilities.__getitem__)
+    together = accumulate(map(probabilities.__getitem__, ranked))
+    return frozenset(token for token, total in zip(ranked, together, strict=True) if total <= RARE)

@@ -204,17 +204,20 @@ def draw_length(lengths: Lengths, draw: Random) -> int:
 
 class Position(StrEnum):
     FIRST = "first"
-    MIDDLE = "middle"
+    EARLY = "early"
+    LATE = "late"
     LAST = "last"
 
 
 def perturb(ids: Sequence[int], position: Position, vocabulary: Sequence[int], draw: Random) -> tuple[int, ...]:
     """The prompt with one other token: an answer found by a fuzzy key is then the wrong one.
 
-    `vocabulary` holds ≥ 2 ordinary ids, such as those of the corpus. In the middle it is drawn which token: a key may
+    `vocabulary` holds ≥ 2 ordinary ids, such as those of the corpus. In either half it is drawn which token: a key may
     hold any but all of them.
     """
-    inner = draw.randrange(1, max(2, len(ids) - 1))
-    index = {Position.FIRST: 0, Position.MIDDLE: inner, Position.LAST: len(ids) - 1}[position]
+    last = len(ids) - 1
+    middle = min(max(2, len(ids) // 2), last)
+    early, late = draw.randrange(1, max(2, middle)), draw.randrange(middle, max(last, middle + 1))
+    index = {Position.FIRST: 0, Position.EARLY: early, Position.LATE: late, Position.LAST: last}[position]
     other = draw.choice([token for token in vocabulary if token != ids[index]])
     return (*ids[:index], other, *ids[index + 1 :])

@@ -98,6 +98,8 @@ class ProcessInfo:
     parent: int
     command: str
     cpu_s: float
+    session: int = 0
+    """Of one that lives on when its parent's terminal goes: another than the parent's."""
 
 
 @dataclass(frozen=True, slots=True)

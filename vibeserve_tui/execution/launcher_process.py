@@ -216,7 +216,16 @@ def _process(pid: int) -> ProcessJson:
         parent=process.parent if process else 0,
         command=process_table.command_line(pid),
         cpu_s=process.own_cpu_s if process else 0.0,
+        session=_session(pid),
     )
+
+
+def _session(pid: int) -> int:
+    """0 for a process that is gone, or that the system says nothing of."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
 
 
 def main() -> None:

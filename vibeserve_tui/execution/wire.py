@@ -90,6 +90,7 @@ class ProcessJson(TypedDict):
     parent: int
     command: str
     cpu_s: float
+    session: int
 
 
 class ListenerJson(TypedDict):
