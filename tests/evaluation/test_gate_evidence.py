@@ -1,10 +1,13 @@
 """The evidence record: the stored decision follows from it, and a person can read why."""
 
+import tarfile
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
 
+import vibeserve_tui
 from tests.evaluation.fake_sides import FakeSide, Machine
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation.evidence import Evidence, comparison_of, explain, noise_of, recompute
@@ -12,6 +15,7 @@ from vibeserve_tui.evaluation.gate_config import GateConfig
 from vibeserve_tui.evaluation.measure import MeasurePlan, measure
 from vibeserve_tui.metrics import Comparison, MetricSpec, Outcome
 
+DEMO = Path(vibeserve_tui.__file__).parent / "demo_run.tar.gz"
 THROUGHPUT = MetricSpec(name="output_throughput", level="c16", unit="tok/s", direction="max", role="headline")
 TTFT = MetricSpec(name="p90_ttft_ms", level="c16", unit="ms", direction="min", role="guard", tolerance=0.05)
 MEMORY = MetricSpec(name="peak_rss_mib", unit="MiB", direction="min", role="guard", max=2048)
@@ -55,6 +59,19 @@ async def test_the_stored_decision_follows_from_the_stored_windows_byte_for_byte
     assert (
         comparison_of(read).model_dump_json() == comparison_of(Evidence.model_validate_json(written)).model_dump_json()
     )
+
+
+def test_what_a_released_version_has_recorded_is_decided_as_it_was_then() -> None:
+    recorded = 0
+    with tarfile.open(DEMO) as run:
+        for member in run.getmembers():
+            content = run.extractfile(member)
+            if content is None or "/blobs/" not in f"/{member.name}" or b'"blocks"' not in (blob := content.read()):
+                continue
+            evidence = Evidence.model_validate_json(blob)
+            assert recompute(evidence) == evidence.decision, member.name
+            recorded += 1
+    assert recorded >= 10
 
 
 async def test_the_journal_s_summary_survives_json() -> None:

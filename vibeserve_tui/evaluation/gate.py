@@ -41,8 +41,6 @@ NOISY_WALL = 0.05
 TOO_GOOD = 5.0
 UNEXPLAINED = 2.0
 """Speed-ups that are checked twice: with a declared mechanism, and without."""
-LEAST_FORESEEING = 4
-"""Blocks, from which on the next ones are foreseen: fewer say too little of their own spread."""
 MAX_VOID_SHARE = 0.25
 MAX_VOID_BLOCKS = 1
 
@@ -141,8 +139,8 @@ class _Case:
             return self._end(Outcome.REJECTED, "futile", usable)
         if rule == self.config.looks[-1]:
             return self._last_word(usable, "last_look")
-        ends = self._is_hopeless(usable) and not self._may_reject(values)
-        return self._last_word(usable, "hopeless") if ends else None
+        waits = self.config.waits_to_reject and self._may_reject(values)
+        return self._last_word(usable, "hopeless") if self._is_hopeless(usable) and not waits else None
 
     def _on_cpu(self, usable: Sequence[Block]) -> Decision | None:
         """The machine is too busy to believe wall time; CPU time may accept and never reject."""
@@ -159,13 +157,13 @@ class _Case:
         noise, limit = self.terms.noise, self.config.hopeless
         if limit is None or not self.config.looks:
             return False
-        last = self.config.looks[-1]
+        last, least = self.config.looks[-1], self.config.foresees_from
         walls = [block.d for block in usable if block.d is not None]
-        hopes = [_chance(walls, last, self._delta(noise.wall))]
+        hopes = [_chance(walls, last, self._delta(noise.wall), least)]
         if self.terms.cpu_proxy and noise.wall is not None and noise.wall.sd > NOISY_WALL:
             cpus = [block.d_cpu for block in usable if is_value(block.d_cpu)]
             complete = len(cpus) == len(usable)  # else it may not accept at all
-            hopes.append(_chance(cpus, last, self._delta(noise.cpu)) if complete else 0.0)
+            hopes.append(_chance(cpus, last, self._delta(noise.cpu), least) if complete else 0.0)
         return max(hopes) < limit
 
     def _may_reject(self, values: Sequence[float]) -> bool:
@@ -269,14 +267,14 @@ def _look(values: Sequence[float], rule: LookRule) -> Look:
     )
 
 
-def _chance(values: Sequence[float], last: LookRule, delta: float) -> float:
+def _chance(values: Sequence[float], last: LookRule, delta: float, least: int) -> float:
     """Of acceptance at the last look, as these blocks foresee those to come: their mean and spread go on as they are.
 
     The mean over all blocks must pass both δ and the accept bound; it is predicted by Student's distribution about the
     present mean, with the spread of what is still to be averaged in.
     """
     seen, left = len(values), last.blocks - len(values)
-    if seen < LEAST_FORESEEING or left <= 0:
+    if seen < least or left <= 0:
         return 1.0
     sd = math.sqrt(seen) * standard_error(values)
     if sd <= 0:

@@ -11,6 +11,7 @@ from vibeserve_tui.evaluation.block_stats import squares_about_mean
 from vibeserve_tui.metrics import MetricSpec, Value
 
 HOPELESS = 0.05
+FORESEES_FROM = 4
 ONE_SIDED = 0.95
 """Level of the bounds for futility, guards and the noise floor."""
 LARGE_GAIN = 2.0
@@ -44,6 +45,13 @@ class GateConfig(Value):
     """Loss in the first block that ends it; None = no screen."""
     hopeless: PositiveFloat | None = None
     """Chance of acceptance by the last look, as foreseen from the blocks so far, below which measuring ends."""
+    foresees_from: int = Field(default=3, ge=2)
+    """Blocks, from which on the next ones are foreseen: fewer say too little of their own spread."""
+    waits_to_reject: bool = False
+    """Even without hope it goes on while a later look is foreseen to reject.
+
+    Both defaults are those of the first records, which name neither: they have to give the same decision for ever.
+    """
     delta: NonNegativeFloat = 0.02
     """Smallest gain that counts."""
     window_s: PositiveFloat
@@ -69,6 +77,8 @@ class GateConfig(Value):
             looks=tuple(LookRule(blocks=blocks, p_accept=p) for blocks, p in levels),
             leaps=(LeapRule(blocks=2, ratio=2.0), LeapRule(blocks=3, ratio=1.5)),
             hopeless=HOPELESS,
+            foresees_from=FORESEES_FROM,
+            waits_to_reject=True,
             window_s=1.0,
             warm_up_s=0.7,
             wall_cap_s=240,  # eight blocks of a server as slow as the default target's seed
@@ -82,6 +92,8 @@ class GateConfig(Value):
             pairs=4,
             looks=looks,
             hopeless=HOPELESS,
+            foresees_from=FORESEES_FROM,
+            waits_to_reject=True,
             window_s=2.0,
             warm_up_s=2.0,
             wall_cap_s=300,
@@ -97,6 +109,8 @@ class GateConfig(Value):
             pairs=2,
             looks=looks,
             hopeless=HOPELESS,
+            foresees_from=FORESEES_FROM,
+            waits_to_reject=True,
             delta=0.01,
             window_s=10.0,
             warm_up_s=5.0,
