@@ -133,12 +133,16 @@ class Evaluator:
         return ev.MeasuredAgain(a=before, b=state.champion, measured=measured)
 
     async def again(self, a: int, b: int) -> ev.Measured:
-        """Two judged rounds beside one another, for a person who wants to know; the gate's rules, but no decision."""
+        """Two judged rounds beside one another, for a person who wants to know; the gate's rules, but no decision.
+
+        Both were measured before: who asks twice gets half the error probability, or asking would be a way to win.
+        """
         rounds = self._run.state.rounds
         self._announce(b, f"r{a}", f"r{b}", "again")
         new = self._side(f"r{b}", rounds[b].commit, prove=True)
         try:
-            done = await self._compare(self._side(f"r{a}", rounds[a].commit), new, self._told(b))
+            old = self._side(f"r{a}", rounds[a].commit)
+            done = await self._compare(old, new, self._told(b), self._gate_here().for_retest())
         except WrongAnswers as wrong:
             return ev.Measured(outcome="void", reason=str(wrong), blocks=0, fault=str(wrong))
         return self._measured(done.evidence, done.comparison)
@@ -226,9 +230,12 @@ class Evaluator:
             return ev.Measured(outcome="rejected", reason=str(wrong), blocks=0, fault=str(wrong))
         return self._measured(done.evidence, done.comparison)
 
-    async def _compare(self, a: LiveSide, b: LiveSide, tell: block_run.OnEvent) -> measure.Measurement:
+    async def _compare(
+        self, a: LiveSide, b: LiveSide, tell: block_run.OnEvent, gate: GateConfig | None = None
+    ) -> measure.Measurement:
         with watching(self._backend, self._device) as sentinels:
-            return await measure.measure(a, b, self._plan(sentinels), tell)
+            plan = self._plan(sentinels)
+            return await measure.measure(a, b, replace(plan, config=gate or plan.config), tell)
 
     def _side(self, label: str, commit: str, *, prove: bool = False) -> LiveSide:
         return LiveSide(
