@@ -143,7 +143,7 @@ class Laboratory:
         findings = await restart.answers(exam, server)
         if findings.fault:
             return findings
-        return await conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
+        return await conduct(exam, server, idle_at_first=idle, known=restart)
 
     async def timed(self, exam: Exam) -> Findings:
         """J9: one window of the headline's level, with its answers verified."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.evaluation.toy_server import ToyServer
+from tests.evaluation.toy_server import LONG, ToyServer
 from tests.evaluation.toy_target import toy_target
 from vibeserve_tui.evaluation import conduct
 from vibeserve_tui.evaluation.battery import judge
@@ -250,8 +250,14 @@ def stores_answers(server: ToyServer) -> None:
     server.is_stored = is_stored
 
 
+def stores_long_answers(server: ToyServer) -> None:
+    stores_answers(server)
+    is_stored = server.is_stored
+    server.is_stored = lambda prompt: len(prompt) > LONG and is_stored(prompt)
+
+
 def knows_everything(server: ToyServer) -> None:
-    server.is_stored = lambda prompt: len(prompt) > 30
+    server.is_stored = lambda prompt: len(prompt) > LONG
 
 
 async def test_a_repeated_request_that_costs_too_little_fails(make_bench: MakeBench) -> None:
@@ -264,6 +270,21 @@ async def test_a_repeated_answer_that_comes_too_soon_fails_whatever_is_burned_be
     verdict = await (make_bench(both(stores_answers, lambda server: setattr(server, "burns", True)))).judge()
     assert verdict.first_failure == "J8"
     assert "a repeated request takes less than half the time of a new one" in verdict.reason
+
+
+def guesses(server: ToyServer) -> None:
+    """Verified, from long prompts whose state it keeps: few steps for many tokens, but they are made each time."""
+    server.s_per_answer, server.guessed, server.keeps_prompts = 0.01, 0.3, True
+
+
+async def test_what_prompts_tell_of_their_answers_may_be_guessed_each_time(make_bench: MakeBench) -> None:
+    assert (await (make_bench(guesses)).judge()).passed
+
+
+async def test_answers_to_the_workloads_own_prompts_may_not_be_kept(make_bench: MakeBench) -> None:
+    verdict = await (make_bench(both(guesses, stores_long_answers))).judge()
+    assert verdict.first_failure == "J8"
+    assert "a repeated request of the workload costs less than half" in verdict.reason
 
 
 async def test_answers_carried_over_a_restart_fail(make_bench: MakeBench) -> None:

@@ -21,6 +21,8 @@ from vibeserve_tui.execution.box import Usage as BoxUsage
 NAMES: dict[str, object] = {}
 exec(MODEL, NAMES)  # noqa: S102  the very model that the reference runs
 PORT = 8000
+LONG = 30
+"""Tokens of a prompt."""
 ENDED_WELL = BoxResult(0, b"", b"", 0.1, 0.1, 10.0, None)
 
 
@@ -31,6 +33,11 @@ class ToyServer:
     commit: str = ""
     s_per_token: float = 0.001
     s_per_answer: float = 0.001
+    """For its prompt."""
+    keeps_prompts: bool = False
+    """A prompt costs nothing when it comes again."""
+    guessed: float = 1.0
+    """What a token costs that a long prompt tells."""
     s_to_send: float = 0.0
     """Which the calls wait for, all of them together."""
     idle_share: float = 0.001
@@ -48,6 +55,7 @@ class ToyServer:
     sockets: tuple[Listener, ...] = (Listener(10, "tcp", PORT),)
 
     def __post_init__(self) -> None:
+        self._seen: set[tuple[int, ...]] = set()
         self._model = NAMES["Reference"](str(self.model_dir), "cpu", "float32")  # type: ignore[operator]
 
     @property
@@ -96,10 +104,13 @@ class ToyServer:
             raise ValueError("a field is not as it should be")
         ids, finish = self._tokens(prompt, limit, body)
         stored = self.is_stored(prompt)
-        self.cpu_s += self.s_per_answer + (0 if stored and not self.burns else self.s_per_token * len(ids))
+        begun = 0.0 if self.keeps_prompts and prompt in self._seen else self.s_per_answer
+        self._seen.add(prompt)
+        step = self.s_per_token * (self.guessed if len(prompt) > LONG else 1.0)
+        self.cpu_s += begun + (0 if stored and not self.burns else step * len(ids))
         self._fill(report, call, prompt, ids, finish)
-        spacing = 0.0 if stored else self.s_per_token
-        report.chunk_t = [spacing * number for number in range(1, len(report.chunk_t) + 1)]
+        spacing = 0.0 if stored else step
+        report.chunk_t = [begun + spacing * number for number in range(1, len(report.chunk_t) + 1)]
 
     def _prompt(self, body: dict[str, Json]) -> tuple[int, ...]:
         if "messages" in body:

@@ -7,7 +7,7 @@ process. On a busy machine requests that were sent at once need not meet: a full
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server, ask, compare
 from vibeserve_tui.evaluation.load_plan import Call
@@ -117,9 +117,11 @@ class Restart:
 
     known_s_per_token: float = 0.0
     """CPU time for requests that the first process has answered."""
+    reports: list[CallReport] = field(default_factory=list)
+    """Their answers."""
 
     async def answers(self, exam: Exam, server: Server) -> Findings:
         findings, requests = Findings(), batch_requests(exam)
-        self.known_s_per_token, reports = await cpu_s_per_token(exam, server, requests)
-        await compare(exam, requests, reports, findings)
+        self.known_s_per_token, self.reports = await cpu_s_per_token(exam, server, requests)
+        await compare(exam, requests, self.reports, findings)
         return findings

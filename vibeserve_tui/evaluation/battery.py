@@ -118,7 +118,7 @@ async def _later_processes(exam: Exam, up: asyncio.Event, asked: asyncio.Event) 
             await asked.wait()
             exam.compared.add(swapped.compared)
             yield await _taken(*RESTARTS, restart.answers(exam, server))
-            work = conduct(exam, server, idle_at_first=idle, known_s_per_token=restart.known_s_per_token)
+            work = conduct(exam, server, idle_at_first=idle, known=restart)
             yield await _taken("J8", "conduct beside answering", work)
             if exam.target.spec.programs.checker is not None:
                 yield await _taken("checker", "the target's own checker", own_checker(exam, server))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from statistics import median
 
-from vibeserve_tui.evaluation.batches import batch_requests, cpu_s_per_token
+from vibeserve_tui.evaluation.batches import Restart, batch_requests, cpu_s_per_token
 from vibeserve_tui.evaluation.exam import Exam, Findings, Server
 from vibeserve_tui.evaluation.load_report import CallReport
 from vibeserve_tui.evaluation.workload import PlannedRequest
@@ -43,31 +43,34 @@ async def is_idle(server: Server) -> bool:
     return False
 
 
-async def conduct(exam: Exam, server: Server, *, idle_at_first: bool, known_s_per_token: float) -> Findings:
-    """`known_s_per_token`: CPU time for requests that an earlier process of the same commit had answered."""
+async def conduct(exam: Exam, server: Server, *, idle_at_first: bool, known: Restart) -> Findings:
+    """`known`: what this process took for requests that an earlier one of the same commit had answered."""
     findings = Findings()
     findings.check(idle_at_first, "it is busy before it is asked anything")
-    await _repeats(exam, server, known_s_per_token, findings)
+    await _repeats(exam, server, known, findings)
     findings.check(await is_idle(server), "it is busy after the last answer")
     check_tree(await server.processes(), await server.listening(), server.address[1], findings)
     return findings
 
 
-async def _repeats(exam: Exam, server: Server, known_s: float, findings: Findings) -> None:
+async def _repeats(exam: Exam, server: Server, known: Restart, findings: Findings) -> None:
     """Answers to the same prompts again, and to those of an earlier process, cost as much as the first time.
 
-    And take as long: CPU time can be burned beside them. The workload's own requests, which this process has answered
-    before, have no new ones to compare with: what a state of their prompts may save is as much as a new short one costs.
+    And take as long: CPU time can be burned beside them. Of the workload's own requests, which this process has answered
+    before, the state of the prompts may be kept: they cost what a new short one does, or their own tokens did behind the
+    first, which are cheaper where they can be guessed.
     """
+    step_s, of_all = _steps(known.reports[:LONG])
     for trial in ("repeats", "repeats once more"):  # a machine that stumbled once is no evidence
         requests = _short_requests(exam, trial)
         new_s, new = await cpu_s_per_token(exam, server, requests)
         again = [await cpu_s_per_token(exam, server, requests) for _ in range(2)]
         again_s, repeated = min(cpu_s for cpu_s, _ in again), [report for _, reports in again for report in reports]
-        stored, carried = again_s < STORED_SHARE * new_s, known_s < STORED_SHARE * new_s
+        stored, carried = again_s < STORED_SHARE * new_s, known.known_s_per_token < STORED_SHARE * new_s
         at_once = median(s_per_token(repeated)) < STORED_SHARE * min(s_per_token(new))
         long_s, long = await cpu_s_per_token(exam, server, batch_requests(exam)[:LONG])
-        kept = long_s < STORED_SHARE * new_s or median(s_per_token(long)) < STORED_SHARE * min(s_per_token(new))
+        kept = long_s < STORED_SHARE * min(new_s, of_all * known.known_s_per_token)
+        kept = kept or median(s_per_token(long)) < STORED_SHARE * min(step_s, *s_per_token(new))
         if not (stored or carried or at_once or kept):
             break
     findings.check(not stored, "a repeated request costs less than half the CPU time of a new one")
@@ -76,6 +79,15 @@ async def _repeats(exam: Exam, server: Server, known_s: float, findings: Finding
         not carried, "requests that an earlier process answered cost less than half the CPU time of new ones"
     )
     findings.check(not kept, "a repeated request of the workload costs less than half of a new short one")
+
+
+def _steps(reports: Sequence[CallReport]) -> tuple[float, float]:
+    """Seconds per token behind the first, and the share that all of them have of the whole time; endless for none."""
+    timed = [(report.t_sent, report.chunk_t) for report in reports if report.t_sent is not None and report.chunk_t]
+    behind = sum(times[-1] - times[0] for _, times in timed)
+    whole = sum(times[-1] - sent for sent, times in timed)
+    tokens = sum(len(times) - 1 for _, times in timed)
+    return (behind / tokens, behind / whole) if behind else (math.inf, math.inf)
 
 
 def s_per_token(reports: Sequence[CallReport]) -> list[float]:
