@@ -84,7 +84,7 @@ async def test_a_cheating_implementer_is_rejected_by_tests_in_every_attempt(stag
 @pytest.mark.parametrize(
     ("path", "addition", "steps"),
     [
-        ("server/engine.py", STORE.format(key=BY_PROMPT, before="pass"), {"J5", "J8"}),
+        ("server/engine.py", STORE.format(key=BY_PROMPT, before="pass"), {"J2", "J5", "J8"}),
         ("server/config.py", "\n\nraise SystemExit(3)\n", {"J1"}),
     ],
     ids=["keeps answers by prompt", "does not start"],

@@ -24,6 +24,9 @@ SHARED_DRAWS = 48
 SHARED = 4
 """Of these, that every endpoint is asked."""
 SEEDS = (1, 2)
+SEEDED = 4
+"""Prompts that an endpoint which is not timed is asked with each seed: an answer may end at once with both."""
+SEEDED_TOKENS = 8
 
 
 async def contract(exam: Exam, server: Server) -> Findings:
@@ -35,9 +38,11 @@ async def contract(exam: Exam, server: Server) -> Findings:
         _check_refusal(reports[name], findings)
     for path in questions.paths:
         _check_ways(exam, path, questions.shared, reports, findings)
+        for name in questions.further_names:
+            _check_people(path, reports[f"{path} {name}"], reports[f"{path} {name} by people"], findings)
     _check_texts(exam, questions.wild, [reports[name] for name in questions.wild_names], findings)
     for path in questions.sampled_paths:
-        _check_seeds(path, [reports[f"{path} seed {seed}"] for seed in SEEDS], findings)
+        _check_seeds(path, [(one, reports[f"{path} {name}"]) for name, one in questions.seeded.items()], findings)
     natural = zip(questions.natural, map(reports.__getitem__, questions.natural_names), strict=True)
     answers = [*_shared_answers(exam, questions, reports, findings), *natural]
     await compare(exam, [request for request, _ in answers], [report for _, report in answers], findings)
@@ -55,6 +60,8 @@ class _Questions:
         count = max(1, exam.sizes.contract // 2)
         self.natural = [replace(one, ignore_eos=False) for one in exam.draw("ends", count, tokens=2 * TOKENS)]
         self.wild = _wild(exam, count) if "temperature" in exam.offers else []
+        self.seeded = {f"prompt {number} seed {one.seed}": one for number, one in enumerate(_seeded(exam))}
+        self.further_names = [f"further {number}" for number in range(len(self.further))]
         self.natural_names = [f"end {number}" for number in range(len(self.natural))]
         self.wild_names = [f"text {number}" for number in range(len(self.wild))]
 
@@ -63,13 +70,17 @@ class _Questions:
         calls = [*malformed, *_twice(self.whole, "whole", exam.path)]
         for path in self.paths:
             calls += [*_twice(self.shared, f"{path} streamed", path), *_other_ways(path, self.shared)]
-            calls += [request.call(f"{path} further {number}", path) for number, request in enumerate(self.further)]
+        further = [*zip(self.further_names, self.further, strict=True)]
+        # What the first endpoint has answered is a prompt seen before for all of them.
+        calls += [request.call(f"{name}, at first", exam.path) for name, request in further]
+        for path in self.paths:
+            for name, request in further:
+                calls += [request.call(f"{path} {name}", path), _by_people(f"{path} {name} by people", path, request)]
         self.sampled_paths = [
             one.path for one in exam.target.spec.endpoints[1:] if {"temperature", "seed"} <= {*one.fields}
         ]
         for path in self.sampled_paths:
-            sampled = [replace(self.shared, temperature=WILD_TEMPERATURE, seed=seed) for seed in SEEDS]
-            calls += [request.call(f"{path} seed {request.seed}", path) for request in sampled]
+            calls += [request.call(f"{path} {name}", path) for name, request in self.seeded.items()]
         named = zip((*self.natural_names, *self.wild_names), (*self.natural, *self.wild), strict=True)
         calls += [request.call(name, exam.path) for name, request in named]
         self.calls = {call.id: call for call in calls}
@@ -95,6 +106,13 @@ def _is_one_prompt(corpus: Corpus, request: PlannedRequest) -> bool:
 def _wild(exam: Exam, count: int) -> list[PlannedRequest]:
     drawn = exam.draw("text", count, tokens=TOKENS)
     return [replace(one, temperature=WILD_TEMPERATURE, seed=number) for number, one in enumerate(drawn)]
+
+
+def _seeded(exam: Exam) -> Iterator[PlannedRequest]:
+    drawn = exam.draw("seeds", SEEDED, tokens=SEEDED_TOKENS)
+    for seed in SEEDS:
+        for request in drawn:
+            yield replace(request, temperature=WILD_TEMPERATURE, seed=seed, ignore_eos=False)
 
 
 # ---- bad requests ---------------------------------------------------------------------------------------------------
@@ -144,13 +162,15 @@ def _twice(request: PlannedRequest, name: str, path: str) -> list[Call]:
 
 def _other_ways(path: str, request: PlannedRequest) -> list[Call]:
     """Without streaming, and as people ask, who want no ids and no usage."""
-    body = request.body(path)
-    people = {key: value for key, value in body.items() if key not in ("return_token_ids", "stream_options")}
-    unstreamed = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
-    return [
-        Call(f"{path} plain", path, body=unstreamed, stream=False),
-        Call(f"{path} by people", path, body=people),
-    ]
+    unstreamed = {key: value for key, value in request.body(path).items() if key not in ("stream", "stream_options")}
+    return [Call(f"{path} plain", path, body=unstreamed, stream=False), _by_people(f"{path} by people", path, request)]
+
+
+def _by_people(name: str, path: str, request: PlannedRequest) -> Call:
+    wanted = request.body(path).items()
+    return Call(
+        name, path, body={key: value for key, value in wanted if key not in ("return_token_ids", "stream_options")}
+    )
 
 
 def _check_ways(
@@ -162,7 +182,7 @@ def _check_ways(
     if not findings.check(answered, f"{path}: {streamed.error or plain.error} on a good request"):
         return
     findings.check(streamed.text == _text_of(plain), f"{path}: streamed and plain answers differ")
-    findings.check(streamed.text == by_people.text, f"{path}: asked without token ids it answers otherwise")
+    _check_people(path, streamed, by_people, findings)
     findings.check(_usage_of(plain) == _streamed_usage(streamed), f"{path}: streamed and plain usage differ")
     finish = first_choice(plain).get("finish_reason")
     findings.check(streamed.finish_reason == finish, f"{path}: streamed and plain finish_reason differ")
@@ -171,12 +191,17 @@ def _check_ways(
         findings.check(matching, f"{path}: the text is not that of its tokens")
 
 
-def _check_seeds(path: str, reports: Sequence[CallReport], findings: Findings) -> None:
+def _check_people(path: str, streamed: CallReport, by_people: CallReport, findings: Findings) -> None:
+    findings.check(streamed.text == by_people.text, f"{path}: asked without token ids it answers otherwise")
+
+
+def _check_seeds(path: str, asked: Sequence[tuple[PlannedRequest, CallReport]], findings: Findings) -> None:
     """An endpoint that is not timed samples too."""
-    fault = next((f"{report.id}: {report.error}" for report in reports if not report.ok), "")
-    findings.check(not fault, fault)
-    texts = {report.text for report in reports}
-    findings.check(len(texts) > 1, f"{path}: two seeds at temperature {WILD_TEMPERATURE:g} give the same answer")
+    for request, report in asked:
+        findings.check(report.ok or ended_at_once(request, report), f"{report.id}: {report.error}")
+    texts = [report.text for _, report in asked]
+    alike = texts[:SEEDED] == texts[SEEDED:]
+    findings.check(not alike, f"{path}: two seeds at temperature {WILD_TEMPERATURE:g} give the same answers")
 
 
 def _shared_answers(

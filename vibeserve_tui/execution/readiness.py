@@ -42,6 +42,7 @@ signal.signal(signal.SIGALRM, give_up)
 signal.setitimer(signal.ITIMER_REAL, limit_s)
 try:
     ask()
+    signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm while the interpreter ends would kill it
 except TimeoutError:
     pass
 print(json.dumps(seen))
