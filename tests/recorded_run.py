@@ -34,7 +34,9 @@ class Played:
     passed: bool = True
 
 
-def record_run(folder: Path, rounds: Sequence[Played] = (), *, confirmed: float | None = 1.4) -> RunDir:
+def record_run(
+    folder: Path, rounds: Sequence[Played] = (), *, confirmed: float | None = 1.4, doubt: str = ""
+) -> RunDir:
     """A finished run of `tiny-llama-chat`; `confirmed` is the final ratio, None for a run that ended before."""
     run = RunDir(folder)
     run.create()
@@ -62,7 +64,7 @@ def record_run(folder: Path, rounds: Sequence[Played] = (), *, confirmed: float 
             journal.append(ev.ChampionMoved(round=number, commit=commit.sha))
     if confirmed is not None:
         figure = _figure(100.0, confirmed)
-        journal.append(ev.Confirmed(champion=champion, baseline=0, figures=(figure,), blocks=4))
+        journal.append(ev.Confirmed(champion=champion, baseline=0, figures=(figure,), blocks=4, doubt=doubt))
         if confirmed <= 1:
             journal.append(ev.ChampionMoved(round=0, commit=commits[0], reason="not confirmed"))
         journal.append(ev.RunFinished(reason="all rounds are played", champion=champion if confirmed > 1 else 0))

@@ -27,6 +27,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunState]:
     return {
         "confirmed": open_state(record_run(folder / "confirmed", [kept, hostile])),
         "not held": open_state(record_run(folder / "not-held", [kept], confirmed=0.98)),
+        "in doubt": open_state(record_run(folder / "in-doubt", [kept], doubt="another figure got worse: p90_ttft_ms")),
         "ended early": open_state(record_run(folder / "early", [kept], confirmed=None)),
     }
 
@@ -60,6 +61,15 @@ def test_a_gain_that_did_not_hold_is_shown_and_never_quoted_as_confirmed(states:
     assert text.startswith("# tiny-llama-chat: no confirmed gain (finished)\n")
     assert "The gain of round 1 did not hold" in text
     assert '<p class="big">' not in as_html(states["not held"])
+
+
+def test_a_gain_in_doubt_is_shown_with_the_reason_and_never_quoted_as_confirmed(states: dict[str, RunState]) -> None:
+    state = states["in doubt"]
+    assert (state.champion, state.confirmed_headline) == (1, None)
+    text = as_markdown(state)
+    assert text.startswith("# tiny-llama-chat: no confirmed gain (finished)\n")
+    assert "Nothing is confirmed by it: another figure got worse: p90_ttft_ms." in text
+    assert "did not hold" not in text
 
 
 def test_a_run_that_ended_before_its_confirmation_says_so(states: dict[str, RunState]) -> None:

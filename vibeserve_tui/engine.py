@@ -204,7 +204,8 @@ def confirmation_is_due(shop: Workshop) -> bool:
     """Every so many kept rounds, if the profile says so: fifty candidates are fifty tests, and one may win by luck."""
     kept = sum(1 for number, record in shop.run.state.rounds.items() if number and record.outcome is ev.Outcome.KEPT)
     every = shop.profile.confirmation.every
-    return bool(every and kept) and kept % every == 0 and shop.run.state.confirmed_headline is None
+    asked = any(one.champion == shop.run.state.champion for one in shop.run.state.confirmed)
+    return bool(every and kept) and kept % every == 0 and not asked
 
 
 async def simplify(shop: Workshop, policy: Policy, desk: Desk) -> None:
@@ -253,13 +254,18 @@ async def confirm(shop: Workshop) -> None:
     run = shop.run
     if run.state.champion == 0 or run.state.confirmed_headline is not None:
         return
-    before = run.state.confirmed[-1] if run.state.confirmed else None
+    before = next((one for one in reversed(run.state.confirmed) if not one.doubt), None)
     run.emit(ev.PhaseStarted(phase=ev.Phase.CONFIRM, detail=f"round {run.state.champion} against the seed"))
     confirmed = await shop.evaluator.confirm(
         run.state.champion_commit, run.state.rounds[0].commit, certain=shop.speedup_so_far()
     )
     facts: list[ev.Event] = [confirmed]
-    if not _is_better(confirmed.figures):
+    if confirmed.doubt:
+        text = f"round {run.state.champion} stays the champion and is not confirmed against the seed: {confirmed.doubt}"
+        facts.append(
+            ev.Warned(text=f"{text} (fix: vibeserve revert {run.dir.name} --to ROUND, or export it by --round)")
+        )
+    elif not _is_better(confirmed.figures):
         facts.append(ev.Warned(text="the gain was not confirmed against the seed: the seed is the champion again"))
         facts.append(ev.ChampionMoved(round=0, commit=run.state.rounds[0].commit, reason="not confirmed"))
     elif before is not None and _is_better(before.figures):
@@ -271,7 +277,7 @@ async def confirm_since(shop: Workshop, before: int) -> list[ev.Event]:
     """Champion against the one confirmed last; to go back where nothing was gained since is the operator's to say."""
     state = shop.run.state
     done = await shop.evaluator.confirm_since(before)
-    if _is_better(done.measured.figures):
+    if done.measured.outcome == "accepted":
         return [done]
     what = f"round {state.champion} was not confirmed to be faster than round {before}, which was confirmed before"
     return [done, ev.Warned(text=f"{what} (fix: vibeserve revert {shop.run.dir.name} --to {before})")]

@@ -212,8 +212,8 @@ def data_lines(event: ev.Event) -> list[str]:
             return [round_line(record)]
         case ev.AblationFinished(skill=skill, dropped=dropped, reason=reason):
             return [clean_line(f"  without {skill}: {'dropped' if dropped else 'stays'} – {reason}")]
-        case ev.Confirmed(figures=figures):
-            return [confirmed_line(figure) for figure in figures]
+        case ev.Confirmed(figures=figures, doubt=doubt):
+            return [confirmed_line(figure, "not confirmed" if doubt else "confirmed") for figure in figures]
         case ev.MeasuredAgain(a=a, b=b, measured=measured):
             return [again_line(a, b, measured)]
         case _:
@@ -245,11 +245,11 @@ def total_line(state: RunState) -> str:
     return f"{'gain unknown' if gain is None else f'×{gain:.2f}'} since round 0 · {spend.tokens} tokens, {money}"
 
 
-def confirmed_line(figure: ev.Figure) -> str:
+def confirmed_line(figure: ev.Figure, word: str = "confirmed") -> str:
     """`  confirmed output_throughput c16: 124 → 388 tok/s  ×3.13 [3.09, 3.17]`; a metric of no level is of all of them."""
     sides = f"{level_in_words(figure.a, '')} → {level_in_words(figure.b, '')} {figure.unit}"
     gain = gain_in_words(figure.ratio, figure.ci_low, figure.ci_high) or "–"
-    return clean_line(f"  confirmed {figure.metric} {figure.level or 'all'}: {sides}  {gain}")
+    return clean_line(f"  {word} {figure.metric} {figure.level or 'all'}: {sides}  {gain}")
 
 
 def _times(d: float | None) -> str:

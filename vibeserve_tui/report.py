@@ -17,12 +17,6 @@ from vibeserve_tui.safe_text import clean
 from vibeserve_tui.trajectory import trajectory_svg
 
 
-def confirmation(state: RunState) -> ev.Confirmed | None:
-    """The final comparison with the seed, if it holds: one that found no gain makes the seed the champion again."""
-    last = state.confirmed[-1] if state.confirmed else None
-    return last if last and last.champion == state.champion else None
-
-
 def as_data(state: RunState) -> dict[str, Any]:
     """The report's facts, JSON-ready; every other form is made from this."""
     plan, device = state.plan, state.device
@@ -46,7 +40,8 @@ def as_data(state: RunState) -> dict[str, Any]:
         "confirmed": [_figure(figure) for figure in state.confirmed[-1].figures] if state.confirmed else [],
         "confirmed_blocks": state.confirmed[-1].blocks if state.confirmed else 0,
         "confirmed_round": state.confirmed[-1].champion if state.confirmed else None,
-        "confirmation_holds": confirmation(state) is not None,
+        "confirmation_holds": state.confirmation is not None,
+        "confirmation_doubt": state.confirmed[-1].doubt if state.confirmed else "",
         "contributions": [_contribution(state, number) for number in state.lineage(state.champion)],
         "ablations": [ablation.model_dump(mode="json", exclude={"kind"}) for ablation in state.ablations],
         "rounds": [_round(state, number) for number in sorted(state.rounds)],
@@ -200,7 +195,9 @@ def confirmed_table(data: dict[str, Any]) -> str:
     if floors := [row for row in data["confirmed"] if row["headline"] and row["headroom"]]:
         left = ", ".join(f"{row['metric']} at {row['level']} {times(row['headroom'])}" for row in floors)
         note += f" Left before the physical floor of this device: {left}."
-    if not data["confirmation_holds"]:
+    if data["confirmation_doubt"]:
+        note += f" Nothing is confirmed by it: {data['confirmation_doubt']}."
+    elif not data["confirmation_holds"]:
         note += f" The gain of round {data['confirmed_round']} did not hold, so that it is not the champion any more."
     return "\n".join([*rows, "", note])
 

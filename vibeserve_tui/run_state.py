@@ -187,12 +187,16 @@ class RunState:
         return [record for record in self.rounds.values() if record.outcome is ev.Outcome.KEPT]
 
     @property
+    def confirmation(self) -> ev.Confirmed | None:
+        """The last comparison with the seed, if it holds: one that found no gain makes the seed the champion again."""
+        last = self.confirmed[-1] if self.confirmed else None
+        return last if last and last.champion == self.champion and not last.doubt else None
+
+    @property
     def confirmed_headline(self) -> ev.Figure | None:
         """Champion against baseline, measured beside one another at the end; None before that or for another champion."""
-        last = self.confirmed[-1] if self.confirmed else None
-        if last is None or last.champion != self.champion:
-            return None
-        return next((figure for figure in last.figures if figure.headline), None)
+        figures = self.confirmation.figures if self.confirmation else ()
+        return next((figure for figure in figures if figure.headline), None)
 
     @property
     def rounds_played(self) -> int:

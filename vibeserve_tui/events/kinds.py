@@ -373,7 +373,9 @@ class AblationFinished(Event):
 
 
 class Confirmed(Event):
-    """Champion against the original baseline on a new seed, all levels; the only figures a report may quote."""
+    """Champion against the original baseline on a new seed, all levels; the only figures a report may quote, unless in
+    `doubt`.
+    """
 
     kind: Literal["confirmed"] = "confirmed"
     views = ("header", "trend")
@@ -382,6 +384,8 @@ class Confirmed(Event):
     figures: tuple[Figure, ...]
     blocks: int
     evidence: str = ""
+    doubt: str = ""
+    """Why nothing is confirmed, though no gain was disproved: a guard, a busy machine."""
 
 
 class OperatorNote(Event):

@@ -11,7 +11,7 @@ from typing import Any
 
 from vibeserve_tui import events as ev
 from vibeserve_tui.inputs.target import Target
-from vibeserve_tui.report import as_data, cell, confirmation, confirmed_table, interval, times
+from vibeserve_tui.report import as_data, cell, confirmed_table, interval, times
 from vibeserve_tui.run_state import RunState
 from vibeserve_tui.safe_text import clean
 
@@ -31,7 +31,7 @@ class Origin:
     @property
     def confirmed(self) -> bool:
         """Was this very round compared with the seed at the end of the run, and found better?"""
-        confirmed = confirmation(self.state)
+        confirmed = self.state.confirmation
         return confirmed is not None and confirmed.champion == self.record.number
 
 

@@ -18,7 +18,6 @@ from vibeserve_tui.export.papers import Names, Origin, provenance, readme, run_s
 from vibeserve_tui.export.requirements import requirements_text, third_party
 from vibeserve_tui.inputs.target import Target, read_definition
 from vibeserve_tui.inputs.target_files import IGNORED_NAMES, tree_digest
-from vibeserve_tui.report import confirmation
 from vibeserve_tui.state.run_dir import RunDir
 from vibeserve_tui.state.workspace import Store
 
@@ -59,7 +58,7 @@ def _origin(run: RunDir, number: int | None, *, force: bool) -> Origin:
         raise RunError("the run has not begun", where=run.name)
     if number is None:
         number = state.champion
-        if confirmation(state) is None and not force:
+        if state.confirmation is None and not force:
             raise RunError(
                 f"no champion was confirmed against the seed; round {number} is the best so far",
                 where=run.name,

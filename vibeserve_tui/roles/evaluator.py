@@ -32,7 +32,7 @@ from vibeserve_tui.recipes.ablation import still_good
 from vibeserve_tui.recipes.expressions import Scope
 from vibeserve_tui.recipes.recipe_spec import Layer
 from vibeserve_tui.roles.briefing import Briefing
-from vibeserve_tui.roles.measured import as_fact, in_words
+from vibeserve_tui.roles.measured import DISPROVED, as_fact, doubt_of, in_words
 from vibeserve_tui.roles.reading import ProfileReader
 from vibeserve_tui.round import Work
 from vibeserve_tui.state.run import Run
@@ -111,25 +111,33 @@ class Evaluator:
         number = self._run.state.champion
         self._announce(number, "seed", f"r{number}", "confirmation")
         gate = self._gate_here().for_gain_of(certain)
-        seed, best = self._side("seed", baseline), self._side(f"r{number}", champion, prove=True)
-        seed.windows = best.windows = self._windows(gate.window_s)
-        measured = await self._confirmed(best, seed, Basis.BASELINE, gate)
+
+        def sides() -> tuple[LiveSide, LiveSide]:
+            best, seed = self._side(f"r{number}", champion, prove=True), self._side("seed", baseline)
+            seed.windows = best.windows = self._windows(gate.window_s)
+            return best, seed
+
+        measured = await self._confirmed(sides, Basis.BASELINE, gate)
         self._run.emit(ev.MeasurementFinished(round=number, measured=measured, purpose="confirmation"))
         return ev.Confirmed(
             champion=number,
             baseline=0,
-            figures=measured.figures,
+            figures=() if measured.reason in DISPROVED else measured.figures,
             blocks=measured.blocks,
             evidence=measured.evidence,
+            doubt=doubt_of(measured),
         )
 
     async def confirm_since(self, before: int) -> ev.MeasuredAgain:
         """The same rules for the champion beside a round that was confirmed before it: steps by luck show here."""
         state = self._run.state
         self._announce(state.champion, f"r{before}", f"r{state.champion}", "again")
-        old = self._side(f"r{before}", state.rounds[before].commit)
-        new = self._side(f"r{state.champion}", state.champion_commit, prove=True)
-        measured = await self._confirmed(new, old, Basis.CHAMPION, self._gate_here())
+
+        def sides() -> tuple[LiveSide, LiveSide]:
+            new = self._side(f"r{state.champion}", state.champion_commit, prove=True)
+            return new, self._side(f"r{before}", state.rounds[before].commit)
+
+        measured = await self._confirmed(sides, Basis.CHAMPION, self._gate_here())
         return ev.MeasuredAgain(a=before, b=state.champion, measured=measured)
 
     async def again(self, a: int, b: int) -> ev.Measured:
@@ -220,7 +228,19 @@ class Evaluator:
                 update = {}
         return measured.model_copy(update=update)
 
-    async def _confirmed(self, champion: LiveSide, against: LiveSide, basis: Basis, gate: GateConfig) -> ev.Measured:
+    async def _confirmed(
+        self, sides: Callable[[], tuple[LiveSide, LiveSide]], basis: Basis, gate: GateConfig
+    ) -> ev.Measured:
+        """Once more where it comes to nothing: the machine's fault is not the champion's."""
+        measured = await self._confirmed_once(*sides(), basis, gate)
+        if measured.outcome != "void":
+            return measured
+        self._run.emit(ev.PhaseProgress(detail=f"void ({measured.reason}): measuring once more"))
+        return await self._confirmed_once(*sides(), basis, gate)
+
+    async def _confirmed_once(
+        self, champion: LiveSide, against: LiveSide, basis: Basis, gate: GateConfig
+    ) -> ev.Measured:
         tell = self._told(self._run.state.champion)
         try:
             with watching(self._backend, self._device) as sentinels:

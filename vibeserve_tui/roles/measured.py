@@ -6,7 +6,9 @@ Where the sides of a comparison were exchanged, as for an ablation, they are put
 from __future__ import annotations
 
 from vibeserve_tui import events as ev
+from vibeserve_tui import reasons
 from vibeserve_tui.evaluation.floors import Floors
+from vibeserve_tui.evaluation.gate import Closed
 from vibeserve_tui.metrics import Comparison, Figure, Role, gain_in_words
 
 
@@ -21,6 +23,19 @@ def as_fact(comparison: Comparison, evidence: str, floors: Floors, *, swap: bool
         provisional=comparison.provisional,
         took_s=round(comparison.took_s, 1),
     )
+
+
+DISPROVED = ("crash", "guard:errors")
+"""Ends of a confirmation that are the champion's own fault, whatever its figures."""
+
+
+def doubt_of(measured: ev.Measured) -> str:
+    """Why a confirmation confirms nothing, though it did not disprove the gain either; "" where it did one of both."""
+    if measured.provisional:
+        return "only CPU time shows the gain"
+    undecided = measured.outcome == "void" or measured.reason == Closed.ENVIRONMENT
+    guarded = measured.reason.startswith("guard:") and measured.reason not in DISPROVED
+    return reasons.in_words(measured.reason) if undecided or guarded else ""
 
 
 def in_words(comparison: Comparison) -> str:

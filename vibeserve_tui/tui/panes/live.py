@@ -171,12 +171,14 @@ class FiguresPane(Pane):
     def _confirmed(self, view: RunView, confirmed: ev.Confirmed) -> Drawing:
         labels = (f"r{confirmed.baseline}", f"r{confirmed.champion}")
         lines = draw_figures(confirmed.figures, labels, self.text_width)
-        lines += [(), *self._wrapped(f"measured again on a new seed, {confirmed.blocks} blocks; the figures to quote")]
+        worth = f"not confirmed: {confirmed.doubt}" if confirmed.doubt else "the figures to quote"
+        lines += [(), *self._wrapped(f"measured again on a new seed, {confirmed.blocks} blocks; {worth}")]
         for ablation in view.state.ablations:
             fate = "left out" if ablation.dropped else "stays"
             ratio = f", {fig.factor(ablation.ratio)} with it" if ablation.ratio else ""
             lines += self._wrapped(f"{ablation.skill} {fate}{ratio}")
-        return Drawing(lines, f"Confirmed · {labels[1]} against {labels[0]}")
+        title = "Not confirmed" if confirmed.doubt else "Confirmed"
+        return Drawing(lines, f"{title} · {labels[1]} against {labels[0]}")
 
     def _notes(self, view: RunView, live: LiveMeasurement) -> list[Line]:
         if live.finished is not None and live.purpose == "noise":

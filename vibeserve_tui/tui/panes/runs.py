@@ -77,8 +77,8 @@ def draw_runs_figures(a: RunState, b: RunState) -> list[Line]:
 
 def _by_metric(state: RunState) -> dict[tuple[str, str], ev.Figure]:
     """The confirmation's figures; before that the champion's own, of which only the headline's total gain is known."""
-    if state.confirmed and state.confirmed[-1].champion == state.champion:
-        return {(figure.metric, figure.level): figure for figure in state.confirmed[-1].figures}
+    if state.confirmation:
+        return {(figure.metric, figure.level): figure for figure in state.confirmation.figures}
     record = state.champion_record
     figures = record.measured.figures if record and record.measured else ()
     unknown = {"ratio": None, "ci_low": None, "ci_high": None}
