@@ -54,6 +54,13 @@ class Stat(StrEnum):
         """The quantile of a tail percentile, which needs the pooled requests of a whole block."""
         return {Stat.P90: 0.90, Stat.P95: 0.95, Stat.P99: 0.99}.get(self)
 
+    @property
+    def least_samples(self) -> int:
+        """Below, a tail percentile is one or two requests' luck. 95 and 99 have ten samples beyond them; 90 only two,
+        which is enough for a guard that compares the same requests many times, and for nothing else.
+        """
+        return {Stat.P90: 20, Stat.P95: 200, Stat.P99: 1000}.get(self, 1)
+
 
 _STAT_BY_PREFIX = {
     "mean": Stat.MEAN,

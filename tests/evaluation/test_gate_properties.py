@@ -179,6 +179,21 @@ def test_processor_time_of_some_pairs_is_that_of_none() -> None:
         assert block_of(whole.model_copy(update={"windows": windows}), [speed(Direction.MAX)]).d_cpu is None
 
 
+def test_a_tail_of_fewer_pooled_requests_than_it_takes_has_no_value() -> None:
+    tail = MetricSpec(name="p99_ttft_ms", level="c1", unit="ms", direction="min")
+
+    def reading(requests: int) -> Reading:
+        whole = record([(100.0, 110.0)] * 4)
+        samples = {"ttft_ms": tuple(map(float, range(1, requests + 1)))}
+        timed = [
+            t.model_copy(update={"window": t.window.model_copy(update={"samples": samples})}) for t in whole.windows
+        ]
+        return block_of(whole.model_copy(update={"windows": timed}), [speed(Direction.MAX), tail]).readings[tail.key]
+
+    assert reading(249) == Reading(None, None, None)
+    assert reading(250).d == 0
+
+
 @given(windows, st.integers(0, 3))
 def test_a_pair_on_different_requests_is_left_out(pairs: list[tuple[float, float]], at: int) -> None:
     whole = record(pairs)

@@ -50,6 +50,11 @@ def test_relative_bounds_become_log_ratios(tmp_path: Path) -> None:
     assert ttft.tolerance == pytest.approx(math.log(1.05))
 
 
+def test_a_tail_of_the_gaps_within_answers_has_more_samples_than_requests(tmp_path: Path) -> None:
+    target = load_target(write_target(tmp_path, lambda text: text.replace('"p90_ttft_ms"', '"p99_itl_ms"')))
+    assert target.spec.guards[0].spec.stat.least_samples == 1000 > target.spec.level("c16").requests
+
+
 def test_a_local_model_is_taken_from_the_given_folder_and_missed_without_one(tmp_path: Path) -> None:
     root = write_target(
         tmp_path, lambda text: text.replace('source = "bundled"\npath = "reference/model"', 'source = "local"')

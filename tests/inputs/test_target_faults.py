@@ -70,9 +70,14 @@ MALFORMED = {
     "goodput of no one's idea": (
         swap('"median_ttft_ms", level = "c1"', '"request_goodput", level = "c1"'), "metrics[2].level", "what is good"
     ),
+    "a tail of a handful": (swap('"median_ttft_ms"', '"p90_ttft_ms"'), "metrics[2].name", "16 samples at level 'c1'"),
+    "a far tail of a few": (swap('"p90_ttft_ms"', '"p99_ttft_ms"'), "guards[0].name", "a p99: it takes 1000"),
     "metric at no level": (swap('level = "c16", unit = "tok/s"', 'unit = "tok/s"'), "metrics[0].level", "is missing"),
     "metric at an unknown level": (swap('level = "c16"', 'level = "c166"'), "metrics[0].level", "did you mean 'c16'"),
     "no direction": (swap('unit = "ms", direction = "min" }', 'unit = "ms" }'), "metrics[2].direction", "is missing"),
+    "a sampled workload": (
+        swap("temperature = 0.0", "temperature = 0.8"), "workload.temperature", "compared with greedy ones"
+    ),
     "no headline": (swap("headline = true", "headline = false"), "metrics", "0 headline metrics"),
     "lonely pareto": (at_top("pareto = true"), "pareto", "1 headline metrics"),
     "huge tolerance": (swap("tolerance = 0.05", "tolerance = 5"), "guards[0].tolerance", "less than 1"),

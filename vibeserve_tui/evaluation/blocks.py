@@ -209,12 +209,12 @@ def _void_windows(record: BlockRecord, headlines: Sequence[MetricSpec]) -> int:
 
 
 def _read(spec: MetricSpec, pairs: Sequence[_Pair]) -> Reading:
-    """Median over the pairs; the largest for a peak; the pooled requests for a tail percentile."""
+    """Median over the pairs; the largest for a peak; the pooled requests for a tail percentile, if they are enough."""
     mine = [pair for pair in pairs if spec.level in (None, pair.level)]
     if spec.stat.tail is not None and all(spec.quantity in w.samples for pair in mine for w in (pair.a, pair.b)):
         a = [sample for pair in mine for sample in pair.a.samples[spec.quantity]]
         b = [sample for pair in mine for sample in pair.b.samples[spec.quantity]]
-        if a and b:
+        if min(len(a), len(b)) >= spec.stat.least_samples:
             return _compared(spec, quantile(a, spec.stat.tail), quantile(b, spec.stat.tail))
     a = [value for pair in mine if (value := pair.a.value(spec.name)) is not None]
     b = [value for pair in mine if (value := pair.b.value(spec.name)) is not None]

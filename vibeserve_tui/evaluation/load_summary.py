@@ -16,13 +16,11 @@ from typing import TypeVar
 
 from vibeserve_tui.evaluation.load_report import LOST, CallReport, LoadReport
 from vibeserve_tui.evaluation.strict_json import Json
+from vibeserve_tui.metrics import Stat
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
 PERCENTILES = (50, 90, 95, 99)
-MIN_SAMPLES = {50: 1, 90: 20, 95: 200, 99: 1000}
-"""Below, a tail percentile is one or two requests' luck. 95 and 99 have ten samples beyond them; 90 only two,
-which is enough for a guard that compares the same requests many times, and for nothing else."""
 SATURATED_BELOW = 0.95
 MIN_FOR_SATURATION = 8
 
@@ -189,7 +187,7 @@ def statistics_of(quantity: str, values: Sequence[float]) -> dict[str, Json]:
         f"std_{quantity}": statistics.pstdev(values) if values else None,
     }
     for p in PERCENTILES:
-        table[f"p{p}_{quantity}"] = percentile(values, p) if len(values) >= MIN_SAMPLES[p] else None
+        table[f"p{p}_{quantity}"] = percentile(values, p) if len(values) >= Stat(f"p{p}").least_samples else None
     return table
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from vibeserve_tui.errors import did_you_mean
-from vibeserve_tui.inputs.target_sections import Modality
+from vibeserve_tui.inputs.target_sections import Guard, Modality, TargetMetric
 from vibeserve_tui.inputs.toml_files import Fault
-from vibeserve_tui.inputs.workload_spec import ClosedLevel, StreamLevel, SweepLevel, WorkloadKind
+from vibeserve_tui.inputs.workload_spec import ClosedLevel, Level, StreamLevel, SweepLevel, WorkloadKind, WorkloadSpec
+from vibeserve_tui.metrics import MetricSpec
 
 if TYPE_CHECKING:
     from vibeserve_tui.inputs.target import Target
@@ -80,11 +81,12 @@ def _headline_faults(target: Target) -> Iterator[Fault]:
 def _metric_faults(target: Target) -> Iterator[Fault]:
     levels = {level.id: level for level in target.levels}
     own_names = target.workload.kind is WorkloadKind.PROGRAM
-    entries = [
-        *((f"metrics[{index}]", metric.name, metric.level) for index, metric in enumerate(target.metrics)),
-        *((f"guards[{index}]", guard.name, guard.level) for index, guard in enumerate(target.guards)),
+    entries: list[tuple[str, TargetMetric | Guard]] = [
+        *((f"metrics[{index}]", metric) for index, metric in enumerate(target.metrics)),
+        *((f"guards[{index}]", guard) for index, guard in enumerate(target.guards)),
     ]
-    for field, name, level in entries:
+    for field, row in entries:
+        name, level = row.name, row.level
         known = name in LEVEL_METRICS | PROCESS_METRICS
         if not known and not own_names:
             suggestion = did_you_mean(name, sorted(LEVEL_METRICS | PROCESS_METRICS))
@@ -100,10 +102,30 @@ def _metric_faults(target: Target) -> Iterator[Fault]:
             yield Fault(f"{field}.level", f"{level!r} is a sweep, which decides nothing", "name another level")
         elif level is not None and name == "request_goodput" and levels[level].slo is None and not own_names:
             yield Fault(f"{field}.level", f"{level!r} does not say what is good", "slo = { ttft_ms = 500 } in its row")
+        elif level is not None and not own_names:
+            yield from _tail_faults(field, row.spec, levels[level], target.workload)
+
+
+def _tail_faults(field: str, metric: MetricSpec, level: Level, workload: WorkloadSpec) -> Iterator[Fault]:
+    """A block may be one window of each side, of one pass over the level's requests: it has to give a value."""
+    gaps = workload.output_tokens.most - 1 if metric.quantity == "itl_ms" and workload.output_tokens else 1
+    samples, least = gaps * level.requests, metric.stat.least_samples
+    if samples < least:
+        yield Fault(
+            f"{field}.name",
+            f"{samples} samples at level {level.id!r} are too few for a {metric.stat}: it takes {least}",
+            "more requests there, or a lower percentile",
+        )
 
 
 def _workload_faults(target: Target) -> Iterator[Fault]:
     workload, first = target.workload, target.endpoints[0]
+    if workload.temperature > 0:  # what was sampled cannot be held against the truth token by token
+        yield Fault(
+            "workload.temperature",
+            "answers are compared with greedy ones, so no sampled one would be right",
+            "set it to 0; whether sampling is right is judged beside the workload",
+        )
     if (workload.kind is WorkloadKind.PROGRAM) != (target.programs.benchmark is not None):
         yield Fault("programs.benchmark", 'goes with workload.kind = "program", and only with it', "change one of them")
     if workload.kind is WorkloadKind.PROGRAM:

@@ -220,7 +220,7 @@ class WorkloadSpec(Section):
     output_tokens: Lengths | None = None
     """max_tokens of a request."""
     temperature: NonNegativeFloat = 0.0
-    """0 is greedy."""
+    """0 is greedy, as a target's has to be: its answers are compared. `vibeserve bench` may sample."""
     ignore_eos: bool = False
     """Generate all of max_tokens: end-of-text is a token like any other."""
     distinct: bool = True
