@@ -13,7 +13,7 @@ from tests.evaluation.toy_server import LONG, ToyServer
 from tests.evaluation.toy_target import toy_target
 from vibeserve_tui.evaluation import conduct
 from vibeserve_tui.evaluation.battery import judge
-from vibeserve_tui.evaluation.exam import Exam
+from vibeserve_tui.evaluation.exam import Exam, Findings, step_of
 from vibeserve_tui.evaluation.load_report import CallReport, Usage
 from vibeserve_tui.evaluation.reference import ReferenceService, reference_command
 from vibeserve_tui.evaluation.side import ServerDied
@@ -345,3 +345,9 @@ async def test_the_targets_own_checker_decides_too(tmp_path: Path, code: int, ou
     async with open_exam(tmp_path, CHECKER) as exam:
         verdict = await Bench(exam, [ends(code)]).judge()
     assert (verdict.outcome, says in verdict.reason) == (outcome, True)
+
+
+async def test_what_a_candidate_wrote_cannot_break_the_record_of_its_step() -> None:
+    step = step_of("J0", "integrity", Findings(fault="replaces time.\ud800\n\x1b[2J"), 1.0)
+    assert JudgeStep.model_validate_json(step.model_dump_json()) == step
+    assert step.detail.isprintable()

@@ -214,3 +214,12 @@ def test_findings_name_hard_ones_first(tmp_path: Path, corpus: Corpus) -> None:
         Severity.FAIL,
         Severity.WARN,
     ]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [f"X = {' + '.join(['1'] * 1100)}", f"a{'.b' * 1500}()"],
+    ids=["a sum", "attributes"],
+)
+def test_what_is_nested_too_deeply_to_be_read_is_refused(tmp_path: Path, corpus: Corpus, source: str) -> None:
+    assert found(tmp_path, corpus, source) == ["fail server/new.py:1 is nested too deeply to be read"]

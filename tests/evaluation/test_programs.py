@@ -8,14 +8,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from textwrap import dedent
+from types import SimpleNamespace
 
 import pytest
 
 from tests.evaluation.toy_target import toy_target
+from vibeserve_tui.evaluation.live_side import LiveRun, LiveSide
 from vibeserve_tui.evaluation.programs import Ended, benchmark_stream, run_program
 from vibeserve_tui.evaluation.records import StreamVoid
-from vibeserve_tui.execution.box import BoxResult, BoxSpec
+from vibeserve_tui.evaluation.workload import Workload
+from vibeserve_tui.execution.box import BoxResult, BoxSpec, Usage
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
 
 PROGRAM = """
@@ -67,6 +71,33 @@ async def test_a_program_is_told_where_the_server_is_and_what_to_draw(tmp_path: 
     assert set(spec.read_only) == {target.root, target.model_dir}
     assert ended.written is not None
     assert benchmark_stream(ended, target).values("c1") == {"speed": 17.0, "latency.p50": 3.0}
+
+
+class Served(Neighbour):
+    """As the gate knows it: what a window reads of a server beside its answers."""
+
+    served = SimpleNamespace(ready_s=0.5)
+
+    async def usage(self) -> Usage:
+        return Usage(cpu_s=0.0, rss_mib=1.0, peak_rss_mib=1.0, processes=1, threads=1)
+
+    async def counters(self) -> dict[str, int]:
+        return {"batched_steps": 12}
+
+    def require_alive(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("proves", "known"), [(True, {"batched_steps": 12}), (False, {})])
+async def test_a_change_may_show_that_it_was_active_under_a_program_of_the_targets_own(
+    tmp_path: Path, proves: bool, known: dict[str, int]
+) -> None:
+    target = program_target(tmp_path)
+    reference = object() if proves else None  # it is asked nothing: a program's answers are its own to check
+    side = LiveSide("r1", "c" * 40, SimpleNamespace(target=target), Workload.load(target), {}, reference)  # type: ignore[arg-type]
+    window = await LiveRun(side, Served()).window("c1", 5, 0)  # type: ignore[arg-type]
+    assert window.values["speed"] == Random("5:0").getrandbits(31)
+    assert side.counters == known
 
 
 def ended(written: object, printed: str = "", returncode: int = 0, killed: str | None = None) -> Ended:

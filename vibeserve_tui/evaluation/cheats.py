@@ -92,11 +92,11 @@ def _text(path: Path) -> str | None:
 def _suspects(path: Path, text: str) -> Iterator[Suspect]:
     if path.suffix == ".py":
         try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            yield from list(suspects(ast.parse(text)))
+        except (SyntaxError, ValueError):
             yield Suspect(1, Severity.WARN, "is not Python")
-            return
-        yield from suspects(tree)
+        except (RecursionError, MemoryError):
+            yield Suspect(1, Severity.FAIL, "is nested too deeply to be read")
     elif path.suffix in NATIVE:
         for number, line in enumerate(text.split("\n"), 1):
             code = line.partition("//")[0]

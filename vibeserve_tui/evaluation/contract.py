@@ -70,12 +70,11 @@ class _Questions:
         calls = [*malformed, *_twice(self.whole, "whole", exam.path)]
         for path in self.paths:
             calls += [*_twice(self.shared, f"{path} streamed", path), *_other_ways(path, self.shared)]
-        further = [*zip(self.further_names, self.further, strict=True)]
-        # What the first endpoint has answered is a prompt seen before for all of them.
-        calls += [request.call(f"{name}, at first", exam.path) for name, request in further]
-        for path in self.paths:
-            for name, request in further:
-                calls += [request.call(f"{path} {name}", path), _by_people(f"{path} {name} by people", path, request)]
+            for name, request in zip(self.further_names, self.further, strict=True):
+                calls += [
+                    *_twice(request, f"{path} {name}", path),
+                    _by_people(f"{path} {name} by people", path, request),
+                ]
         self.sampled_paths = [
             one.path for one in exam.target.spec.endpoints[1:] if {"temperature", "seed"} <= {*one.fields}
         ]

@@ -23,6 +23,7 @@ from vibeserve_tui.events import JudgeStep
 from vibeserve_tui.execution.box import BoxResult, BoxSpec, Listener, ProcessInfo, Usage
 from vibeserve_tui.inputs.profiles import JudgeSizes
 from vibeserve_tui.inputs.target import LoadedTarget
+from vibeserve_tui.safe_text import clean_line
 
 
 class Server(Protocol):
@@ -166,7 +167,7 @@ def step_of(identifier: str, title: str, findings: Findings, took_ms: float) -> 
         id=identifier,
         title=title,
         passed=not findings.fault,
-        detail=findings.fault or f"{findings.tests} tests{notes}",
+        detail=clean_line(findings.fault or f"{findings.tests} tests{notes}"),  # a candidate's words are in it
         tests=findings.tests,
         took_ms=round(took_ms, 1),
         numbers={name: round(value, 6) for name, value in findings.numbers.items()},

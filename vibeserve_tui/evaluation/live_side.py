@@ -147,8 +147,7 @@ class LiveRun:
         report = await self.server.run(plan)
         after = await self.server.usage()
         await self._verify(requests, report)
-        if self.side.reference is not None and not self.side.counters:
-            self.side.counters = await self.server.counters()
+        await self._read_counters()
         return self._window(declared, plan, report, before, after)
 
     async def _program_window(self, level: str, seed: int, index: int) -> Window:
@@ -158,6 +157,7 @@ class LiveRun:
         ended = await run_program(self.side.testbed.target, self.server, "benchmark", draw=draw, level=level)
         took_s, after = time.perf_counter() - started, await self.server.usage()
         self.server.require_alive()
+        await self._read_counters()
         stream = Stream()
         faults: tuple[str, ...] = ()
         try:
@@ -175,6 +175,11 @@ class LiveRun:
             slice_sha256=hashlib.sha256(f"{draw}:{level}".encode()).hexdigest(),
             took_s=took_s,
         )
+
+    async def _read_counters(self) -> None:
+        """Once there was load, as the candidate tells them: whether what it was changed for ever happens."""
+        if self.side.reference is not None and not self.side.counters:
+            self.side.counters = await self.server.counters()
 
     def _requests(self, level: Level, seed: int, index: int) -> tuple[PlannedRequest, ...]:
         count = level.requests * self.side.windows.get(level.id, WindowPlan()).passes
