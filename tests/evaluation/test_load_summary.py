@@ -107,6 +107,13 @@ def test_goodput_counts_calls_that_keep_all_slos():
     assert summarise(window, Slos(ttft_ms=200, e2el_ms=500))["request_goodput"] == 1
 
 
+@pytest.mark.parametrize(("mode", "goodput"), [(Mode.POISSON, 0), (Mode.BURST, 0), (Mode.CLOSED, 5)])
+@pytest.mark.parametrize("slos", [Slos(ttft_ms=200), Slos(e2el_ms=300)], ids=str)
+def test_who_is_kept_waiting_in_an_open_loop_is_not_served_well(slos: Slos, mode: Mode, goodput: float):
+    window = report(answered("r0", 0.3, 0.4, 0.5, sched=0.1), of=plan(mode=mode, rate=1.0))
+    assert summarise(window, slos)["request_goodput"] == pytest.approx(goodput)
+
+
 def test_what_cannot_be_had_is_none_and_never_zero():
     failed = report(CallReport("r0", t_sched=0.0, t_sent=0.0, t_end=1.0, error=Fault.TIMEOUT))
     table = summarise(failed)

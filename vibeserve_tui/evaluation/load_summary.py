@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
+from vibeserve_tui.evaluation.load_plan import Mode
 from vibeserve_tui.evaluation.load_report import LOST, CallReport, LoadReport
 from vibeserve_tui.evaluation.strict_json import Json
 from vibeserve_tui.metrics import Stat
@@ -54,6 +55,7 @@ def summarise(report: LoadReport, slos: Slos | None = None, context: WindowConte
     completed = [call for call in report.calls if call.ok]
     duration = duration_s(report)
     inputs, outputs = _total(map(input_tokens, completed)), _total(call.output_tokens for call in completed)
+    good = None if slos is None else sum(_is_good(call, slos, report.mode) for call in completed)
     table: dict[str, Json] = {
         "date": report.started_at,
         "num_prompts": len(report.calls),
@@ -67,7 +69,7 @@ def summarise(report: LoadReport, slos: Slos | None = None, context: WindowConte
         "total_input_tokens": inputs,
         "total_output_tokens": outputs,
         "request_throughput": _rate(len(completed), duration),
-        "request_goodput": None if slos is None else _rate(sum(_is_good(c, slos) for c in completed), duration),
+        "request_goodput": _rate(good, duration),
         "output_throughput": _rate(outputs, duration),
         "total_token_throughput": _rate(None if inputs is None or outputs is None else inputs + outputs, duration),
         "max_output_tokens_per_s": _max_output_tokens_per_s(completed),
@@ -268,11 +270,13 @@ def _tpot_ms(call: CallReport) -> float | None:
     return 1000 * (call.chunk_t[-1] - call.chunk_t[0]) / (tokens - 1)
 
 
-def _is_good(call: CallReport, slos: Slos) -> bool:
-    ttft, e2el = _since_sent(call, 0), _since_sent(call, -1)
-    if ttft is None or e2el is None:
+def _is_good(call: CallReport, slos: Slos, mode: str) -> bool:
+    """Whether it keeps them all, in an open loop from when the schedule wanted it."""
+    if not call.chunk_t or call.t_sent is None:
         return False
-    kept = ((ttft * 1000, slos.ttft_ms), (_tpot_ms(call) or 0.0, slos.tpot_ms), (e2el * 1000, slos.e2el_ms))
+    began = call.t_sent if mode == Mode.CLOSED else min(call.t_sched, call.t_sent)
+    ttft_ms, e2el_ms = 1000 * (call.chunk_t[0] - began), 1000 * (call.chunk_t[-1] - began)
+    kept = ((ttft_ms, slos.ttft_ms), (_tpot_ms(call) or 0.0, slos.tpot_ms), (e2el_ms, slos.e2el_ms))
     return all(limit is None or value <= limit for value, limit in kept)
 
 
