@@ -233,6 +233,14 @@ def test_a_perturbed_prompt_differs_in_one_token_which_within_it_may_be_any(posi
     assert changed == where
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+@pytest.mark.parametrize("position", Position)
+def test_the_shortest_prompts_can_be_perturbed_anywhere(position: Position, length: int):
+    new = perturb(range(length), position, range(100, 120), Random(1))
+    assert len(new) == length
+    assert sum(token >= 100 for token in new) == 1
+
+
 def test_levels_become_plans(chat: Workload):
     requests = chat.draw(1, 4)
     closed = plan_of(ClosedLevel(id="c2", requests=4, mode="closed", concurrency=2), requests, ADDRESS, deadline_s=9)

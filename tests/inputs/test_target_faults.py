@@ -234,6 +234,21 @@ def test_a_missing_or_empty_objective_is_named(tmp_path: Path) -> None:
         load_target(root)
 
 
+def test_a_trace_of_fewer_times_than_requests_is_named_before_anything_is_measured(tmp_path: Path) -> None:
+    root = write_target(
+        tmp_path, swap('mode = "closed", concurrency = 1,', 'mode = "trace", file = "benchmark/times.jsonl",')
+    )
+    trace = root / "benchmark" / "times.jsonl"
+    for lines, fault in ((None, "there is no file"), (15, "has 15 times for 16 requests")):
+        if lines is not None:
+            trace.write_text('{"at_s": 0.5}\n' * lines)
+        with pytest.raises(TargetError, match=fault) as caught:
+            load_target(root)
+        assert caught.value.where.startswith(f"{root / 'target.toml'}: levels[0].file")
+    trace.write_text('{"at_s": 0.5}\n' * 15 + '{"at_s": 0.5}')
+    load_target(root)
+
+
 def test_a_folder_without_declaration_is_named(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"target\.toml: cannot be read"):
         load_target(tmp_path)

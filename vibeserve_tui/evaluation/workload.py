@@ -218,6 +218,6 @@ def perturb(ids: Sequence[int], position: Position, vocabulary: Sequence[int], d
     last = len(ids) - 1
     middle = min(max(2, len(ids) // 2), last)
     early, late = draw.randrange(1, max(2, middle)), draw.randrange(middle, max(last, middle + 1))
-    index = {Position.FIRST: 0, Position.EARLY: early, Position.LATE: late, Position.LAST: last}[position]
+    index = {Position.FIRST: 0, Position.EARLY: min(early, last), Position.LATE: late, Position.LAST: last}[position]
     other = draw.choice([token for token in vocabulary if token != ids[index]])
     return (*ids[:index], other, *ids[index + 1 :])

@@ -236,13 +236,23 @@ def _missing_files(path: Path, spec: Target) -> Iterator[Fault]:
         yield Fault("seed", f"folder {spec.seed} is missing or empty", "put the simplest correct server there")
     yield from _reference_faults(path, spec)
     wanted: dict[str, str | None] = {"workload.corpus": spec.workload.corpus}
-    wanted |= {f"levels[{i}].file": level.file for i, level in enumerate(spec.levels) if isinstance(level, TraceLevel)}
+    traces = {f"levels[{i}].file": level for i, level in enumerate(spec.levels) if isinstance(level, TraceLevel)}
+    wanted |= {field: level.file for field, level in traces.items()}
     for field, relative in wanted.items():
         if relative is not None and not (path / relative).is_file():
             yield Fault(field, f"there is no file {relative}", "add it, or correct the path")
+        elif relative is not None and field in traces:
+            yield from _short_trace(field, path / relative, traces[field].requests)
     schemas = spec.workload.options.schemas
     if schemas is not None and not _has_files(path / schemas):
         yield Fault("workload.options.schemas", f"folder {schemas} is missing or empty", "put the schemas there")
+
+
+def _short_trace(field: str, trace: Path, requests: int) -> Iterator[Fault]:
+    with trace.open("rb") as lines:
+        times = sum(1 for _ in lines)
+    if times < requests:
+        yield Fault(field, f"has {times} times for {requests} requests", "add lines, or lower requests")
 
 
 def _has_files(folder: Path) -> bool:
