@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.evaluation.load_windows import IDLE_CLIENT, report
+from tests.evaluation.load_windows import IDLE_CLIENT, ON_TIME, report
 from tests.evaluation.toy_server import ToyServer
 from tests.evaluation.toy_target import toy_target
 from vibeserve_tui.evaluation import live_side
@@ -18,7 +18,7 @@ from vibeserve_tui.evaluation.arrivals import arrival_times
 from vibeserve_tui.evaluation.blocks import Window
 from vibeserve_tui.evaluation.live_side import CRUMBS, DEADLINE_S, PROBES, LiveRun, LiveSide, WindowPlan, WrongAnswers
 from vibeserve_tui.evaluation.load_plan import Call, LoadPlan
-from vibeserve_tui.evaluation.load_report import CallReport, ClientUse, LoadReport
+from vibeserve_tui.evaluation.load_report import CallReport, ClientUse, Fault, LoadReport
 from vibeserve_tui.evaluation.load_report import Usage as Tokens
 from vibeserve_tui.evaluation.reference import ReferenceService, reference_command
 from vibeserve_tui.evaluation.testbed import FLOOD
@@ -26,6 +26,7 @@ from vibeserve_tui.evaluation.workload import Workload
 from vibeserve_tui.execution.box import Usage
 from vibeserve_tui.inputs.target import LoadedTarget, load_target
 from vibeserve_tui.inputs.workload_spec import ClosedLevel
+from vibeserve_tui.metrics import MetricSpec
 
 
 async def nothing() -> None:
@@ -160,6 +161,16 @@ async def test_what_a_target_may_declare_is_measured(bench: Bench) -> None:
     assert len(window.samples["e2el_ms"]) == 16
 
 
+async def test_what_a_recipe_promises_is_measured_like_what_the_target_declares(bench: Bench) -> None:
+    run, side = bench.run(bench.server(client=replace(IDLE_CLIENT, loop_lag=replace(ON_TIME, p99_ms=30.0))))
+    window = await run.window("c1", 5, 0)
+    assert "itl_ms" not in window.samples and not window.violations
+    side.promised = (MetricSpec(name="p99_itl_ms", unit="ms", direction="min", level="c1", role="guard"),)
+    window = await run.window("c1", 5, 1)
+    assert len(window.samples["itl_ms"]) > 16
+    assert "loop_lag: p99 30.00 ms" in window.violations[0], "it voids what is finer than a p90"
+
+
 async def test_right_answers_are_a_window_and_are_counted(bench: Bench) -> None:
     run, side = bench.run()
     window: Window = await run.window("c1", 5, 0)
@@ -239,6 +250,25 @@ async def test_a_server_that_is_honest_only_under_load_fails_a_probe(bench: Benc
     run, _ = bench.run(bench.server(spoil=wrong, spoils_probes=True))
     with pytest.raises(WrongAnswers):
         await run.resume()
+
+
+def refused(answer: CallReport) -> None:
+    answer.error, answer.chunk_ids, answer.chunk_t, answer.chunk_text = "http_503", [], [], []
+
+
+async def test_a_server_that_refuses_a_probe_fails_it(bench: Bench) -> None:
+    run, _ = bench.run(bench.server(spoil=refused, spoils_probes=True))
+    with pytest.raises(WrongAnswers, match="http_503"):
+        await run.resume()
+
+
+async def test_a_probe_that_was_cut_says_nothing(bench: Bench) -> None:
+    def cut_off(answer: CallReport) -> None:
+        answer.error = Fault.STALL
+
+    run, side = bench.run(bench.server(spoil=cut_off, spoils_probes=True))
+    await run.resume()
+    assert side.verified == 0
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from vibeserve_tui.evaluation.arrivals import arrival_times
 from vibeserve_tui.evaluation.blocks import Window
 from vibeserve_tui.evaluation.load_level import Address, plan_of, timed
 from vibeserve_tui.evaluation.load_plan import LoadPlan, Mode
-from vibeserve_tui.evaluation.load_report import CallReport, LoadReport
+from vibeserve_tui.evaluation.load_report import CallReport, Fault, LoadReport
 from vibeserve_tui.evaluation.load_summary import Slos, figures, samples_ms, since_scheduled, summarise
 from vibeserve_tui.evaluation.load_validity import ValidityRules, violations
 from vibeserve_tui.evaluation.programs import benchmark_stream, run_program
@@ -32,6 +32,7 @@ from vibeserve_tui.evaluation.told import Compared, Told, answer_rules
 from vibeserve_tui.evaluation.workload import PlannedRequest, Workload, calls_of
 from vibeserve_tui.execution.box import Usage
 from vibeserve_tui.inputs.workload_spec import ClosedLevel, Level, TraceLevel
+from vibeserve_tui.metrics import MetricSpec
 
 DEADLINE_S = 120.0
 """For a closed loop; an open one has as long after its last request was due."""
@@ -46,6 +47,9 @@ CRUMBS = 8
 """Reads for each token, of which an honest chunk takes one to three; for the same reason as FLOOD."""
 PROBES = 2
 """Questions before a window, one after the other: about four per process and block, which only the engine counts."""
+
+CUT = frozenset({Fault.TIMEOUT, Fault.STALL, Fault.DEADLINE, Fault.NOT_SENT})
+"""How a probe ends that had no time left: an honest server's long answer may."""
 
 
 class WrongAnswers(MeasurementError):
@@ -81,6 +85,8 @@ class LiveSide:
     windows: Mapping[str, WindowPlan]
     """By level id."""
     reference: ReferenceService | None = None
+    promised: tuple[MetricSpec, ...] = ()
+    """Read beside the target's own metrics and guards."""
     verified: int = 0
     """Answers of the timed run, and to probes between its windows, that were compared with the reference."""
     compared: Compared = field(default_factory=Compared)
@@ -90,6 +96,11 @@ class LiveSide:
     @property
     def tree(self) -> str:
         return self.testbed.store.tree_of(self.commit)
+
+    @property
+    def read(self) -> tuple[MetricSpec, ...]:
+        """All metrics and guards that anybody looks at."""
+        return (*self.testbed.target.spec.metric_specs, *self.promised)
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[LiveRun]:
@@ -255,13 +266,13 @@ class LiveRun:
 
     @property
     def _finest(self) -> float:
-        """Highest quantile of a latency that any of the target's metrics or guards reads."""
-        return max(metric.stat.tail or 0.5 for metric in self.side.testbed.target.spec.metric_specs)
+        """Highest quantile of a latency that any metric or guard reads."""
+        return max(metric.stat.tail or 0.5 for metric in self.side.read)
 
     @property
     def _pooled(self) -> frozenset[str]:
         """Quantities of which a tail is read, over the requests of a whole block."""
-        return frozenset(spec.quantity for spec in self.side.testbed.target.spec.metric_specs if spec.stat.tail)
+        return frozenset(spec.quantity for spec in self.side.read if spec.stat.tail)
 
     async def suspend(self) -> None:
         await self.server.served.suspend()
@@ -270,9 +281,9 @@ class LiveRun:
         await self.server.served.resume()
         probes = self.side.workload.draw(self._random.getrandbits(48), PROBES)
         reports = await self.server.send(calls_of(probes, self._path), concurrency=1)
-        answers = [(probe, report) for probe, report in zip(probes, reports, strict=True) if report.ok]
+        answers = [asked for asked in zip(probes, reports, strict=True) if asked[1].error not in CUT]
         if self.side.reference is not None:
-            self._require_order(self.side.reference, answers)
+            self._require_order(self.side.reference, answers)  # a refusal is none either
             self._probed += answers
             await self._require_right(self.side.reference, answers)
 

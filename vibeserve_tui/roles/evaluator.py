@@ -185,7 +185,8 @@ class Evaluator:
 
     async def _is_faster(self, number: int, champion: str, candidate: str, label: str) -> ev.Measured:
         new = self._side(f"r{number}", candidate, prove=True)
-        done = await self._compare(self._side(label, champion), new, self._told(number))
+        gate = self._gate_here().for_retest(self._run.state.times_measured())
+        done = await self._compare(self._side(label, champion), new, self._told(number), gate)
         measured = self._measured(done.evidence, done.comparison)
         if done.comparison.outcome == "accepted" and (idle := self._inactive(new)):
             return measured.model_copy(
@@ -265,6 +266,7 @@ class Evaluator:
             workload=self._workload,
             windows=self._windows(self._gate.window_s),
             reference=self._reference if prove else None,
+            promised=self._promised(),
         )
 
     def _windows(self, window_s: float) -> dict[str, WindowPlan]:
