@@ -57,6 +57,19 @@ def test_a_whole_history_ends_with_the_champion_and_nothing_in_flight():
     assert state.level_of(1) == 200.0
 
 
+def test_a_tree_that_comes_back_is_known_by_how_often_it_was_measured():
+    def played(number: int, tree: str, **result: object) -> list[ev.Event]:
+        task = ev.TaskPlan(title="again", kind="agent")
+        ended = ev.RoundRecord(number=number, task=task, outcome="indecisive", reason="", tree=tree, **result)
+        commit = ev.AttemptCommitted(round=number, attempt=1, commit=f"c{number}", tree=tree, parent="c0", ref="r")
+        return [ev.RoundPlanned(number=number, task=task), commit, ev.RoundFinished(record=ended)]
+
+    history = [started(), *played(1, "t", measured=measured()), *played(2, "t"), *played(3, "u", measured=measured())]
+    counts = {tree: fold(records([*history, *played(4, tree)[:2]])).times_measured() for tree in ("t", "u", "new")}
+    assert counts == {"t": 1, "u": 1, "new": 0}
+    assert fold(records(history)).times_measured() == 0
+
+
 def test_a_new_attempt_forgets_the_last_ones_results_but_not_its_reason():
     state = fold(records(HISTORY[:8]))
     assert state.in_flight is not None

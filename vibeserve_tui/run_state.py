@@ -218,6 +218,12 @@ class RunState:
         record = self.rounds.get(number)
         return record is not None and (number == 0 or record.outcome in (ev.Outcome.KEPT, ev.Outcome.INDECISIVE))
 
+    def times_measured(self) -> int:
+        """Earlier rounds with the tree that is being worked on: trying again until it passes is no way to win."""
+        committed = self.in_flight.committed if self.in_flight else None
+        rounds = [record for number, record in self.rounds.items() if number and record.measured]
+        return sum(1 for record in rounds if committed and record.tree == committed.tree)
+
     def lineage(self, number: int) -> list[int]:
         """The rounds whose changes are in this round's tree, oldest first, without the baseline."""
         chain: list[int] = []

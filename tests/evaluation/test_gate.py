@@ -327,9 +327,11 @@ def test_running_out_of_time_is_indecisive_and_a_busy_machine_void() -> None:
     assert decide(patchy, QUICK, closed=Closed.WALL_CAP).reason == "void_windows"
 
 
-def test_a_retest_halves_every_error_probability() -> None:
-    for rule, again in zip(QUICK.looks, QUICK.for_retest().looks, strict=True):
-        assert 1 - again.p_accept == pytest.approx((1 - rule.p_accept) / 2)
+def test_each_retest_halves_every_error_probability_so_that_all_tries_together_stay_bounded() -> None:
+    for times in range(8):
+        for rule, again in zip(QUICK.looks, QUICK.for_retest(times).looks, strict=True):
+            assert 1 - again.p_accept == pytest.approx((1 - rule.p_accept) / 2**times)
+    assert QUICK.for_retest(0) == QUICK
 
 
 def test_the_error_probabilities_of_all_looks_sum_to_the_promised_ones() -> None:
