@@ -15,6 +15,7 @@ from vibeserve_tui.evaluation.sampling import (
     TOO_UNLIKELY,
     _bins,
     chi_square_p,
+    ends_as_one,
     likelihood_z,
     rare_p,
     tempered,
@@ -48,6 +49,16 @@ def test_honest_samples_are_hardly_ever_suspected() -> None:
     values = [chi_square_p(drawn(PROBABILITIES, seed), PROBABILITIES) for seed in range(500)]
     assert sum(p < 0.05 for p in values) / 500 == pytest.approx(0.05, abs=0.03)
     assert min(values) > SIGNIFICANT
+
+
+def test_answers_that_end_at_once_do_not_say_by_which_of_several_tokens() -> None:
+    assert ends_as_one([0.25, 0.5, 0.125, 0.125], [3, 1]) == [0.25, 0, 0.125, 0.625]
+    assert ends_as_one([0.25, 0.75], []) == [0.25, 0.75]
+    ends = [1, 0]
+    found = [Counter(1 if token in ends else token for token in drawn(PROBABILITIES, s).elements()) for s in range(200)]
+    told = ends_as_one(PROBABILITIES, ends)
+    assert min(chi_square_p(counts, told) for counts in found) > SIGNIFICANT
+    assert max(chi_square_p(counts, PROBABILITIES) for counts in found) < SIGNIFICANT
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def _check_firsts(
     cold = questions.prompt.probabilities
     warm = tempered([math.log(max(p, 1e-300)) for p in cold], questions.temperature)
     tokens = [_first(exam, report) for report in (*firsts, *plain)]
-    given = [warm] * len(firsts) + [cold] * len(plain)
+    given = [_as_told(exam, warm)] * len(firsts) + [_as_told(exam, cold)] * len(plain)
     what = f"first tokens at temperature {questions.temperature:g}"
     _check_likelihood(given[: len(firsts)], tokens[: len(firsts)], what, findings)
     _check_likelihood(given, tokens, "of all first tokens", findings)
@@ -177,7 +177,8 @@ def _check_likelihood(given: Sequence[Sequence[float]], tokens: Sequence[int], w
 
 def _check_distribution(exam: Exam, questions: _Questions, reports: Sequence[CallReport], findings: Findings) -> None:
     """First tokens at temperature 1 against the reference's probabilities."""
-    p = chi_square_p(Counter(_first(exam, report) for report in reports), questions.prompt.probabilities)
+    given = _as_told(exam, questions.prompt.probabilities)
+    p = chi_square_p(Counter(_first(exam, report) for report in reports), given)
     findings.numbers["p"] = p
     findings.check(
         p >= SIGNIFICANT, f"{len(reports)} first tokens at temperature 1 do not follow the reference (p = {p:.1g})"
@@ -202,8 +203,21 @@ def _all_answered(exam: Exam, asked: Iterable[tuple[PlannedRequest, CallReport]]
 
 
 def _first(exam: Exam, report: CallReport) -> int:
-    """The first token; an answer that ended at once said end-of-text, which is not delivered."""
+    """The first token; an answer that ended at once said an end-of-text token, of which the first stands for all."""
     return next(iter(report.token_ids), next(iter(exam.reference.end_ids), -1))
+
+
+def _as_told(exam: Exam, probabilities: Sequence[float]) -> Sequence[float]:
+    """Of what `_first` finds."""
+    return probabilities if exam.target.spec.workload.ignore_eos else ends_as_one(probabilities, exam.reference.end_ids)
+
+
+def ends_as_one(probabilities: Sequence[float], end_ids: Sequence[int]) -> list[float]:
+    """With that of all end-of-text tokens at the first of them: which one it was is not delivered."""
+    told = [0.0 if token in end_ids else p for token, p in enumerate(probabilities)]
+    for end in end_ids:
+        told[end_ids[0]] += probabilities[end]
+    return told
 
 
 def chi_square_p(counts: Counter[int], probabilities: Sequence[float]) -> float:
