@@ -47,6 +47,7 @@ class FakeSide:
     random: Random = field(default_factory=lambda: Random(7))
     starts: int = 0
     windows: int = 0
+    resumed: int = 0
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["FakeRunning"]:
@@ -106,4 +107,5 @@ class FakeRunning:
         self.side.machine.awake.remove(self.name)
 
     async def resume(self) -> None:
+        self.side.resumed += 1
         self.side.machine.awake.add(self.name)

@@ -9,12 +9,13 @@ from typing import TypeVar
 import pytest
 
 from tests.evaluation.fake_sides import FakeSide, Machine
+from vibeserve_tui.backend import Device
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation.block_run import BlockFinished, BlockStarted, LookTaken, MeasureEvent, WindowMeasured
 from vibeserve_tui.evaluation.blocks import Arm
 from vibeserve_tui.evaluation.evidence import noise_of
 from vibeserve_tui.evaluation.gate_config import GateConfig
-from vibeserve_tui.evaluation.measure import Measurement, MeasurePlan, confirm, measure, noise, slots_differ
+from vibeserve_tui.evaluation.measure import Measurement, MeasurePlan, confirm, holds_two, measure, noise, slots_differ
 from vibeserve_tui.metrics import Basis, GuardState, MetricSpec, Outcome, Role, TimeBasis
 
 E = TypeVar("E", bound=MeasureEvent)
@@ -358,10 +359,26 @@ async def test_no_block_is_started_after_the_wall_cap(bench: Bench) -> None:
 
 async def test_sides_that_do_not_fit_together_run_one_at_a_time(bench: Bench) -> None:
     bench.plan = replace(bench.plan, one_at_a_time=True)
-    result = await bench.measured(bench.side("A"), bench.side("B", 300))
+    candidate = bench.side("B", 300)
+    result = await bench.measured(bench.side("A"), candidate)
     assert [block.order for block in result.evidence.blocks] == ["AABB", "BBAA"]
     assert result.comparison.outcome is Outcome.ACCEPTED
     assert bench.machine.slices["A"] == bench.machine.slices["B"]
+    assert candidate.resumed == candidate.starts, "its answers between windows are looked at all the same"
+
+
+@pytest.mark.parametrize(
+    ("peak_rss_mib", "unified", "fits"),
+    [(4096, True, True), (4097, True, False), (None, True, True), (4097, False, True)],
+)
+def test_two_servers_run_side_by_side_where_memory_is_known_to_hold_them_or_not_known(
+    peak_rss_mib: float | None, unified: bool, fits: bool
+) -> None:
+    device = Device(
+        id="cpu:0", name="x", vendor="x", memory_total=10 << 30, memory_usable=8 << 30, unified=unified, compute_units=2,
+        capabilities=(), os="x", driver=None, runtime={}, fingerprint="x",
+    )  # fmt: skip
+    assert holds_two(device, peak_rss_mib) is fits
 
 
 def test_a_plan_without_a_headline_is_refused() -> None:

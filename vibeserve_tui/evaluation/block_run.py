@@ -142,6 +142,8 @@ class BlockRun:
             async with serving([(arm, self._bench.sides[arm])]) as self._running:
                 self._awake = arm
                 await self._warm(arm)
+                with blaming(arm):
+                    await self._running[arm].resume()  # never suspended, but asked what is asked of those that were
                 for (level, pair), index in zip(plan, slices, strict=True):
                     await self._window(arm, level, pair, index)
 

@@ -48,8 +48,8 @@ class Window(Value):
     """Failed requests beyond the target's error budget."""
     samples: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     """Per request, by quantity: `ttft_ms`, `tpot_ms`."""
-    samples_ref: str | None = None
-    """Where all per-request samples lie."""
+    samples_ref: None = None
+    """Says nothing, but records name it."""
     slice_sha256: str = ""
     """Digest of the requests that were sent."""
     took_s: NonNegativeFloat

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from vibeserve_tui import __version__
+from vibeserve_tui.backend import Device
 from vibeserve_tui.errors import MeasurementError
 from vibeserve_tui.evaluation.block_run import Bench, BlockFinished, BlockRun, LookTaken, OnEvent
 from vibeserve_tui.evaluation.block_stats import is_biased
@@ -24,6 +25,7 @@ from vibeserve_tui.evaluation.blocks import Arm, Block, BlockRecord, block_of
 from vibeserve_tui.evaluation.evidence import Evidence, SideRecord, comparison_of
 from vibeserve_tui.evaluation.gate import Closed, Decision, decide
 from vibeserve_tui.evaluation.gate_config import GateConfig, Noise, Terms
+from vibeserve_tui.evaluation.load_plan import MIB
 from vibeserve_tui.evaluation.side import Side
 from vibeserve_tui.metrics import Basis, Comparison, MetricSpec, Role
 
@@ -63,7 +65,7 @@ class MeasurePlan:
     mechanism_declared: bool = False
     cpu_proxy: bool = False
     one_at_a_time: bool = False
-    """Memory does not hold both servers: run one completely, then the other."""
+    """Run one completely, then the other: where memory does not hold both, as `holds_two` tells."""
     ready: Sentinel | None = None
     """Whether the machine is quiet, asked before the first block."""
     ready_limit_s: float = 60.0
@@ -124,6 +126,13 @@ async def noise(side: Side, blocks: int, plan: MeasurePlan, on_event: OnEvent) -
     plan = replace(plan, config=plan.config.for_noise())
     terms = Terms(headlines=plan.headlines, guards=plan.guards(Basis.CHAMPION), cpu_proxy=plan.cpu_proxy)
     return await _Evaluation(side, side, plan, terms, on_event, enough=blocks).measured()
+
+
+def holds_two(device: Device, peak_rss_mib: float | None) -> bool:
+    """Whether two servers of this peak fit into memory. Without a peak, or where the device has a memory of its own,
+    nobody knows: they are started side by side.
+    """
+    return peak_rss_mib is None or not device.unified or 2 * peak_rss_mib * MIB <= device.memory_usable
 
 
 def slots_differ(same: Measurement) -> bool:

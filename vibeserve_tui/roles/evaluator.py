@@ -271,13 +271,17 @@ class Evaluator:
 
     def _windows(self, window_s: float) -> dict[str, WindowPlan]:
         """That keep the present champion busy for so long, by level."""
-        record = self._run.state.champion_record
-        figures = record.measured.figures if record and record.measured else ()
-        speed = {figure.level: figure.b for figure in figures if figure.metric == "output_throughput"}
+        speed = self._of_champion("output_throughput")
         return {
             level.id: WindowPlan.of(level, speed.get(level.id), self._mean_tokens, window_s)
             for level in self._testbed.target.spec.levels
         }
+
+    def _of_champion(self, metric: str) -> dict[str | None, float | None]:
+        """What it was last measured at, by level."""
+        record = self._run.state.champion_record
+        figures = record.measured.figures if record and record.measured else ()
+        return {figure.level: figure.b for figure in figures if figure.metric == metric}
 
     def _gate_here(self) -> GateConfig:
         """The profile's gate, with as many pairs as the present champion's shortest decisive window asks for."""
@@ -303,6 +307,7 @@ class Evaluator:
             bounds=self._floors.now.bounds,
             mechanism_declared=self._task.hypothesis is not None,
             cpu_proxy=self._backend.cpu_time_is_work and not self._changes_threads(),
+            one_at_a_time=not measure.holds_two(self._device, self._of_champion("peak_rss_mib").get(None)),
             ready=sentinels.ready,
             ready_limit_s=READY_LIMIT_S,
             trusted=sentinels.trusted,
