@@ -17,6 +17,7 @@ from vibeserve_tui.inputs.target import FILE_NAME, LoadedTarget, Target, load_ta
 from vibeserve_tui.inputs.target_files import MODEL_TREE, tree_digest
 from vibeserve_tui.inputs.toml_files import validate
 from vibeserve_tui.inputs.toml_writer import commented
+from vibeserve_tui.metrics import Stat
 from vibeserve_tui.resources import shipped_targets
 
 EXAMPLE = "tiny-llama-chat"
@@ -132,7 +133,7 @@ def _levels(traffic: Traffic) -> dict[str, object]:
     """One client, and as many as will come; the crowd's throughput counts, each client's waiting is guarded."""
     crowd = f"c{traffic.clients}"
     levels = {
-        f"c{n}": {"id": f"c{n}", "mode": "closed", "concurrency": n, "requests": max(16, 2 * n)}
+        f"c{n}": {"id": f"c{n}", "mode": "closed", "concurrency": n, "requests": max(Stat.P90.least_samples, 2 * n)}
         for n in (1, traffic.clients)
     }
     metrics: dict[tuple[str, str], dict[str, object]] = {
