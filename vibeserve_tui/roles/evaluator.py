@@ -277,8 +277,8 @@ class Evaluator:
             for level in self._testbed.target.spec.levels
         }
 
-    def _of_champion(self, metric: str) -> dict[str | None, float | None]:
-        """What it was last measured at, by level."""
+    def _of_champion(self, metric: str) -> dict[str, float | None]:
+        """What it was last measured at, by level; "" is of no level."""
         record = self._run.state.champion_record
         figures = record.measured.figures if record and record.measured else ()
         return {figure.level: figure.b for figure in figures if figure.metric == metric}
@@ -307,7 +307,7 @@ class Evaluator:
             bounds=self._floors.now.bounds,
             mechanism_declared=self._task.hypothesis is not None,
             cpu_proxy=self._backend.cpu_time_is_work and not self._changes_threads(),
-            one_at_a_time=not measure.holds_two(self._device, self._of_champion("peak_rss_mib").get(None)),
+            one_at_a_time=not measure.holds_two(self._device, self._of_champion("peak_rss_mib").get("")),
             ready=sentinels.ready,
             ready_limit_s=READY_LIMIT_S,
             trusted=sentinels.trusted,
