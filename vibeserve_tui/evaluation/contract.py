@@ -46,7 +46,7 @@ async def contract(exam: Exam, server: Server) -> Findings:
     natural = zip(questions.natural, map(reports.__getitem__, questions.natural_names), strict=True)
     answers = [*_shared_answers(exam, questions, reports, findings), *natural]
     await compare(exam, [request for request, _ in answers], [report for _, report in answers], findings)
-    await _stop_strings(exam, server, questions.whole, reports["whole"], findings)
+    await _stop_strings(exam, server, findings)
     return findings
 
 
@@ -55,7 +55,6 @@ class _Questions:
 
     def __init__(self, exam: Exam) -> None:
         self.paths = [endpoint.path for endpoint in exam.target.spec.endpoints]
-        (self.whole,) = exam.draw("contract", 1, tokens=TOKENS)
         (self.shared, *self.further), self.is_one_prompt = _shared(exam)
         count = max(1, exam.sizes.contract // 2)
         self.natural = [replace(one, ignore_eos=False) for one in exam.draw("ends", count, tokens=2 * TOKENS)]
@@ -67,7 +66,7 @@ class _Questions:
 
         malformed = [replace(call, stream=False) for call in _malformed(exam)]
         self.malformed = [call.id for call in malformed]
-        calls = [*malformed, *_twice(self.whole, "whole", exam.path)]
+        calls = malformed[:]
         for path in self.paths:
             calls += [*_twice(self.shared, f"{path} streamed", path), *_other_ways(path, self.shared)]
             for name, request in zip(self.further_names, self.further, strict=True):
@@ -231,12 +230,15 @@ def _check_texts(
         findings.check(not fault, fault)
 
 
-async def _stop_strings(
-    exam: Exam, server: Server, request: PlannedRequest, whole: CallReport, findings: Findings
-) -> None:
+async def _stop_strings(exam: Exam, server: Server, findings: Findings) -> None:
     """A string that the answer contains ends it, and is cut from the text."""
+    if "stop" not in exam.offers or findings.fault:
+        return
+    (request,) = exam.draw("contract", 1, tokens=TOKENS)
+    # Right before it: what was kept of a prompt may be gone after so many others.
+    _, whole = await server.send(_twice(request, "whole", exam.path), concurrency=1)
     stop = _inner_piece(whole.text)
-    if "stop" not in exam.offers or not stop or findings.fault:
+    if not findings.check(whole.ok or ended_at_once(request, whole), f"{whole.id}: {whole.error}") or not stop:
         return
     body: dict[str, Json] = {**request.body(exam.path), "stop": [stop]}
     (cut,) = await server.send([Call("stopped", exam.path, body=body)], concurrency=1)
