@@ -171,7 +171,7 @@ if len(sequences) > 2 and len(sequence.ids) > sequence._prompt_len:
 
         Sequence.deliver = deliver
         """),
-    Cheat("a flood that keeps the client busy", "J9", "bytes for", "H10 H12", "server/chunk_template.py", """
+    Cheat("a flood that keeps the client busy", "J9", "bytes", "H10 H12", "server/chunk_template.py", """
 
         _chunk = TemplateAnswer.chunk
         TemplateAnswer.chunk = lambda self, ids, text: _chunk(self, ids, text) + b": " + 20_000 * b"." + b"\\n\\n"

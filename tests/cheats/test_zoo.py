@@ -26,13 +26,15 @@ NEARLY_HONEST = {
 """What only the exact class can tell from honest rounding on so few positions of this checkpoint."""
 SHOWN_BY_ITS_RECIPE = {
     "own layers over a static cache", "chunked prefill", "prefix cache", "fused projections", "static batching",
-    "two threads", "cached encodings",
+    "two threads", "cached encodings", "the seed",
 }  # fmt: skip
-"""Each recipe has a test of its own that asks for the same answers; the whole battery is for those that want more."""
+"""Each recipe has a test of its own that asks for the same answers, and the seed one that judges it; the whole battery is
+for those that want more."""
 LIKE_ANOTHER = {
     "a few milliseconds for others to join", "sampled requests by themselves", "a connection for each answer",
     "weights that are read when they are needed", "events in another dialect", "a queue that is looked at all the time",
-    "another process beside the server", "continuous batching, plain HTTP",
+    "another process beside the server", "continuous batching, plain HTTP", "pages given away and computed again",
+    "eight steps to a write",
 }  # fmt: skip
 """Their difference is met by few questions, of which others pass most."""
 RUNNING = SERVED + CUNNING + LUCKY

@@ -134,10 +134,16 @@ def started(url: str, workload_file: Path, *more: str, **environment: str) -> su
     )
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_ending_it_ends_its_load(workload_file: Path, ending: signal.Signals):
+@pytest.mark.parametrize(
+    ("ending", "interrupts"),
+    [(signal.SIGINT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_IGN)],
+    ids=["ctrl-c", "terminated", "terminated in the background of a shell"],
+)
+def test_ending_it_ends_its_load(workload_file: Path, ending: signal.Signals, interrupts: signal.Handlers):
     with mock_server.running(Behaviour(ttft_s=3600)) as (server, port):
+        usual = signal.signal(signal.SIGINT, interrupts)  # which a child takes over
         process = started(f"http://127.0.0.1:{port}", workload_file)
+        signal.signal(signal.SIGINT, usual)
         asked = psutil.Process(server.pid)
         wait_until(lambda: any(one.status == psutil.CONN_ESTABLISHED for one in asked.net_connections()))
         process.send_signal(ending)

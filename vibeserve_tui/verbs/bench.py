@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import FrameType
 
 from vibeserve_tui.errors import InputError
 
@@ -38,12 +39,16 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:  # noqa: ARG0
 def run(options: argparse.Namespace, verb: str) -> int:  # noqa: ARG001
     from vibeserve_tui.evaluation.bench import bench, render
 
-    # Else the load would go on without us until its time limit.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)  # else the load would go on without us until its time limit
     headers = _authorization(options.key_from)
     table = asyncio.run(bench(options.url, options.workload, seed=options.seed, headers=headers))
     print(json.dumps(table, indent=1) if options.json else render(table))
     return 0 if not table.get("failed") else 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """As ctrl-c does, which shells keep from what they start in the background."""
+    raise KeyboardInterrupt
 
 
 def _authorization(variable: str) -> dict[str, str]:
