@@ -1,7 +1,7 @@
 """Judge every cheat and every honest server of the zoo on several private seeds, and print who was rejected.
 
     python benchmarks/judge_zoo.py [--seeds 3] [--honest-seeds 10] [--first-seed 1] [--only TEXT]
-                                   [--part 1/1] [--out FILE]
+                                   [--step J2] [--part 1/1] [--out FILE]
 
 The test suite asks each of them once; detection and false-alarm rates come from here. A cheat is asked by the step that
 is there for it, an honest server by all steps, on one process per start that the battery makes.
@@ -29,6 +29,7 @@ from tests.cheats.zoo import READ, SERVED, Cheat
 from vibeserve_tui.execution.launcher import Launcher
 
 HONEST_STEPS = ("J0", "J1", "J2", "J3", "J4", "J6", "J5", "J7", "J8")
+STEPS = (*HONEST_STEPS, "J9")
 
 
 async def ask_cheat(lab: Laboratory, cheat: Cheat, seeds: Sequence[int], folder: Path) -> dict[str, object]:
@@ -39,12 +40,14 @@ async def ask_cheat(lab: Laboratory, cheat: Cheat, seeds: Sequence[int], folder:
     return {"name": cheat.name, "hacks": cheat.hacks, "step": cheat.step, "seeds": [*seeds], "rejected": rejected}
 
 
-async def ask_honest(lab: Laboratory, honest: Honest, seeds: Sequence[int], folder: Path) -> dict[str, object]:
+async def ask_honest(
+    lab: Laboratory, honest: Honest, seeds: Sequence[int], folder: Path, steps: Sequence[str]
+) -> dict[str, object]:
     first = lab.exam(honest.tree(lab, folder), seeds[0], honest.accuracy)
     exams = [first.anew(seed) for seed in seeds]
     faults = [
         (exam.seed, f"{step}: {findings.fault}")
-        for step in HONEST_STEPS
+        for step in steps
         for exam, findings in zip(exams, await lab.examine_all(exams, step), strict=True)
         if findings.fault
     ]
@@ -62,12 +65,15 @@ async def main(options: argparse.Namespace) -> None:
             part, parts = options.part
             cheats = [one for one in READ + SERVED + CUNNING + LUCKY if options.seeds and options.only in one.name]
             honest = [one for one in HONEST if options.honest_seeds and options.only in one.name]
+            cheats = [one for one in cheats if options.step in (None, one.step)]
+            steps = [options.step] if options.step else HONEST_STEPS
             cheats, honest = cheats[part - 1 :: parts], honest[part - 1 :: parts]
             for number, cheat in enumerate(cheats):
                 row = ask_cheat(lab, cheat, range(first, first + options.seeds), folder / f"cheat-{number}")
                 await show(row, options.out)
             for number, server in enumerate(honest):
-                row = ask_honest(lab, server, range(first, first + options.honest_seeds), folder / f"honest-{number}")
+                seeds = range(first, first + options.honest_seeds)
+                row = ask_honest(lab, server, seeds, folder / f"honest-{number}", steps)
                 await show(row, options.out)
     await launcher.close()
 
@@ -94,6 +100,9 @@ if __name__ == "__main__":
     parser.add_argument("--honest-seeds", type=int, default=10, help="per honest server; 0 leaves them out")
     parser.add_argument("--first-seed", type=int, default=1, help="they are counted up from here")
     parser.add_argument("--only", default="", help="only servers whose name contains this")
+    parser.add_argument(
+        "--step", choices=STEPS, default=None, help="only this one, and the cheats that it is there for"
+    )
     parser.add_argument("--part", type=part_of, default=(1, 1), help="every Nth server from the Ith on, as I/N")
     parser.add_argument("--out", type=Path, default=None, help="append each row there as a line of JSON")
     asyncio.run(main(parser.parse_args()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
@@ -208,6 +209,25 @@ async def test_an_honest_round_is_kept_over_every_wire(
     assert (record.outcome, record.verdict.steps[-1].id) == ("kept", "review")
     assert f'counters.add("{COUNTER}"' in stage.run.store.read_file(record.commit, FILE)
     assert server.paid_twice == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("peak_mib", "turns"), [(200.0, False), (1e9, True)], ids=["both fit", "only one fits"])
+async def test_servers_that_memory_does_not_hold_side_by_side_take_turns(
+    stage: Stage, peak_mib: float, turns: bool
+) -> None:
+    state = stage.run.state
+    before = state.rounds[state.champion]
+    peak = ev.Figure(metric="peak_rss_mib", level="", unit="MiB", direction="min", b=peak_mib)
+    figures = (*before.measured.figures, peak)
+    state.rounds[state.champion] = before.model_copy(
+        update={"measured": before.measured.model_copy(update={"figures": figures})}
+    )
+    try:
+        quiet = SimpleNamespace(ready=None, trusted=None)
+        assert real_evaluator(stage)._plan(quiet).one_at_a_time is turns
+    finally:
+        state.rounds[state.champion] = before
 
 
 @pytest.mark.slow

@@ -72,6 +72,15 @@ def test_a_gain_in_doubt_is_shown_with_the_reason_and_never_quoted_as_confirmed(
     assert "did not hold" not in text
 
 
+@pytest.mark.parametrize(
+    ("doubt", "words"),
+    [("the machine was too busy", "the machine was too busy"), ("", "the champion failed beside the seed")],
+)
+def test_a_confirmation_that_came_to_no_figures_is_not_told_as_one_that_never_was(doubt: str, words: str) -> None:
+    data = {"confirmed": [], "confirmed_round": 3, "confirmation_doubt": doubt}
+    assert confirmed_table(data) == f"Nothing was confirmed: {words}."
+
+
 def test_a_run_that_ended_before_its_confirmation_says_so(states: dict[str, RunState]) -> None:
     assert "Nothing was confirmed" in as_markdown(states["ended early"])
     assert as_data(states["ended early"])["confirmed"] == []

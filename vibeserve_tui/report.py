@@ -183,8 +183,10 @@ def _spend_line(spend: dict[str, Any]) -> str:
 
 
 def confirmed_table(data: dict[str, Any]) -> str:
-    if not data["confirmed"]:
+    if data["confirmed_round"] is None:
         return "Nothing was confirmed: the run ended before its final comparison with the seed."
+    if not data["confirmed"]:
+        return f"Nothing was confirmed: {data['confirmation_doubt'] or 'the champion failed beside the seed'}."
     rows = ["| metric | level | seed | champion | better by | 95 % interval |", "|---|---|--:|--:|--:|---|"]
     rows += [
         f"| {row['metric']}{' ★' if row['headline'] else ''} | {row['level'] or 'all'} | {level_in_words(row['baseline'], row['unit'])}"

@@ -35,6 +35,35 @@ async def test_run_screen_looks_as_stored(journal: str, size: tuple[int, int]) -
         assert_snapshot(f"run-{journal}-{size[0]}x{size[1]}", opened.text)
 
 
+@pytest.mark.parametrize(
+    ("doubt", "moved", "title", "words"),
+    [
+        ("", False, "Confirmed · r11 against r0", "the figures to quote"),
+        ("the machine was too busy to measure", False, "Not confirmed · r11 against r0", "the machine was too busy"),
+        ("", True, "Not confirmed · r11 against r0", "the gain did not hold"),
+    ],
+    ids=["confirmed", "in doubt", "no gain"],
+)
+async def test_figures_that_may_not_be_quoted_say_so_beside_the_reason(
+    monkeypatch: pytest.MonkeyPatch, doubt: str, moved: bool, title: str, words: str
+) -> None:
+    def ended() -> journals.Script:
+        script = journals.rounds_through(journals.with_baseline(journals.started()), 12)
+        shown = journals.figures(68.3, 391.2, 5.73, 0.09)
+        script.say(ev.Confirmed(champion=11, baseline=0, figures=shown, blocks=4, doubt=doubt))
+        if moved:
+            script.say(ev.ChampionMoved(round=0, commit="c0", reason="not confirmed"))
+        script.say(ev.RunFinished(reason="all 12 rounds played", champion=0 if moved else 11))
+        return script
+
+    monkeypatch.setitem(journals.ALL, "ended", ended)
+    async with stage("ended", (80, 24)) as opened:
+        await opened.press("2")
+        assert f"─ {title} ─" in opened.text
+        assert words in opened.text
+        assert ("the figures to quote" in opened.text) is (title.startswith("Confirmed"))
+
+
 async def test_a_lost_engine_is_named_with_the_key_that_brings_it_back() -> None:
     async with stage("engine_lost", (80, 24), liveness=Liveness.CRASHED) as opened:
         assert "crashed" in opened.text.splitlines()[0]

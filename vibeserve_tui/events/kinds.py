@@ -373,9 +373,7 @@ class AblationFinished(Event):
 
 
 class Confirmed(Event):
-    """Champion against the original baseline on a new seed, all levels; the only figures a report may quote, unless in
-    `doubt`.
-    """
+    """Champion against the original baseline on a new seed, all levels; the only figures a report may quote."""
 
     kind: Literal["confirmed"] = "confirmed"
     views = ("header", "trend")
@@ -385,7 +383,7 @@ class Confirmed(Event):
     blocks: int
     evidence: str = ""
     doubt: str = ""
-    """Why nothing is confirmed, though no gain was disproved: a guard, a busy machine."""
+    """Why its figures confirm nothing and may not be quoted, though no gain was disproved: a guard, a busy machine."""
 
 
 class OperatorNote(Event):

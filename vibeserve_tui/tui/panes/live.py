@@ -171,13 +171,16 @@ class FiguresPane(Pane):
     def _confirmed(self, view: RunView, confirmed: ev.Confirmed) -> Drawing:
         labels = (f"r{confirmed.baseline}", f"r{confirmed.champion}")
         lines = draw_figures(confirmed.figures, labels, self.text_width)
-        worth = f"not confirmed: {confirmed.doubt}" if confirmed.doubt else "the figures to quote"
-        lines += [(), *self._wrapped(f"measured again on a new seed, {confirmed.blocks} blocks; {worth}")]
+        why_not = confirmed.doubt
+        if not why_not and view.state.champion == confirmed.baseline:
+            why_not = "the gain did not hold, so that the seed is the champion again"
+        how = f"measured again on a new seed, {confirmed.blocks} blocks"
+        lines += [(), *self._wrapped(f"{why_not}; {how}" if why_not else f"{how}; the figures to quote")]
         for ablation in view.state.ablations:
             fate = "left out" if ablation.dropped else "stays"
             ratio = f", {fig.factor(ablation.ratio)} with it" if ablation.ratio else ""
             lines += self._wrapped(f"{ablation.skill} {fate}{ratio}")
-        title = "Not confirmed" if confirmed.doubt else "Confirmed"
+        title = "Not confirmed" if why_not else "Confirmed"
         return Drawing(lines, f"{title} · {labels[1]} against {labels[0]}")
 
     def _notes(self, view: RunView, live: LiveMeasurement) -> list[Line]:
